@@ -1,0 +1,278 @@
+"""Every number of the method, each with its meaning. Presets are values of one frozen `Config`, over the same code paths.
+
+Pixels are those of the working frame (the frame the model sees) unless said otherwise.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dinotrack.errors import InputError
+
+
+@dataclass(frozen=True)
+class VideoConfig:
+    """The working frame. Either a fixed size whatever the aspect (the paper), or an area that keeps the aspect."""
+
+    height: int = 0  # fixed height; 0: from the area
+    width: int = 0  # fixed width; 0: from the area
+    area: int = 432 * 243  # at most this many working pixels; frames are never enlarged
+    multiple: int = 8  # sides are rounded to multiples of this
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """The frozen ViT."""
+
+    name: str = "none"  # a timm ViT by short or full name, "none" for the CNN alone, "auto" for the best that can be had
+    layer: int = -1  # block whose output is used, counted from 0; negative: two thirds of the depth
+    stride: int = 7  # px between patch centres; 0: the patch size
+    pretrained: bool = True
+    components: int = 0  # keep that many principal components of the features; 0: all
+    exact_centres: bool = True  # False: the reference's half pixel off
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """Optical flow between consecutive frames."""
+
+    name: str = "auto"  # dis, raft_small, raft_large, or auto
+    area: int = 854 * 480  # flow is computed on frames of at most this many px, then expressed in working px
+    updates: int = 24  # RAFT's refinement steps
+
+
+@dataclass(frozen=True)
+class TrajectoryConfig:
+    """Flow chains, the pseudo-labels (METHOD 1)."""
+
+    step: int = 1  # chains start on every step-th pixel of rows and columns
+    cycle_error: float = 1.5  # px: forward-backward error from which a chain ends and a pixel counts as disoccluded
+    direct_filter: bool = True  # end a chain where direct flow from its start disagrees
+    direct_cycle_error: float = 1.5  # px: direct flow counts below this forward-backward error
+    direct_error: float = 2.5  # px: distance to direct flow from which a chain ends
+    min_length: int = 2  # frames
+
+
+@dataclass(frozen=True)
+class ForegroundConfig:
+    """Which labels count as foreground (METHOD 2)."""
+
+    method: str = "pca"  # pca: first component of ViT features; motion: flow against the frame's homography; none
+    threshold: float = 0.6  # pca: foreground lies below, on the component rescaled to [0, 1]
+    homography_error: float = 2.0  # px, motion: RANSAC's inlier distance
+    share: float = 0.2  # motion: this share of the video's pixels, those of the largest residuals
+
+
+@dataclass(frozen=True)
+class BuddyConfig:
+    """Best buddies (METHOD 3)."""
+
+    max_pairs: int = 0  # ordered frame pairs searched; 0: all of them
+    candidates: int = 400  # best matches looked at for ambiguity
+    box: int = 30  # px: half-size of their boxes
+    overlap: float = 0.2  # IoU above which a box is suppressed
+    slope: float = 27.0  # weight = sigmoid(slope (1 - r) - offset)
+    offset: float = 5.7
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is trained: Delta-DINO and the refiner (METHOD 4)."""
+
+    widths: tuple[int, ...] = (64, 128, 256)  # one stage each; every stage halves the map
+    blocks: int = 0  # extra 3x3 convolutions at the last stage's resolution
+    kernel: int = 5
+    norm: str = "batch"  # batch or group
+    downsample: str = "blur"  # blur: anti-aliased; stride: strided convolution
+    dims: int = 128  # feature width where no ViT gives it
+    gain: float = 0.05  # initial gain of the last normalisation
+    dilation: int = 2  # of the last convolution
+    exact_centres: bool = True  # False: Delta-DINO's map read where the reference reads it, 3.5 px off
+    refiner_width: int = 16
+    radius: float = 35.0  # px around the argmax that the soft-argmax looks at
+    temperature: float = 1.0  # correlations are divided by it before the refiner
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The loop (METHOD 5)."""
+
+    steps: int = 10_000
+    batch: int = 512  # point pairs a step, half of them foreground
+    frames: int = 4  # frames drawn for each half of the batch
+    shared_frames: bool = False  # both halves from the same frames
+    max_gap: int = 0  # frames drawn lie within a window of that many frames; 0: anywhere
+    optimizer: str = "adam"  # adam or adamw
+    learning_rate: float = 1e-2
+    schedule: str = "step"  # step: x decay every decay_every steps, Delta-DINO only; cosine: warm-up, then to zero
+    decay: float = 0.999
+    decay_every: int = 40
+    weight_decay: float = 0.0
+    gradient_clip: float = 0.0  # 0: none
+    precision: str = "float32"  # float32, bfloat16 or float16
+    flow_weight: float = 1.0
+    huber_delta: float = 1 / 32  # in the [-1, 1] scale
+    heatmap_weight: float = 0.0  # cross-entropy of the correspondence map against the target cell
+    buddy_weight: float = 2.5e-4
+    buddy_scale: float = 700.0
+    refined_buddy_weight: float = 5e-5
+    refined_buddy_scale: float = 900.0
+    cycle_weight: float = 0.5
+    cycle_error: float = 4.0  # px: points that return within become labels
+    cycle_gamma: float = 0.8
+    norm_weight: float = 1e-4
+    angle_weight: float = 1e-4
+    contrastive_temperature: float = 0.1
+    contrastive_points: int = 256  # a frame pair
+    contrastive_pairs: int = 4  # frame pairs a step
+    contrastive_foreground: float = 0.7
+    late: float = 0.5  # refined buddies and cycle consistency start at this fraction of the steps
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    """From a trained model to trajectories (METHOD 6)."""
+
+    method: str = "match"  # match: every frame on its own, anchors decide visibility; join: matches joined by flow
+    anchor_cosine: float = 0.7
+    visible_cosine: float = 0.6
+    max_anchors: int = 0  # anchors used for visibility, spread evenly; 0: all
+    pin_query: bool = True  # in its own frame a point is the query itself and visible
+
+
+@dataclass(frozen=True)
+class Config:
+    """One fit, entirely described."""
+
+    preset: str
+    video: VideoConfig = field(default_factory=VideoConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    trajectories: TrajectoryConfig = field(default_factory=TrajectoryConfig)
+    foreground: ForegroundConfig = field(default_factory=ForegroundConfig)
+    buddies: BuddyConfig = field(default_factory=BuddyConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
+
+
+PAPER = Config(
+    preset="paper",
+    video=VideoConfig(height=476, width=854),
+    backbone=BackboneConfig(name="vit_large_patch14_dinov2", layer=15, stride=7, exact_centres=False),
+    flow=FlowConfig(name="raft_large", area=476 * 854),
+    model=ModelConfig(exact_centres=False),
+    inference=InferenceConfig(pin_query=False),
+)
+
+QUALITY = dataclasses.replace(
+    PAPER,
+    preset="quality",
+    backbone=BackboneConfig(name="auto", stride=7),
+    flow=FlowConfig(name="auto", area=476 * 854),
+    video=VideoConfig(area=476 * 854, multiple=7),
+    model=ModelConfig(),
+    training=TrainingConfig(steps=4000, precision="float16"),
+    inference=InferenceConfig(method="join"),
+)
+
+FAST = Config(
+    preset="fast",
+    flow=FlowConfig(name="dis"),
+    trajectories=TrajectoryConfig(step=4, cycle_error=0.75, direct_filter=False),
+    foreground=ForegroundConfig(method="motion", homography_error=1.0),
+    model=ModelConfig(
+        widths=(48, 96), blocks=4, norm="group", downsample="stride", dims=96, gain=1.0, dilation=1, radius=14.0,
+        temperature=0.05,
+    ),  # fmt: skip
+    training=TrainingConfig(
+        steps=600, batch=256, frames=2, shared_frames=True, max_gap=24, optimizer="adamw", learning_rate=2e-3,
+        schedule="cosine", weight_decay=1e-2, gradient_clip=1.0, heatmap_weight=1.0, buddy_weight=0.0,
+        refined_buddy_weight=0.0, cycle_weight=0.0, norm_weight=0.0, angle_weight=0.0,
+    ),  # fmt: skip
+    inference=InferenceConfig(method="join"),
+)
+
+PRESETS: dict[str, Config] = {"fast": FAST, "quality": QUALITY, "paper": PAPER}
+
+
+def preset(name: str) -> Config:
+    """The preset of that name. Raises InputError for an unknown one."""
+    if name not in PRESETS:
+        raise InputError(f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def override(config: Config, assignments: Iterable[str] | Mapping[str, Any]) -> Config:
+    """A config with some numbers changed: ["training.steps=2000"] or {"training.steps": 2000}.
+
+    Raises InputError for an unknown key or a value of the wrong type, and lists the right ones.
+    """
+    if not isinstance(assignments, Mapping):
+        assignments = dict(_split(a) for a in assignments)
+    for key, value in assignments.items():
+        section, _, name = key.partition(".")
+        if section not in _sections():
+            raise InputError(f"unknown setting {key!r}; sections are {', '.join(_sections())}, as in training.steps=2000")
+        part = getattr(config, section)
+        types = typing.get_type_hints(type(part))
+        if name not in types:
+            raise InputError(f"unknown setting {key!r}; {section} has {', '.join(types)}")
+        parsed = _parse(key, value, types[name])
+        config = dataclasses.replace(config, **{section: dataclasses.replace(part, **{name: parsed})})
+    return config
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """A config as plain JSON values."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """The inverse of `to_dict`. Raises InputError for unknown keys or types."""
+    base = Config(preset=str(values.get("preset", "custom")))
+    flat = {f"{s}.{k}": v for s, part in values.items() if s != "preset" for k, v in part.items()}
+    return override(base, flat)
+
+
+def difference(a: Config, b: Config) -> list[str]:
+    """What differs, one line a setting: "training.steps: 600 / 2000"."""
+    return [
+        f"{s}.{f.name}: {getattr(getattr(a, s), f.name)} / {getattr(getattr(b, s), f.name)}"
+        for s in _sections()
+        for f in dataclasses.fields(getattr(a, s))
+        if getattr(getattr(a, s), f.name) != getattr(getattr(b, s), f.name)
+    ]
+
+
+def _sections() -> list[str]:
+    return [f.name for f in dataclasses.fields(Config) if f.name != "preset"]
+
+
+def _split(assignment: str) -> tuple[str, str]:
+    key, equals, value = assignment.partition("=")
+    if not equals:
+        raise InputError(f"{assignment!r} sets nothing; write KEY=VALUE, as in training.steps=2000")
+    return key.strip(), value.strip()
+
+
+def _parse(key: str, value: Any, kind: Any) -> Any:
+    """A value of the field's type from text or from a plain value."""
+    try:
+        if kind is bool:
+            if isinstance(value, bool):
+                return value
+            return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
+        if typing.get_origin(kind) is tuple:
+            parts = value.split(",") if isinstance(value, str) else list(value)
+            return tuple(typing.get_args(kind)[0](p) for p in parts)
+        if kind is int and isinstance(value, (bool, float)):
+            raise ValueError
+        if kind is float and isinstance(value, bool):
+            raise ValueError
+        return kind(value)
+    except (ValueError, KeyError, TypeError):
+        name = "list of integers, as in 64,128" if typing.get_origin(kind) is tuple else kind.__name__
+        raise InputError(f"{key}={value} has the wrong type; {key} is a {name}") from None
