@@ -1,0 +1,30 @@
+"""Fixtures all tests share."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str], dict[str, np.ndarray]]:
+    """golden(name): the arrays of one golden file (numbers of the reference implementation)."""
+
+    def load(name: str) -> dict[str, np.ndarray]:
+        with np.load(ROOT / "tests" / "data" / "golden" / f"{name}.npz") as file:
+            return dict(file)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real clips and truth (never committed); skips where it is absent."""
+    folder = Path(os.environ.get("DINOTRACK_DATA", ROOT.parent / "shared"))
+    if not (folder / "eval").is_dir():
+        pytest.skip("no evaluation data: set DINOTRACK_DATA to the folder that holds eval/, clips/ and bad/")
+    return folder
