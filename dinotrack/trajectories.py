@@ -1,0 +1,198 @@
+"""Optical flow -> chains of positions, the pseudo-labels of the per-video training (METHOD 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dinotrack.config import TrajectoryConfig
+from dinotrack.geometry import inside, pixel_grid
+from dinotrack.progress import Progress, silent
+
+DirectFlow = Callable[[int, int], tuple[Tensor, Tensor]]
+"""direct(i, j): flow i -> j and flow j -> i, each [2, H, W] px (dx, dy)."""
+
+
+@dataclass(frozen=True)
+class Chains:
+    """N chains over T frames. A chain is valid in consecutive frames, from its start to its end."""
+
+    xy: Tensor
+    """float32 [N, T, 2] px of the working frame; 0 where not valid."""
+    valid: Tensor
+    """bool [N, T]."""
+
+    @property
+    def start(self) -> Tensor:
+        """First valid frame of each chain: long [N]."""
+        return self.valid.int().argmax(dim=1)
+
+    @property
+    def first(self) -> Tensor:
+        """Position in the first valid frame: float32 [N, 2] px."""
+        return self.xy[torch.arange(len(self.xy), device=self.xy.device), self.start]
+
+
+def flow_chains(
+    forward: Tensor,
+    backward: Tensor,
+    config: TrajectoryConfig,
+    direct: DirectFlow | None = None,
+    progress: Progress = silent,
+) -> Chains:
+    """Follow flow from every pixel that nobody follows yet (METHOD 1; with config.step k > 1, see `_Lattice`).
+
+    forward, backward: [T - 1, 2, H, W] px (dx, dy), any float type; forward[t] leads from frame t to t + 1, backward[t] back.
+    direct: flow between any two frames, for the direct-flow filter; called once for each pair of frames i < j - 1 that a chain
+    spans, j ascending. None: no filter.
+    Chains come in order of start frame, then row by row; there may be none.
+    """
+    frames = len(forward) + 1
+    lattice = _Lattice(forward.shape[-2], forward.shape[-1], config.step)
+    alive = _Alive.born(lattice.points(forward.device), frame=0, count=0)
+    count = len(alive.index)
+    visits = [(alive.index, alive.xy)]
+    progress("labels", 1, frames)
+    for t in range(1, frames):
+        there, back = forward[t - 1].float(), backward[t - 1].float()
+        alive = alive.keep_where(*_step(alive.xy, there, back, config.cycle_error))
+        if direct is not None:
+            alive = _filter_direct(alive, t, direct, config)
+        starts = lattice.points(forward.device)[_starts(lattice, alive.xy, there, back, config.cycle_error)]
+        alive = alive.join(_Alive.born(starts, frame=t, count=count))
+        count += len(starts)
+        visits.append((alive.index, alive.xy))
+        progress("labels", t + 1, frames)
+    return _collect(visits, count, config.min_length)
+
+
+def in_foreground(chains: Chains, masks: Tensor) -> Tensor:
+    """Whether each chain starts on the foreground: masks bool [T, H, W] at the first point, rounded. bool [N]."""
+    x, y = chains.first.round().long().unbind(-1)
+    return masks[chains.start, y, x]
+
+
+@dataclass(frozen=True)
+class _Lattice:
+    """Where chains may start: the middles of k x k px cells. A chain in a cell bars new ones from its middle.
+
+    The reference is k = 1: cells are pixels. A rest at the right or bottom too narrow to have a middle has no starts.
+    """
+
+    height: int
+    width: int
+    step: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of cells that have a middle."""
+        middle = self.step // 2
+        return -(-(self.height - middle) // self.step), -(-(self.width - middle) // self.step)
+
+    def points(self, device: torch.device) -> Tensor:
+        """Middles, row by row: float32 [P, 2] px."""
+        axes = [torch.arange(n, device=device, dtype=torch.float32) * self.step + self.step // 2 for n in self.size]
+        y, x = torch.meshgrid(*axes, indexing="ij")
+        return torch.stack((x, y), dim=-1).reshape(-1, 2)
+
+    def occupied(self, xy: Tensor) -> Tensor:
+        """Which cells contain one of the positions xy [N, 2] px, rounded: bool [P]. Positions outside count nowhere."""
+        rows, cols = self.size
+        column, row = torch.div(xy.round().long(), self.step, rounding_mode="floor").unbind(-1)
+        there = (column >= 0) & (column < cols) & (row >= 0) & (row < rows)
+        cells = torch.zeros(rows * cols, dtype=torch.bool, device=xy.device)
+        cells[(row * cols + column)[there]] = True
+        return cells
+
+
+@dataclass(frozen=True)
+class _Alive:
+    """The M chains that reach the current frame."""
+
+    index: Tensor  # long [M], a running number
+    xy: Tensor  # float32 [M, 2] px, here
+    start_xy: Tensor  # float32 [M, 2] px, where it began
+    start: Tensor  # long [M], the frame it began in; ascending
+
+    @staticmethod
+    def born(xy: Tensor, frame: int, count: int) -> _Alive:
+        """Chains that start in a frame, after `count` earlier ones."""
+        index = torch.arange(count, count + len(xy), device=xy.device)
+        return _Alive(index, xy, xy, torch.full_like(index, frame))
+
+    def keep_where(self, xy: Tensor, keep: Tensor) -> _Alive:
+        """Those of the chains, now at xy [M, 2], where keep [M] is true."""
+        return _Alive(self.index[keep], xy[keep], self.start_xy[keep], self.start[keep])
+
+    def join(self, other: _Alive) -> _Alive:
+        return _Alive(
+            torch.cat((self.index, other.index)),
+            torch.cat((self.xy, other.xy)),
+            torch.cat((self.start_xy, other.start_xy)),
+            torch.cat((self.start, other.start)),
+        )
+
+
+def _sample(flow: Tensor, xy: Tensor) -> Tensor:
+    """Bilinear flow [2, H, W] at xy [N, 2] px -> [N, 2]."""
+    return pixel_grid(flow.shape[-2], flow.shape[-1]).sample(flow[None], xy[None])[0]
+
+
+def _step(xy: Tensor, there: Tensor, back: Tensor, cycle_error: float) -> tuple[Tensor, Tensor]:
+    """Positions [N, 2] moved by flow, and whether flow is sure of it: consistent with its way back, and in the frame. bool [N]."""
+    move = _sample(there, xy)
+    moved = xy + move
+    error = (move + _sample(back, moved)).norm(dim=-1)
+    return moved, (error < cycle_error) & inside(moved, (there.shape[-2], there.shape[-1]))
+
+
+def _filter_direct(alive: _Alive, t: int, direct: DirectFlow, config: TrajectoryConfig) -> _Alive:
+    """End the chains that lie away from where direct flow from their start, if sure, puts them in frame t."""
+    agrees = torch.ones_like(alive.index, dtype=torch.bool)
+    for i in alive.start[alive.start < t - 1].unique_consecutive().tolist():  # a first step is its own direct flow
+        chosen = alive.start == i
+        there, back = (flow.float().to(alive.xy.device) for flow in direct(i, t))
+        target, sure = _step(alive.start_xy[chosen], there, back, config.direct_cycle_error)
+        near = (alive.xy[chosen] - target).norm(dim=-1) < config.direct_error
+        agrees[chosen] = near | ~sure
+    return alive.keep_where(alive.xy, agrees)
+
+
+def _starts(lattice: _Lattice, taken: Tensor, there: Tensor, back: Tensor, cycle_error: float) -> Tensor:
+    """Lattice points where chains start: those no chain (at taken [N, 2] px) passes through and those disoccluded. bool [P]."""
+    points = lattice.points(taken.device)
+    pixels = pixel_grid(there.shape[-2], there.shape[-1]).centres(taken.device)
+    landed = lattice.occupied(pixels + there.flatten(1).T)
+    came = _sample(back, points)
+    source = points + came
+    error = (came + _sample(there, source) * _share_inside(source, (there.shape[-2], there.shape[-1]))).norm(dim=-1)
+    return ~lattice.occupied(taken) | ~landed | (error >= cycle_error)
+
+
+def _share_inside(xy: Tensor, size: tuple[int, int]) -> Tensor:
+    """How much of a bilinear sample at xy [N, 2] falls on pixels of the frame rather than on the zeros around it: [N, 1]."""
+    last = torch.tensor((size[1] - 1, size[0] - 1), dtype=xy.dtype, device=xy.device)
+    beyond = (xy - torch.minimum(xy.clamp(min=0), last)).abs()
+    return (1 - beyond).clamp(min=0).prod(dim=-1, keepdim=True)
+
+
+def _collect(visits: list[tuple[Tensor, Tensor]], count: int, min_length: int) -> Chains:
+    """Who was where in each frame -> chains, those seen in fewer than min_length frames dropped."""
+    device = visits[0][0].device
+    lengths = torch.zeros(count, dtype=torch.long, device=device)
+    for index, _ in visits:
+        lengths[index] += 1
+    kept = lengths >= min_length
+    row = kept.cumsum(0) - 1
+    total = int(kept.sum())
+    xy = torch.zeros(total, len(visits), 2, device=device)
+    valid = torch.zeros(total, len(visits), dtype=torch.bool, device=device)
+    for t, (index, where) in enumerate(visits):
+        seen = kept[index]
+        rows = row[index[seen]]
+        xy[rows, t] = where[seen]
+        valid[rows, t] = True
+    return Chains(xy, valid)
