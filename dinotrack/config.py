@@ -26,7 +26,9 @@ class VideoConfig:
 class BackboneConfig:
     """The frozen ViT."""
 
-    name: str = "none"  # a timm ViT by short or full name, "none" for the CNN alone, "auto" for the best that can be had
+    name: str = (
+        "none"  # a timm ViT by short or full name, "none" for the CNN alone, "auto" for the best that can be had
+    )
     layer: int = -1  # block whose output is used, counted from 0; negative: two thirds of the depth
     stride: int = 7  # px between patch centres; 0: the patch size
     pretrained: bool = True
@@ -184,13 +186,33 @@ FAST = Config(
     trajectories=TrajectoryConfig(step=4, cycle_error=0.75, direct_filter=False),
     foreground=ForegroundConfig(method="motion", homography_error=1.0),
     model=ModelConfig(
-        widths=(48, 96), blocks=4, norm="group", downsample="stride", dims=96, gain=1.0, dilation=1, radius=14.0,
+        widths=(48, 96),
+        blocks=4,
+        norm="group",
+        downsample="stride",
+        dims=96,
+        gain=1.0,
+        dilation=1,
+        radius=14.0,
         temperature=0.05,
     ),  # fmt: skip
     training=TrainingConfig(
-        steps=600, batch=256, frames=2, shared_frames=True, max_gap=24, optimizer="adamw", learning_rate=2e-3,
-        schedule="cosine", weight_decay=1e-2, gradient_clip=1.0, heatmap_weight=1.0, buddy_weight=0.0,
-        refined_buddy_weight=0.0, cycle_weight=0.0, norm_weight=0.0, angle_weight=0.0,
+        steps=600,
+        batch=256,
+        frames=2,
+        shared_frames=True,
+        max_gap=24,
+        optimizer="adamw",
+        learning_rate=2e-3,
+        schedule="cosine",
+        weight_decay=1e-2,
+        gradient_clip=1.0,
+        heatmap_weight=1.0,
+        buddy_weight=0.0,
+        refined_buddy_weight=0.0,
+        cycle_weight=0.0,
+        norm_weight=0.0,
+        angle_weight=0.0,
     ),  # fmt: skip
     inference=InferenceConfig(method="join"),
 )
@@ -215,7 +237,9 @@ def override(config: Config, assignments: Iterable[str] | Mapping[str, Any]) -> 
     for key, value in assignments.items():
         section, _, name = key.partition(".")
         if section not in _sections():
-            raise InputError(f"unknown setting {key!r}; sections are {', '.join(_sections())}, as in training.steps=2000")
+            raise InputError(
+                f"unknown setting {key!r}; sections are {', '.join(_sections())}, as in training.steps=2000"
+            )
         part = getattr(config, section)
         types = typing.get_type_hints(type(part))
         if name not in types:

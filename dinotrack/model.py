@@ -1,0 +1,197 @@
+"""All that is trained: Delta-DINO, which corrects the frozen features, and the refiner, which turns a correlation map
+into a correspondence map (METHOD 4; paper sections 3.1 and 3.2)."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from kornia.filters import blur_pool2d
+from torch import Tensor, nn
+
+from dinotrack.config import ModelConfig
+from dinotrack.errors import InputError
+from dinotrack.geometry import Grid
+
+MASS_FLOOR = 1e-8  # below this mass in the disc the answer is the plain mean of its cells
+
+
+class Blur(nn.Module):
+    """Anti-aliased halving: the outer product of [1, 3, 3, 1] / 8 with itself, reflect padding; n -> ceil(n / 2)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, cols = x.shape[-2:]
+        # kornia pads with zeros, so what is kept must not see its padding: output 1 is centred on our first pixel
+        blurred = blur_pool2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), 4, 2)
+        return blurred[..., 1 : 1 + math.ceil(rows / 2), 1 : 1 + math.ceil(cols / 2)]
+
+
+class Residual(nn.Module):
+    """x + f(x)."""
+
+    def __init__(self, *layers: nn.Module):
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.layers(x)
+        return out
+
+
+class DeltaDino(nn.Module):
+    """The CNN that predicts what to add to the frozen features; without a ViT its map is the features.
+
+    `paper`: three stages of conv 5x5, batch norm, ReLU, blur, then a dilated conv and a batch norm of gain 0.05.
+    """
+
+    def __init__(self, config: ModelConfig, dims: int):
+        super().__init__()
+        self.config = config
+        layers: list[nn.Module] = []
+        channels = 3
+        for width in config.widths:
+            layers += [_conv(channels, width, config.kernel, 2 if config.downsample == "stride" else 1)]
+            layers += [_norm(config.norm, width), nn.ReLU()]
+            layers += [Blur()] if config.downsample == "blur" else []
+            channels = width
+        for _ in range(config.blocks):
+            layers += [Residual(_conv(channels, channels, 3), _norm(config.norm, channels), nn.ReLU())]
+        last = _conv(channels, dims, config.kernel, dilation=config.dilation)
+        norm = _norm(config.norm, dims)
+        nn.init.constant_(norm.weight, config.gain)
+        self.layers = nn.Sequential(*layers, last, norm)
+
+    def zero_last(self) -> None:
+        """Start from the frozen features unchanged: the last convolution is zero."""
+        last = self.layers[-2]
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def grid(self, height: int, width: int) -> Grid:
+        """Where the cells of the map lie on a height x width frame."""
+        for _ in self.config.widths:
+            height, width = math.ceil(height / 2), math.ceil(width / 2)
+        stride = 2 ** len(self.config.widths)
+        if not self.config.exact_centres:
+            return Grid(height, width, stride, 0.5)
+        # each blur's taps reach from -1 to 2, so it shifts by half an input pixel; a strided odd kernel doesn't
+        return Grid(height, width, stride, (stride - 1) / 2 if self.config.downsample == "blur" else 0.0)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """frames [B, 3, H, W] in [0, 1] -> [B, dims, rows, cols] on `grid(H, W)`."""
+        delta: Tensor = self.layers(frames)
+        return delta
+
+
+class Refiner(nn.Module):
+    """Two 3x3 convolutions whose every slice is divided by its own signed sum, zero padding; then a log-softmax over the map."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.cnn_refiner = nn.Sequential(
+            nn.Conv2d(1, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 1, 3, padding=1)
+        )
+
+    def scores(self, maps: Tensor) -> Tensor:
+        """Correlation maps [N, h, w] -> unnormalised log-probabilities [N, h, w]."""
+        first, second = self.cnn_refiner[0], self.cnn_refiner[2]
+        assert isinstance(first, nn.Conv2d)
+        assert isinstance(second, nn.Conv2d)
+        hidden = F.relu(F.conv2d(maps[:, None], _unit_sum(first.weight), first.bias, padding=1))
+        return F.conv2d(hidden, _unit_sum(second.weight), second.bias, padding=1)[:, 0]
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Correlation maps after ReLU [N, h, w] -> log of the correspondence maps [N, h, w]."""
+        return self.scores(maps).flatten(1).log_softmax(1).view_as(maps)
+
+
+class Tracker(nn.Module):
+    """Delta-DINO and the refiner together: everything a fit learns."""
+
+    def __init__(self, config: ModelConfig, dims: int | None):
+        """dims: width of the frozen features; None where there is no ViT."""
+        super().__init__()
+        self.config = config
+        self.delta_dino = DeltaDino(config, config.dims if dims is None else dims)
+        self.refiner = Refiner(config.refiner_width)
+        if dims is not None:
+            self.delta_dino.zero_last()
+
+    def grid(self, size: tuple[int, int], backbone_grid: Grid | None) -> Grid:
+        """The grid of the refined features: the ViT's, or the CNN's own."""
+        return self.delta_dino.grid(*size) if backbone_grid is None else backbone_grid
+
+    def refine(self, frames: Tensor, features: Tensor | None, grid: Grid) -> Tensor:
+        """Refined features = ViT features + Delta-DINO(frame), equation 1 of the paper.
+
+        frames [B, 3, H, W] in [0, 1], features [B, C, h, w] on `grid` or None -> [B, C, h, w].
+        """
+        delta = self.delta_dino(frames)
+        if features is None:
+            return torch.as_tensor(delta)
+        centres = grid.centres(frames.device).expand(len(frames), -1, -1)
+        at_cells = self.delta_dino.grid(*frames.shape[-2:]).sample(delta, centres)
+        return features.to(delta.dtype) + at_cells.transpose(1, 2).reshape(features.shape)
+
+    def heatmaps(self, correlation: Tensor) -> Tensor:
+        """Cosines [N, h, w] -> log of the correspondence maps [N, h, w]."""
+        log_map: Tensor = self.refiner(F.relu(correlation) / self.config.temperature)
+        return log_map
+
+    def locate(self, correlation: Tensor, log_map: Tensor, grid: Grid) -> Tensor:
+        """Positions [N, 2] px: `soft_argmax` around the best correlation after ReLU."""
+        return soft_argmax(F.relu(correlation), log_map.exp(), grid, self.config.radius)
+
+
+def soft_argmax(correlation: Tensor, heatmap: Tensor, grid: Grid, radius: float) -> Tensor:
+    """Expectation of the cell centres under heatmap [N, h, w], restricted to the disc of `radius` px around the argmax of
+    correlation [N, h, w] and renormalised -> [N, 2] px (METHOD 4, "Position")."""
+    centres = grid.centres(heatmap.device).to(heatmap.dtype)
+    peak = centres[correlation.flatten(1).argmax(1)]
+    disc = (centres[None] - peak[:, None]).square().sum(-1) <= radius**2
+    inside = heatmap.flatten(1) * disc
+    mass = inside.sum(1, keepdim=True)
+    weights = torch.where(mass < MASS_FLOOR, disc / disc.sum(1, keepdim=True), inside / mass.clamp(min=MASS_FLOOR))
+    return weights @ centres
+
+
+def load_reference(delta_dino: Mapping[str, Any], refiner: Mapping[str, Any], config: ModelConfig) -> Tracker:
+    """The reference implementation's checkpoints (`delta_dino_*.pt`, `tracker_head_*.pt`) as a Tracker.
+
+    Widths come from the state dicts. Raises InputError for anything else.
+    """
+    try:
+        convs = [v for k, v in delta_dino.items() if k.endswith(".weight") and v.ndim == 4]
+        widths = tuple(len(w) for w in convs[:-1])
+        width = len(refiner["cnn_refiner.0.weight"])
+        tracker = Tracker(replace(config, widths=widths, refiner_width=width), dims=len(convs[-1]))
+        kept = {k: v for k, v in delta_dino.items() if not k.endswith(".filt")}  # the blur is no parameter here
+        tracker.delta_dino.load_state_dict(kept)
+        tracker.refiner.load_state_dict(refiner)
+    except (KeyError, IndexError, RuntimeError, AttributeError, TypeError) as error:
+        raise InputError(
+            "this is no checkpoint of the DINO-Tracker reference; give delta_dino_*.pt and tracker_head_*.pt "
+            f"({str(error).splitlines()[0]})"
+        ) from None
+    return tracker
+
+
+def _conv(channels: int, width: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+    pad = dilation * (kernel // 2)
+    return nn.Conv2d(channels, width, kernel, stride, pad, dilation, padding_mode="reflect")
+
+
+def _norm(name: str, channels: int) -> nn.BatchNorm2d | nn.GroupNorm:
+    if name == "batch":
+        return nn.BatchNorm2d(channels)
+    if name == "group":
+        return nn.GroupNorm(math.gcd(8, channels), channels)
+    raise InputError(f"model.norm={name} is unknown; choose batch or group")
+
+
+def _unit_sum(weight: Tensor) -> Tensor:
+    return weight / weight.sum((2, 3), keepdim=True)

@@ -1,0 +1,118 @@
+"""The networks against the reference's numbers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dinotrack.config import FAST, PAPER, ModelConfig
+from dinotrack.errors import InputError
+from dinotrack.geometry import Grid, patch_grid
+from dinotrack.model import Blur, DeltaDino, Tracker, load_reference, soft_argmax
+
+
+def tensors(arrays, prefix):
+    return {k.removeprefix(prefix): torch.from_numpy(v) for k, v in arrays.items() if k.startswith(prefix)}
+
+
+def agree(a, b, tolerance=1e-4):
+    a, b = np.asarray(a), np.asarray(b)
+    assert a.shape == b.shape
+    assert np.abs(a - b).max() <= tolerance * np.abs(b).max()
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_delta_dino_agrees_with_the_reference(golden, mode):
+    g = golden("delta_dino")
+    state, refiner = tensors(g, "state_dict/"), tensors(golden("tracker_head"), "state_dict/")
+    tracker = load_reference(state, refiner, PAPER.model).train(mode == "train")
+    grid = patch_grid(98, 126, 14, 7, exact=False)
+    with torch.no_grad():
+        features = torch.from_numpy(g["vit_features"])
+        residual = tracker.refine(torch.from_numpy(g["frames"]), features, grid) - features
+    # the sum and difference with features of size 1 cost three digits of residuals of size 0.1
+    agree(residual, g[f"residual_{mode}"], 1e-4)
+
+
+@pytest.mark.parametrize("name", ["tracker_head", "tracker_head_sharp"])
+def test_refiner_and_soft_argmax_agree_with_the_reference(golden, name):
+    g = golden(name)
+    tracker = load_reference(tensors(golden("delta_dino"), "state_dict/"), tensors(g, "state_dict/"), PAPER.model)
+    volume = torch.from_numpy(g["cost_volume"][:, 0])
+    with torch.no_grad():
+        log_map = tracker.heatmaps(volume)
+        points = tracker.locate(volume, log_map, patch_grid(98, 126, 14, 7, exact=False))
+    agree(log_map.exp(), g["heatmap"][:, 0])
+    agree(points, g["points_pixels"])
+
+
+def test_refined_features_agree_with_the_reference(golden):
+    g = golden("tracker")
+    tracker = load_reference(tensors(g, "delta_dino/"), tensors(g, "refiner/"), PAPER.model).eval()
+    grid = patch_grid(98, 126, 14, 7, exact=False)
+    with torch.no_grad():
+        refined = tracker.refine(torch.from_numpy(g["video"]), torch.from_numpy(g["vit_features"]), grid)
+        source = refined[torch.from_numpy(g["source_frame"])]
+        queries = grid.sample(source, torch.from_numpy(g["query_xy"])[:, None])[:, 0]
+        target = refined[torch.from_numpy(g["target_frame"])]
+        maps = torch.einsum(
+            "nc,nchw->nhw", torch.nn.functional.normalize(queries, dim=1), torch.nn.functional.normalize(target, dim=1)
+        )
+        points = tracker.locate(maps, tracker.heatmaps(maps), grid)
+    agree(refined, g["refined_features"])
+    agree(queries, g["query_embeddings"])
+    agree(maps, g["correlation_maps"][:, 0])
+    agree(points, g["points_pixels"])
+
+
+def test_blur_is_a_plain_convolution():
+    x = torch.randn(1, 2, 7, 10)
+    taps = torch.tensor([1.0, 3, 3, 1]) / 8
+    kernel = torch.outer(taps, taps).expand(2, 1, 4, 4)
+    padded = torch.nn.functional.pad(x, (1, 2, 1, 2), mode="reflect")
+    expected = torch.nn.functional.conv2d(padded, kernel, stride=2, groups=2)
+    torch.testing.assert_close(Blur()(x), expected)
+
+
+@pytest.mark.parametrize("config", [FAST.model, ModelConfig()], ids=["fast", "blur"])
+@pytest.mark.parametrize("size", [(64, 96), (72, 48)])
+def test_the_cnn_grid_tells_where_cells_look(config, size):
+    """With equal positive weights, the centre of mass of a cell's gradient is the cell's centre."""
+    config = replace(config, norm="group", blocks=0, widths=config.widths[:2], dilation=1)
+    net = DeltaDino(config, 8)
+    for layer in net.layers:
+        if isinstance(layer, torch.nn.GroupNorm):  # normalisation mixes all places
+            layer.forward = lambda x: x
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.constant_(layer.weight, 1.0)
+    grid = net.grid(*size)
+    row, col = grid.rows // 2, grid.cols // 2
+    frame = torch.ones(1, 3, *size, requires_grad=True)
+    net(frame)[0, :, row, col].sum().backward()
+    weight = frame.grad[0].sum(0)
+    ys, xs = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
+    centre = torch.stack(((weight * xs).sum(), (weight * ys).sum())) / weight.sum()
+    torch.testing.assert_close(centre, grid.to_pixels(torch.tensor((col, row), dtype=torch.float32)))
+
+
+def test_soft_argmax_stays_in_the_disc():
+    grid = Grid(9, 9, 4.0, 1.5)
+    correlation = torch.zeros(1, 9, 9)
+    correlation[0, 2, 3] = 1
+    heat = torch.full((1, 9, 9), 0.0)
+    heat[0, 8, 8] = 1.0
+    expected = grid.to_pixels(torch.tensor([[3.0, 2.0]]))
+    torch.testing.assert_close(soft_argmax(correlation, heat, grid, 5.0), expected)
+
+
+def test_a_fresh_tracker_leaves_the_features_alone():
+    tracker = Tracker(replace(PAPER.model, widths=(4, 4, 4)), dims=6).eval()
+    grid = patch_grid(56, 70, 14, 7)
+    features = torch.randn(2, 6, grid.rows, grid.cols)
+    torch.testing.assert_close(tracker.refine(torch.rand(2, 3, 56, 70), features, grid), features)
+
+
+def test_a_foreign_checkpoint_is_named():
+    with pytest.raises(InputError, match="no checkpoint of the DINO-Tracker reference"):
+        load_reference({"a": torch.zeros(1)}, {"b": torch.zeros(1)}, PAPER.model)
