@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -46,7 +47,7 @@ class Flow:
         A point that leaves the frame reads `back` at its border; what that means is the caller's to say.
         """
         there = self.at(xy)
-        return torch.linalg.vector_norm(there + back.at(xy + there), dim=-1)
+        return (there + back.at(xy + there)).square().sum(dim=-1).sqrt()
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def resize_flow(displacement: Tensor, size: tuple[int, int]) -> Tensor:
 
 def dis(config: FlowConfig, device: torch.device, offline: bool) -> Estimator:
     """OpenCV's Dense Inverse Search (Kroeger et al. 2016), medium preset, on grey frames; no weights, on CPU."""
-    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    method: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def estimate(first: Tensor, second: Tensor) -> Tensor:
         height, width = first.shape[-2:]

@@ -47,7 +47,7 @@ class Source:
 
 
 def find(source: Source) -> Path | None:
-    """The weights on this machine: $DINOTRACK_WEIGHTS (folder or file), ./weights, the package's own, the hub caches."""
+    """The weights on this machine: $DINOTRACK_WEIGHTS (folder or file), ./weights, the package's own, hub caches."""
     return next((path for path in _candidates(source) if path.is_file()), None)
 
 
