@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from dinotrack.config import TrajectoryConfig
+from dinotrack.flow import Flow
 from dinotrack.geometry import inside, pixel_grid
 from dinotrack.progress import Progress, silent
 
-DirectFlow = Callable[[int, int], tuple[Tensor, Tensor]]
-"""direct(i, j): flow i -> j and flow j -> i, each [2, H, W] px (dx, dy)."""
+DirectFlow = Callable[[int, int], tuple[Flow, Flow]]
+"""direct(i, j): flow i -> j and flow j -> i."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ def flow_chains(
 ) -> Chains:
     """Follow flow from every pixel that nobody follows yet (METHOD 1; with config.step k > 1, see `_Lattice`).
 
-    forward, backward: [T - 1, 2, H, W] px (dx, dy), any float type; forward[t] leads from frame t to t + 1, backward[t] back.
-    direct: flow between any two frames, for the direct-flow filter; called once for each pair of frames i < j - 1 that a chain
-    spans, j ascending. None: no filter.
+    forward, backward: [T - 1, 2, H, W] px (dx, dy), any float type; forward[t]: frame t -> t + 1, backward[t]: back.
+    direct: flow between any two frames, for the direct-flow filter; called once for each pair of frames i < j - 1 that
+    a chain spans, j ascending. None: no filter.
     Chains come in order of start frame, then row by row; there may be none.
     """
     frames = len(forward) + 1
@@ -57,7 +58,7 @@ def flow_chains(
     visits = [(alive.index, alive.xy)]
     progress("labels", 1, frames)
     for t in range(1, frames):
-        there, back = forward[t - 1].float(), backward[t - 1].float()
+        there, back = Flow(forward[t - 1]), Flow(backward[t - 1])
         alive = alive.keep_where(*_step(alive.xy, there, back, config.cycle_error))
         if direct is not None:
             alive = _filter_direct(alive, t, direct, config)
@@ -115,7 +116,7 @@ class _Alive:
     index: Tensor  # long [M], a running number
     xy: Tensor  # float32 [M, 2] px, here
     start_xy: Tensor  # float32 [M, 2] px, where it began
-    start: Tensor  # long [M], the frame it began in; ascending
+    start: Tensor  # long [M], the frame it began in
 
     @staticmethod
     def born(xy: Tensor, frame: int, count: int) -> _Alive:
@@ -136,44 +137,38 @@ class _Alive:
         )
 
 
-def _sample(flow: Tensor, xy: Tensor) -> Tensor:
-    """Bilinear flow [2, H, W] at xy [N, 2] px -> [N, 2]."""
-    return pixel_grid(flow.shape[-2], flow.shape[-1]).sample(flow[None], xy[None])[0]
-
-
-def _step(xy: Tensor, there: Tensor, back: Tensor, cycle_error: float) -> tuple[Tensor, Tensor]:
-    """Positions [N, 2] moved by flow, and whether flow is sure of it: consistent with its way back, and in the frame. bool [N]."""
-    move = _sample(there, xy)
-    moved = xy + move
-    error = (move + _sample(back, moved)).norm(dim=-1)
-    return moved, (error < cycle_error) & inside(moved, (there.shape[-2], there.shape[-1]))
+def _step(xy: Tensor, there: Flow, back: Flow, cycle_error: float) -> tuple[Tensor, Tensor]:
+    """Positions [N, 2] moved by flow, and whether flow is sure: consistent with its way back, and in the frame."""
+    moved = there.move(xy)
+    height, width = there.displacement.shape[-2:]
+    return moved, (there.cycle_error(back, xy) < cycle_error) & inside(moved, (height, width))
 
 
 def _filter_direct(alive: _Alive, t: int, direct: DirectFlow, config: TrajectoryConfig) -> _Alive:
     """End the chains that lie away from where direct flow from their start, if sure, puts them in frame t."""
     agrees = torch.ones_like(alive.index, dtype=torch.bool)
-    for i in alive.start[alive.start < t - 1].unique_consecutive().tolist():  # a first step is its own direct flow
+    for i in torch.unique(alive.start[alive.start < t - 1]).tolist():  # a first step is its own direct flow
         chosen = alive.start == i
-        there, back = (flow.float().to(alive.xy.device) for flow in direct(i, t))
-        target, sure = _step(alive.start_xy[chosen], there, back, config.direct_cycle_error)
+        target, sure = _step(alive.start_xy[chosen], *direct(i, t), config.direct_cycle_error)
         near = (alive.xy[chosen] - target).norm(dim=-1) < config.direct_error
         agrees[chosen] = near | ~sure
     return alive.keep_where(alive.xy, agrees)
 
 
-def _starts(lattice: _Lattice, taken: Tensor, there: Tensor, back: Tensor, cycle_error: float) -> Tensor:
-    """Lattice points where chains start: those no chain (at taken [N, 2] px) passes through and those disoccluded. bool [P]."""
+def _starts(lattice: _Lattice, taken: Tensor, there: Flow, back: Flow, cycle_error: float) -> Tensor:
+    """Lattice points no chain (at taken [N, 2] px) passes through, and disoccluded ones: bool [P]."""
     points = lattice.points(taken.device)
-    pixels = pixel_grid(there.shape[-2], there.shape[-1]).centres(taken.device)
-    landed = lattice.occupied(pixels + there.flatten(1).T)
-    came = _sample(back, points)
+    pixels = pixel_grid(lattice.height, lattice.width).centres(taken.device)
+    landed = lattice.occupied(pixels + there.displacement.float().flatten(1).T)
+    came = back.at(points)
     source = points + came
-    error = (came + _sample(there, source) * _share_inside(source, (there.shape[-2], there.shape[-1]))).norm(dim=-1)
-    return ~lattice.occupied(taken) | ~landed | (error >= cycle_error)
+    error = (came + there.at(source) * _share_inside(source, (lattice.height, lattice.width))).norm(dim=-1)
+    starts: Tensor = ~lattice.occupied(taken) | ~landed | (error >= cycle_error)
+    return starts
 
 
 def _share_inside(xy: Tensor, size: tuple[int, int]) -> Tensor:
-    """How much of a bilinear sample at xy [N, 2] falls on pixels of the frame rather than on the zeros around it: [N, 1]."""
+    """How much of a bilinear sample at xy [N, 2] is of the frame rather than of zeros around it: [N, 1]."""
     last = torch.tensor((size[1] - 1, size[0] - 1), dtype=xy.dtype, device=xy.device)
     beyond = (xy - torch.minimum(xy.clamp(min=0), last)).abs()
     return (1 - beyond).clamp(min=0).prod(dim=-1, keepdim=True)
