@@ -83,6 +83,8 @@ class Layer:
 
     def read(self, q: Array) -> Array:
         """The texture at layer px [h, w, 2], uint8 [h, w, 4]; transparent outside."""
+        if not q.size:
+            return np.zeros((*q.shape[:-1], 4), np.uint8)
         x, y = np.moveaxis(q + (len(self.rgba) - 1) / 2, -1, 0).astype(np.float32)
         return np.asarray(cv2.remap(self.rgba, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT))
 
@@ -116,8 +118,6 @@ class Scene:
         grid, camera = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(float), self.view(t)
         for index, layer in enumerate(self.layers):
             box = layer.box(t, camera, self.size)
-            if not grid[box].size:
-                continue
             rgba = layer.read(layer.from_frame(grid[box], t, camera))
             alpha = rgba[..., 3:].astype(np.float32) / 255
             frame[box] += alpha * (rgba[..., :3] - frame[box])
