@@ -131,7 +131,7 @@ def test_any_size(size: tuple[int, int], layers: int) -> None:
     clip = generate(size, frames=3, layers=layers, seed=1, points=8)
     assert clip.frames.shape == (3, *size, 3)
     assert clip.visible.any(1).all()
-    assert 1 <= len(clip.tracks) <= 8
+    assert (size != (1, 1)) <= len(clip.tracks) <= 8  # a single pixel may show only an outline, where no point lies
 
 
 def test_difficulty_zero_is_a_still() -> None:
