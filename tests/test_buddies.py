@@ -1,0 +1,215 @@
+"""Best buddies: golden numbers, brute force with torchvision's suppression, and videos without any buddy."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import nms
+
+from dinotrack.buddies import (
+    Buddies,
+    ambiguity,
+    ambiguity_weight,
+    best_buddies,
+    cosine_weight,
+    find_buddies,
+    flow_filter,
+    nearest_chain,
+)
+from dinotrack.config import BuddyConfig
+from dinotrack.geometry import Grid
+from dinotrack.trajectories import Chains
+
+GOLDEN_GRID = Grid(39, 49, 7.0, 7.0)
+GRID = Grid(5, 6, 7.0, 6.5)
+
+
+def draw(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def no_chains(frames: int) -> Chains:
+    return Chains(torch.zeros(0, frames, 2), torch.zeros(0, frames, dtype=torch.bool))
+
+
+def random_chains(seed: int, count: int, frames: int, share: float = 0.6) -> Chains:
+    generator = torch.Generator().manual_seed(seed)
+    valid = torch.rand(count, frames, generator=generator) < share
+    return Chains(torch.rand(count, frames, 2, generator=generator) * 45 * valid[..., None], valid)
+
+
+def tensors(numbers: dict) -> dict[str, Tensor]:
+    return {k: torch.from_numpy(v) for k, v in numbers.items() if v.ndim}
+
+
+def assert_close(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+
+
+def assert_golden(found: Buddies, numbers: dict[str, Tensor], prefix: str) -> None:
+    assert_close(found.source, numbers[f"{prefix}/source_coords"])
+    assert_close(found.target, numbers[f"{prefix}/target_coords"])
+    assert_close(found.cosine, numbers[f"{prefix}/cos_sims"])
+
+
+def test_golden_buddies_and_ambiguity(golden):
+    numbers = tensors(golden("best_buddies"))
+    found = find_buddies(numbers["features"], GOLDEN_GRID, no_chains(3), BuddyConfig())
+    assert sorted(found) == [(i, j) for i in range(3) for j in range(3) if i != j]
+    for (i, j), buddies in found.items():
+        assert buddies.frames == (i, j)
+        assert_golden(buddies, numbers, f"{i}_{j}")
+        assert_close(buddies.ambiguity, numbers[f"{i}_{j}/r"])
+
+
+def golden_filter(golden) -> tuple[dict[str, Tensor], Chains]:
+    numbers = tensors(golden("buddies_flow_filter"))
+    xy = numbers["trajectories"]
+    return numbers, Chains(xy.nan_to_num(0), ~xy.isnan().any(dim=-1))
+
+
+def test_golden_flow_filter(golden):
+    numbers, chains = golden_filter(golden)
+    for i in range(3):
+        for j in range(3):
+            if i != j:
+                before = (numbers[f"before/{i}_{j}/{k}"] for k in ("source_coords", "target_coords", "cos_sims"))
+                source, target, cosine = before
+                buddies = Buddies(source, target, cosine, torch.zeros_like(cosine), (i, j))
+                assert_golden(flow_filter(buddies, chains), numbers, f"after/{i}_{j}")
+
+
+def test_golden_search_with_the_flow_filter(golden):
+    numbers, chains = golden_filter(golden)
+    features = torch.from_numpy(golden("best_buddies")["features"])
+    found = find_buddies(features, GOLDEN_GRID, chains, BuddyConfig())
+    assert len(found) == 6
+    for (i, j), buddies in found.items():
+        assert_golden(buddies, numbers, f"after/{i}_{j}")
+
+
+def test_golden_weights(golden):
+    numbers = tensors(golden("losses"))
+    assert_close(ambiguity_weight(numbers["ambiguity"], BuddyConfig()), numbers["ambiguity_weight"])
+    assert_close(cosine_weight(numbers["cosine"]), numbers["cosine_weight"])
+
+
+def plain_ambiguity(vector: Tensor, features: Tensor, grid: Grid, config: BuddyConfig) -> float:
+    """One direction for one cell, with torchvision's non-maximum suppression."""
+    scores = F.cosine_similarity(vector[None], features.flatten(1).T, dim=1)
+    scores, index = scores.sort(descending=True)
+    scores, index = scores[: config.candidates], index[: config.candidates]
+    centres = grid.centres()[index]
+    survivors = nms(torch.cat((centres - config.box, centres + config.box), dim=1), scores, config.overlap)
+    return 0.0 if len(survivors) < 2 else (scores[survivors[1]] / scores[survivors[0]]).item()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        BuddyConfig(candidates=9, box=6, overlap=0.2),
+        BuddyConfig(candidates=30, box=10, overlap=0.5),
+        BuddyConfig(candidates=12, box=20, overlap=0.1),  # most have a single survivor
+        BuddyConfig(candidates=400, box=4, overlap=0.0),
+    ],
+)
+def test_ambiguity_agrees_with_suppression_by_torchvision(config):
+    one, other = draw(0, 4, 5, 6), draw(1, 4, 5, 6)
+    buddies = best_buddies(one, other, GRID)
+    found = ambiguity(buddies, one, other, GRID, config)
+    for source, target, r in zip(buddies.source, buddies.target, found, strict=True):
+        (j, i), (m, k) = (GRID.to_index(p).round().int().tolist() for p in (source, target))
+        there = plain_ambiguity(one[:, i, j], other, GRID, config)
+        back = plain_ambiguity(other[:, k, m], one, GRID, config)
+        assert r.item() == pytest.approx(max(there, back), abs=1e-5)
+
+
+def test_a_lonely_survivor_is_not_ambiguous():
+    one, other = draw(2, 4, 5, 6), draw(3, 4, 5, 6)
+    found = ambiguity(best_buddies(one, other, GRID), one, other, GRID, BuddyConfig(box=300))
+    assert (found == 0).all()
+
+
+def test_the_flow_filter_agrees_with_a_loop():
+    one, other, chains = draw(4, 4, 5, 6), draw(5, 4, 5, 6), random_chains(6, 25, 4)
+    buddies = best_buddies(one, other, GRID, frames=(1, 3))
+
+    def known(point: Tensor, here: int, there: int) -> bool:
+        distances = [
+            (xy[here] - point).norm().item() if ok[here] else 1e9
+            for xy, ok in zip(chains.xy, chains.valid, strict=True)
+        ]
+        return bool(chains.valid[min(range(len(distances)), key=distances.__getitem__), there])
+
+    expected = [not known(s, 1, 3) and not known(t, 3, 1) for s, t in zip(buddies.source, buddies.target, strict=True)]
+    assert 0 < sum(expected) < len(expected)
+    assert torch.equal(flow_filter(buddies, chains).source, buddies.source[expected])
+
+
+def test_the_search_filters_and_measures_every_pair():
+    features, chains, config = draw(7, 4, 6, 5, 6), random_chains(8, 25, 4, share=0.3), BuddyConfig(box=8)
+    found = find_buddies(features, GRID, chains, config)
+    for i in range(4):
+        for j in range(4):
+            if i == j:
+                continue
+            expected = flow_filter(best_buddies(features[i], features[j], GRID, (i, j)), chains)
+            assert ((i, j) in found) == (len(expected.cosine) > 0)
+            if (i, j) in found:
+                assert torch.equal(found[i, j].source, expected.source)
+                assert torch.equal(found[i, j].target, expected.target)
+                r = ambiguity(expected, features[i], features[j], GRID, config)
+                torch.testing.assert_close(found[i, j].ambiguity, r, rtol=0, atol=1e-6)
+
+
+def test_the_nearest_chain_is_found_exactly_far_from_the_origin():
+    xy = torch.tensor([[[4000.0, 3000.02]], [[4000.0, 2999.99]], [[0.0, 0.0]]])
+    chains = Chains(xy.expand(-1, 1, -1), torch.tensor([[True], [True], [False]]))
+    points = torch.tensor([[4000.0, 3000.0]]).expand(30, -1)
+    assert (nearest_chain(points, chains, 0) == 1).all()
+
+
+def test_only_as_many_pairs_as_asked_for():
+    features = draw(9, 6, 4, 5, 6)
+    found = find_buddies(features, GRID, no_chains(6), BuddyConfig(max_pairs=8), seed=1)
+    assert len(found) == 8
+    assert all((j, i) in found for i, j in found)
+    again = find_buddies(features, GRID, no_chains(6), BuddyConfig(max_pairs=8), seed=1)
+    assert list(again) == list(found)
+    assert list(find_buddies(features, GRID, no_chains(6), BuddyConfig(max_pairs=8), seed=2)) != list(found)
+
+
+def test_half_precision_features():
+    features = draw(10, 3, 8, 5, 6).half()
+    found = find_buddies(features, GRID, no_chains(3), BuddyConfig())
+    expected = find_buddies(features.float(), GRID, no_chains(3), BuddyConfig())
+    for pair, buddies in found.items():
+        assert buddies.cosine.dtype == torch.float32
+        assert torch.equal(buddies.source, expected[pair].source)
+        assert torch.equal(buddies.ambiguity, expected[pair].ambiguity)
+
+
+def everywhere(frames: int) -> Chains:
+    """Static chains in every cell: flow explains everything."""
+    xy = GRID.centres()[:, None].expand(-1, frames, -1)
+    return Chains(xy, torch.ones(len(xy), frames, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(
+    ("features", "chains"), [(draw(11, 3, 4, 5, 6), everywhere(3)), (draw(12, 1, 4, 5, 6), no_chains(1))]
+)
+def test_a_video_without_buddies(features, chains):
+    assert find_buddies(features, GRID, chains, BuddyConfig()) == {}
+
+
+def test_a_black_video_gives_nothing_harmful():
+    found = find_buddies(torch.zeros(2, 4, 5, 6), GRID, no_chains(2), BuddyConfig())
+    for buddies in found.values():
+        assert buddies.ambiguity.isfinite().all()
+        assert (ambiguity_weight(buddies.ambiguity, BuddyConfig()) * cosine_weight(buddies.cosine) == 0).all()
+
+
+def test_progress_reaches_the_end():
+    calls = []
+    find_buddies(draw(13, 3, 4, 5, 6), GRID, no_chains(3), BuddyConfig(), progress=lambda *call: calls.append(call))
+    assert calls == [("buddies", n, 3) for n in (1, 2, 3)]

@@ -1,0 +1,120 @@
+"""Comparisons of features against loops over single vectors, and golden numbers of the contrastive loss."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dinotrack import correlation
+from dinotrack.correlation import best_match, best_matches, correlation_maps, info_nce, mutual_nearest, normalise
+
+
+@pytest.fixture(params=[1, 50, 2**24])
+def chunked(request, monkeypatch):
+    """Comparisons in groups of one, of a few, and all at once."""
+    monkeypatch.setattr(correlation, "MAX_PAIRS", request.param)
+
+
+def draw(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def cosines(a: Tensor, b: Tensor) -> Tensor:
+    return torch.stack([torch.stack([F.cosine_similarity(x, y, dim=0) for y in b]) for x in a])
+
+
+def test_normalise_makes_unit_vectors_and_leaves_zeros():
+    features = draw(0, 3, 5, 2)
+    features[1, :, 1] = 0
+    norms = normalise(features.half(), dim=1).norm(dim=1)
+    torch.testing.assert_close(norms, torch.tensor([[1.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), rtol=0, atol=1e-6)
+
+
+def test_each_query_meets_the_map_it_belongs_to():
+    queries, maps, index = draw(0, 7, 5), draw(1, 3, 5, 4, 6), torch.tensor([2, 0, 2, 2, 0, 0, 2])
+    found = correlation_maps(queries, maps, index)
+    expected = torch.stack(
+        [F.cosine_similarity(q[:, None, None], maps[b], dim=0) for q, b in zip(queries, index, strict=True)]
+    )
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_one_map_needs_no_index():
+    queries, maps = draw(2, 4, 5), draw(3, 1, 5, 3, 2)
+    found = correlation_maps(queries, maps)
+    assert torch.equal(found, correlation_maps(queries, maps, torch.zeros(4, dtype=torch.long)))
+    assert correlation_maps(queries[:0], maps).shape == (0, 3, 2)
+    assert correlation_maps(queries[:0], maps, torch.zeros(0, dtype=torch.long)).shape == (0, 3, 2)
+
+
+def test_gradients_of_correlation_maps():
+    queries, maps, index = (
+        draw(4, 5, 3).requires_grad_(),
+        draw(5, 2, 3, 2, 4).requires_grad_(),
+        torch.tensor([1, 0, 1, 1, 0]),
+    )
+    weights = draw(6, 5, 2, 4)
+    found = torch.autograd.grad((correlation_maps(queries, maps, index) * weights).sum(), (queries, maps))
+    plain = F.cosine_similarity(queries[:, :, None, None], maps[index], dim=1)
+    expected = torch.autograd.grad((plain * weights).sum(), (queries, maps))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_best_match(chunked):
+    queries, features = draw(7, 9, 4), draw(8, 13, 4)
+    index, cosine = best_match(queries, features)
+    expected = cosines(queries, features)
+    assert torch.equal(index, expected.argmax(dim=1))
+    torch.testing.assert_close(cosine, expected.amax(dim=1), rtol=0, atol=1e-6)
+
+
+def test_best_matches_come_best_first(chunked):
+    queries, features = draw(9, 6, 4), draw(10, 11, 4)
+    index, cosine = best_matches(queries, features, 5)
+    expected = cosines(queries, features).sort(dim=1, descending=True)
+    assert torch.equal(index, expected.indices[:, :5])
+    torch.testing.assert_close(cosine, expected.values[:, :5], rtol=0, atol=1e-6)
+    assert best_matches(queries, features, 50)[0].shape == (6, 11)
+    assert best_matches(queries[:0], features, 5)[0].shape == (0, 5)
+
+
+@pytest.mark.parametrize(("p", "q"), [(17, 23), (23, 17), (1, 5), (6, 1)])
+def test_mutual_nearest_neighbours(chunked, p, q):
+    a, b = draw(11, p, 3), draw(12, q, 3)
+    expected = cosines(a, b)
+    pairs = [(i, j) for i in range(p) for j in range(q) if expected[i].argmax() == j and expected[:, j].argmax() == i]
+    rows, columns, cosine = mutual_nearest(a, b)
+    assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == pairs
+    torch.testing.assert_close(cosine, expected[rows, columns], rtol=0, atol=1e-6)
+
+
+def test_ties_give_each_cell_at_most_one_partner(chunked):
+    rows, columns, cosine = mutual_nearest(torch.ones(6, 3), torch.ones(8, 3))
+    assert len(rows.unique()) == len(rows)
+    assert len(columns.unique()) == len(columns)
+    torch.testing.assert_close(cosine, torch.ones(len(rows)))
+
+
+def test_nothing_has_no_neighbours():
+    for a, b in ((draw(0, 0, 3), draw(1, 4, 3)), (draw(0, 4, 3), draw(1, 0, 3))):
+        assert [len(x) for x in mutual_nearest(a, b)] == [0, 0, 0]
+
+
+def test_info_nce_golden(golden):
+    numbers = {k: torch.from_numpy(v) for k, v in golden("losses").items() if v.ndim}
+    temperature = float(golden("losses")["temperature"])
+    for one, other in (("source", "target"), ("target", "source")):
+        found = info_nce(numbers[f"{one}_bb"], numbers[f"{other}_bb"], numbers[f"{other}_all"], temperature)
+        expected = numbers[f"contrastive_{one}_{other}"]
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+
+
+def test_info_nce_is_a_cross_entropy_where_the_positive_is_a_cell():
+    source = draw(13, 5, 4).requires_grad_()
+    cells, where = draw(14, 9, 4), torch.tensor([3, 0, 8, 3, 5])
+    found = info_nce(source, cells[where], cells, 0.1)
+    logits = F.cosine_similarity(source[:, None], cells[None], dim=-1) / 0.1
+    expected = F.cross_entropy(logits, where, reduction="none")
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    gradients = [torch.autograd.grad(loss.sum(), source)[0] for loss in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)

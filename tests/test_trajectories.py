@@ -1,0 +1,229 @@
+"""Chains: golden numbers, a plain oracle that loops over pixels, and motions whose chains are known exactly."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dinotrack.config import TrajectoryConfig
+from dinotrack.flow import Flow
+from dinotrack.trajectories import Chains, flow_chains, in_foreground
+
+
+def consecutive(flow: Tensor) -> tuple[Tensor, Tensor]:
+    """Forward and backward flow between neighbours out of flow between all frames [T, T, 2, H, W]."""
+    t = torch.arange(len(flow) - 1)
+    return flow[t, t + 1], flow[t + 1, t]
+
+
+def with_nan(chains: Chains) -> np.ndarray:
+    """Chains as the golden numbers hold them: NaN where not valid, by start frame, then row by row."""
+    xy = chains.xy.masked_fill(~chains.valid[..., None], torch.nan).numpy()
+    return in_order(xy)
+
+
+def in_order(xy: np.ndarray) -> np.ndarray:
+    start = (~np.isnan(xy[..., 0])).argmax(axis=1)
+    first = xy[np.arange(len(xy)), start]
+    return xy[np.lexsort((first[:, 0], first[:, 1], start))]
+
+
+def constant_flow(frames: int, dx: float, dy: float, height: int, width: int) -> tuple[Tensor, Tensor]:
+    forward = torch.tensor((dx, dy)).reshape(1, 2, 1, 1).expand(frames - 1, 2, height, width)
+    return forward, -forward
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+def test_golden(golden, filtered):
+    numbers = golden("flow_trajectories")
+    flow = torch.from_numpy(numbers["flow"])
+    config = TrajectoryConfig(
+        cycle_error=float(numbers["threshold"]),
+        direct_cycle_error=float(numbers["threshold"]),
+        direct_error=float(numbers["direct_flow_threshold"]),
+        min_length=int(numbers["min_length"]),
+    )
+    direct = (lambda i, j: (Flow(flow[i, j]), Flow(flow[j, i]))) if filtered else None
+    found = with_nan(flow_chains(*consecutive(flow), config, direct))
+    expected = in_order(numbers["trajectories_direct_filtered" if filtered else "trajectories"])
+    assert found.shape == expected.shape
+    assert (np.isnan(found) == np.isnan(expected)).all()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.nanmax(expected))
+
+
+def random_flow(seed: int, frames: int = 5, height: int = 9, width: int = 11) -> Tensor:
+    """Flow between all frames of a moving frame with noise, so that parts are consistent and parts are not."""
+    draw = torch.Generator().manual_seed(seed)
+    motion = torch.randn(frames, 2, 1, 1, generator=draw).cumsum(0) * 1.2
+    flow = motion[None] - motion[:, None]
+    return flow + torch.randn(frames, frames, 2, height, width, generator=draw) * 0.5
+
+
+class PlainFlow:
+    """Flow [2, H, W] read at one point at a time."""
+
+    def __init__(self, flow: Tensor) -> None:
+        self.flow = flow.double().numpy()
+        self.height, self.width = flow.shape[-2:]
+
+    def at(self, x: float, y: float, outside_is_zero: bool = False) -> np.ndarray:
+        if not outside_is_zero:
+            x, y = min(max(x, 0), self.width - 1), min(max(y, 0), self.height - 1)
+        left, top = math.floor(x), math.floor(y)
+        total = np.zeros(2)
+        for i, j in itertools.product((top, top + 1), (left, left + 1)):
+            if 0 <= i < self.height and 0 <= j < self.width:
+                total += self.flow[:, i, j] * (1 - abs(x - j)) * (1 - abs(y - i))
+        return total
+
+    def inside(self, x: float, y: float) -> bool:
+        return 0 <= x <= self.width - 1 and 0 <= y <= self.height - 1
+
+
+def plain_chains(flow: Tensor, config: TrajectoryConfig, filtered: bool) -> np.ndarray:
+    """METHOD 1 word by word: every pixel and every chain on its own."""
+    frames, height, width = len(flow), flow.shape[-2], flow.shape[-1]
+    flows = [[PlainFlow(flow[i, j]) for j in range(frames)] for i in range(frames)]
+    step = config.step
+    lattice = list(itertools.product(range(step // 2, height, step), range(step // 2, width, step)))
+
+    def cell(x: float, y: float) -> tuple[int, int]:
+        return round(y) // step, round(x) // step
+
+    def goes_on(chain: dict[int, np.ndarray], t: int) -> bool:
+        there, back = flows[t][t + 1], flows[t + 1][t]
+        p = chain[t]
+        q = p + there.at(*p)
+        if np.linalg.norm(q - p + back.at(*q)) >= config.cycle_error or not there.inside(*q):
+            return False
+        chain[t + 1] = q
+        if not filtered:
+            return True
+        i = min(chain)
+        there, back = flows[i][t + 1], flows[t + 1][i]
+        d = chain[i] + there.at(*chain[i])
+        sure = np.linalg.norm(d - chain[i] + back.at(*d)) < config.direct_cycle_error and there.inside(*d)
+        if sure and np.linalg.norm(d - q) >= config.direct_error:
+            del chain[t + 1]
+            return False
+        return True
+
+    alive = [{0: np.array((j, i), float)} for i, j in lattice]
+    chains = list(alive)
+    for t in range(frames - 1):
+        alive = [chain for chain in alive if goes_on(chain, t)]
+        there, back = flows[t][t + 1], flows[t + 1][t]
+        passed = {cell(*chain[t + 1]) for chain in alive}
+        pixels = itertools.product(range(height), range(width))
+        landed = {cell(*(np.array((j, i)) + there.at(j, i))) for i, j in pixels}
+        for i, j in lattice:
+            p = np.array((j, i), float)
+            came = back.at(*p)
+            disoccluded = np.linalg.norm(came + there.at(*(p + came), outside_is_zero=True)) >= config.cycle_error
+            if cell(j, i) not in passed or cell(j, i) not in landed or disoccluded:
+                alive.append({t + 1: p})
+                chains.append(alive[-1])
+    kept = [chain for chain in chains if len(chain) >= config.min_length]
+    xy = np.full((len(kept), frames, 2), np.nan)
+    for row, chain in zip(xy, kept, strict=True):
+        for t, position in chain.items():
+            row[t] = position
+    return xy
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+@pytest.mark.parametrize(("step", "min_length", "seed"), [(1, 2, 0), (1, 3, 1), (2, 2, 2), (3, 2, 3), (4, 1, 4)])
+def test_the_plain_oracle_agrees(step, min_length, seed, filtered):
+    flow = random_flow(seed)
+    config = TrajectoryConfig(step=step, min_length=min_length, direct_error=1.2)
+    direct = (lambda i, j: (Flow(flow[i, j]), Flow(flow[j, i]))) if filtered else None
+    found = with_nan(flow_chains(*consecutive(flow), config, direct))
+    expected = in_order(plain_chains(flow, config, filtered))
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+def test_a_translation_is_followed_to_the_border():
+    frames, height, width = 6, 12, 20
+    chains = flow_chains(*constant_flow(frames, 3.0, -1.0, height, width), TrajectoryConfig())
+    t = torch.arange(frames)
+    truth = chains.first[:, None] + (t - chains.start[:, None])[..., None] * torch.tensor((3.0, -1.0))
+    here = (truth[..., 0] <= width - 1) & (truth[..., 1] >= 0) & (t >= chains.start[:, None])
+    assert (chains.valid == here).all()
+    torch.testing.assert_close(chains.xy, truth * here[..., None], rtol=0, atol=1e-5)
+    first = chains.start == 0
+    assert first.sum() == (height - 1) * (width - 3)  # those that stay for a second frame
+    entered = chains.first[~first]
+    assert ((entered[:, 0] < 3) | (entered[:, 1] > height - 2)).all()  # only what enters starts later
+
+
+@pytest.mark.parametrize(("step", "rows", "cols"), [(1, 10, 15), (2, 5, 7), (4, 2, 4), (7, 1, 2), (64, 0, 0)])
+def test_chains_start_on_the_lattice(step, rows, cols):
+    chains = flow_chains(*constant_flow(3, 0.0, 0.0, 10, 15), TrajectoryConfig(step=step))
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
+    expected = torch.stack((x, y), dim=-1).reshape(-1, 2) * step + step // 2
+    assert torch.equal(chains.xy, expected[:, None].expand(-1, 3, -1).float())
+    assert chains.valid.all()
+
+
+def test_inconsistent_flow_gives_no_chain():
+    forward, _ = constant_flow(4, 3.0, 0.0, 8, 8)
+    chains = flow_chains(forward, forward, TrajectoryConfig())
+    assert chains.xy.shape == (0, 4, 2)
+    assert chains.valid.shape == (0, 4)
+    assert chains.start.shape == (0,)
+    assert in_foreground(chains, torch.ones(4, 8, 8, dtype=torch.bool)).shape == (0,)
+
+
+def test_one_frame_gives_no_chain():
+    nothing = torch.zeros(0, 2, 8, 9)
+    assert flow_chains(nothing, nothing, TrajectoryConfig()).xy.shape == (0, 1, 2)
+
+
+def test_half_precision_flow_is_followed_in_single_precision():
+    forward, backward = consecutive(random_flow(5))
+    half = flow_chains(forward.half(), backward.half(), TrajectoryConfig())
+    single = flow_chains(forward.half().float(), backward.half().float(), TrajectoryConfig())
+    assert half.xy.dtype == torch.float32
+    assert torch.equal(half.xy, single.xy)
+
+
+def test_chains_are_finite_and_unbroken():
+    chains = flow_chains(*consecutive(random_flow(6)), TrajectoryConfig())
+    assert chains.xy.isfinite().all()
+    assert (chains.xy[~chains.valid] == 0).all()
+    changes = chains.valid.int().diff(dim=1).abs().sum(dim=1)
+    assert (changes <= 2).all()
+    assert (chains.valid.sum(dim=1) >= 2).all()
+
+
+def test_direct_flow_is_asked_for_once_a_pair_and_not_for_neighbours():
+    flow = random_flow(7)
+    asked = []
+
+    def direct(i: int, j: int) -> tuple[Flow, Flow]:
+        asked.append((i, j))
+        return Flow(flow[i, j]), Flow(flow[j, i])
+
+    flow_chains(*consecutive(flow), TrajectoryConfig(), direct)
+    assert asked
+    assert len(set(asked)) == len(asked)
+    assert all(i < j - 1 for i, j in asked)
+
+
+def test_progress_reaches_the_end():
+    calls = []
+    flow_chains(*constant_flow(4, 0.0, 0.0, 8, 8), TrajectoryConfig(), progress=lambda *call: calls.append(call))
+    assert calls == [("labels", t, 4) for t in (1, 2, 3, 4)]
+
+
+def test_foreground_is_told_by_the_mask_at_the_first_point():
+    xy = torch.tensor([[[1.4, 2.0], [4.0, 4.0]], [[0.0, 0.0], [2.6, 1.0]], [[0.0, 3.0], [1.0, 2.0]]])
+    chains = Chains(xy, torch.tensor([[True, True], [False, True], [True, False]]))
+    masks = torch.zeros(2, 5, 6, dtype=torch.bool)
+    masks[0, 2, 1] = True
+    masks[1, 1, 3] = True
+    assert in_foreground(chains, masks).tolist() == [True, True, False]
