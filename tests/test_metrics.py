@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,12 +112,18 @@ NAMES = {"OA": "occlusion_accuracy", "delta": "average_pts_within_thresh", "AJ":
 NAMES |= {"within3": "within_3"}
 
 
-def test_agrees_with_the_shared_scorer(shared_data: Path) -> None:
+def load_score(shared_data: Path) -> Any:
+    """The module eval/score.py."""
     spec = importlib.util.spec_from_file_location("score", shared_data / "eval" / "score.py")
     assert spec is not None
     assert spec.loader is not None
     score = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(score)
+    return score
+
+
+def test_agrees_with_the_shared_scorer(shared_data: Path) -> None:
+    score = load_score(shared_data)
     rng, theirs, ours = np.random.default_rng(0), [], []
     truths = sorted((shared_data / "eval").glob("davis/*/*.npz")) + sorted((shared_data / "eval").glob("*.npz"))
     for path in truths:
