@@ -141,15 +141,14 @@ class Scene:
 
 def build_scene(size: tuple[int, int], layers: int, seed: int, difficulty: float = 1.0) -> Scene:
     """A scene of `layers` things before a background. Speeds and deformations grow with difficulty; 0 is a still."""
-    rng = np.random.default_rng(seed)
-    side = min(size)
+    rng, *rngs = np.random.default_rng(seed).spawn(layers + 2)  # one each: a thing does not depend on the others
     camera = Motion(
         np.zeros(4), difficulty * np.array((0.06 * size[1], 0.05 * size[0], 0.04, 0.06)), *_rhythm(rng, 1 / 90, 1 / 45)
     )
     kinds = [list(TEXTURES)[k % len(TEXTURES)] for k in range(layers + 1)]
-    things = [_background(size, kinds[0], difficulty, rng)]
-    for kind in kinds[1:]:
-        radius = max(int(side * rng.uniform(0.25, 0.45)), 2)
+    things = [_background(size, kinds[0], difficulty, rngs[0])]
+    for kind, rng in zip(kinds[1:], rngs[1:], strict=True):
+        radius = max(int(min(size) * rng.uniform(0.25, 0.45)), 2)
         alpha = blob(radius, rng)
         rgb = rounded(texture(kind, len(alpha), 1.0, rng), alpha)
         reach = difficulty * rng.uniform(0.6, 1.2, 4) * (0.22 * size[1], 0.15 * size[0], 0.35, 0.12)
