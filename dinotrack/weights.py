@@ -31,7 +31,7 @@ class Source:
 
     label: what to call it in messages. files: the names its file may have in a folder, best first.
     hub: (repository, file) pairs on the Hugging Face hub. url: a download whose name ends in -<sha256 prefix>.
-    any_file: whether DINOTRACK_WEIGHTS may also name a file of any other name.
+    any_file: whether DINOTRACK_WEIGHTS may also name a file of any other name. advice: what else the user can do.
     """
 
     label: str
@@ -39,6 +39,7 @@ class Source:
     hub: tuple[tuple[str, str], ...] = ()
     url: str = ""
     any_file: bool = False
+    advice: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -87,8 +88,9 @@ def obtain(source: Source, offline: bool = False) -> Path:
 
 
 def _missing(source: Source, why: str) -> str:
-    where = f"put {source.names[0]} into ./weights (or the folder ${FOLDER_VARIABLE} names)" if source.names else ""
-    return f"the weights of {source.label} are not on this machine {why}; {where}"
+    files = " or ".join(dict.fromkeys((source.names[0], source.names[-1])))
+    advice = f"put {files} into ./weights (or the folder ${FOLDER_VARIABLE} names) {source.advice}".strip()
+    return f"the weights of {source.label} are not on this machine {why}; {advice}"
 
 
 def reachable(url: str) -> bool:
