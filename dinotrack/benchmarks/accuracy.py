@@ -162,26 +162,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, say: Say, fit: Fit | None = None) -> dict[str, Any]:
-    """Runs the benchmark, says one line a clip and the means, writes and returns the report."""
-    if fit is None:
-        from dinotrack import fit as fit_video
-    else:
-        fit_video = fit
+    """Runs the benchmark, says one line a clip and the means, writes (after every clip) and returns the report."""
     settings = dict(_assignment(text) for text in args.set)
+    clips = find_clips(args.data, args.clips)
+    fit_video = _dinotrack_fit() if fit is None else fit
 
     def fit_one(video: Path, seed: int) -> Fitted:
         return fit_video(video, preset=args.preset, settings=settings, seed=seed, device=args.device)
 
-    rows: list[Row] = []
-    for seed in args.seeds:
-        for clip in find_clips(args.data, args.clips):
-            for row in evaluate(clip, seed, fit_one, args.save):
-                rows.append(row)
-                say(line(f"{row['clip']} seed {seed}", row))
-    report: dict[str, Any] = {"about": about(args, settings), "means": means(rows), "clips": rows}
+    report: dict[str, Any] = {"about": about(args, settings), "means": {}, "clips": []}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    for seed, clip in itertools.product(args.seeds, clips):
+        for row in evaluate(clip, seed, fit_one, args.save):
+            report["clips"].append(row)
+            say(line(f"{row['clip']} seed {seed}", row))
+        report["means"] = means(report["clips"])
+        args.out.write_text(json.dumps(_finite(report), indent=1) + "\n")
     for name, mean in report["means"].items():
         say(line(f"mean {name}", mean))
-    args.out.write_text(json.dumps(_finite(report), indent=1) + "\n")
     say(f"wrote {args.out}")
     return report
 
@@ -206,6 +204,12 @@ def line(name: str, row: Mapping[str, Any]) -> str:
     shares = [f"{label} {100 * row[key]:5.1f}" for key, label in COLUMNS.items() if not np.isnan(row.get(key, np.nan))]
     seconds = f"fit {row['fit_s']:.1f} s, track {row['track_s']:.1f} s, DIS {row['dis_s']:.2f} s"
     return f"{name:<28} {'  '.join(shares)}  {seconds}"
+
+
+def _dinotrack_fit() -> Fit:
+    from dinotrack import fit  # here, so that scoring needs nothing of the tracker
+
+    return fit
 
 
 def _truths(files: Iterable[Path], kind: str = "") -> tuple[Truth, ...]:
