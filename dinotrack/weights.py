@@ -21,7 +21,7 @@ from torch import Tensor
 from dinotrack.errors import InputError
 
 FOLDER_VARIABLE = "DINOTRACK_WEIGHTS"
-PROBE_SECONDS = 3.0
+PROBE_SECONDS = 2.0  # two networks may be wanted, and the answer is due in 5 s
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -48,12 +48,17 @@ class Source:
 
 
 def find(source: Source) -> Path | None:
-    """The weights on this machine: $DINOTRACK_WEIGHTS (folder or file), ./weights, the package's own, hub caches."""
+    """The weights on this machine: $DINOTRACK_WEIGHTS (folder or file), ./weights, the package's own, hub caches.
+
+    Raises InputError where $DINOTRACK_WEIGHTS names nothing.
+    """
     return next((path for path in _candidates(source) if path.is_file()), None)
 
 
 def _candidates(source: Source) -> Iterator[Path]:
     chosen = os.environ.get(FOLDER_VARIABLE)
+    if chosen and not Path(chosen).exists():
+        raise InputError(f"{FOLDER_VARIABLE} names {chosen}, which doesn't exist; give a folder or a file, or unset it")
     if chosen and Path(chosen).is_file() and (source.any_file or Path(chosen).name in source.names):
         yield Path(chosen)
     folders = [Path(chosen)] if chosen else []
@@ -82,9 +87,10 @@ def obtain(source: Source, offline: bool = False) -> Path:
                 return Path(huggingface_hub.hf_hub_download(repository, file))
         if source.url and reachable(source.url):
             return _download(source.url)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(_missing(source, f"and the download failed: {str(error).splitlines()[0]}")) from error
-    raise InputError(_missing(source, "and the network can't be reached"))
+    except Exception as error:  # the hub's own errors have other bases from version to version
+        raise InputError(_missing(source, f"and the download failed: {_first_line(error)}")) from error
+    why = "and the network can't be reached" if source.hub or source.url else "and nobody publishes them"
+    raise InputError(_missing(source, why))
 
 
 def _missing(source: Source, why: str) -> str:
@@ -145,11 +151,14 @@ def read(path: Path) -> dict[str, Tensor]:
             return safetensors.torch.load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"can't read the weights {path}: {reason}; fetch the file again") from error
+        raise InputError(f"can't read the weights {path}: {_first_line(error)}; fetch the file again") from error
     if not isinstance(content, Mapping):
         raise InputError(f"{path} holds no weights by name; give a state dict")
     return dict(content)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def load_into(model: torch.nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
