@@ -49,7 +49,7 @@ def best_matches(queries: Tensor, features: Tensor, count: int) -> tuple[Tensor,
     cells = normalise(features, dim=-1)
     best = [
         (group @ cells.T).float().topk(min(count, len(cells)), dim=1)
-        for group in in_groups(normalise(queries, dim=-1), len(cells))
+        for group in _in_groups(normalise(queries, dim=-1), len(cells))
     ]
     return torch.cat([b.indices for b in best]), torch.cat([b.values for b in best])
 
@@ -67,7 +67,7 @@ def mutual_nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     nearest_a = torch.zeros(len(b), dtype=torch.long, device=b.device)
     highest = torch.full((len(b),), -torch.inf, device=b.device)
     done = 0
-    for group in in_groups(a, len(b)):
+    for group in _in_groups(a, len(b)):
         cosines = (group @ b.T).float()
         row = cosines.max(dim=1)
         nearest_b.append(row.indices)
@@ -93,7 +93,7 @@ def info_nce(source: Tensor, positive: Tensor, all_cells: Tensor, temperature: f
     return torch.logsumexp(cosines / temperature, dim=-1) - attraction / temperature
 
 
-def in_groups(rows: Tensor, others: int) -> Sequence[Tensor]:
+def _in_groups(rows: Tensor, others: int) -> Sequence[Tensor]:
     """Rows [N, ...] in groups small enough to be compared with `others` things each, MAX_PAIRS pairs at a time."""
     groups: Sequence[Tensor] = torch.split(rows, max(1, MAX_PAIRS // max(1, others)))
     return groups

@@ -162,6 +162,14 @@ def test_the_search_filters_and_measures_every_pair():
                 torch.testing.assert_close(found[i, j].ambiguity, r, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("count", [1, 7, 3000])
+def test_the_nearest_chain_agrees_with_all_distances(count):
+    chains, points = random_chains(14, count, 3), GRID.centres()
+    distances = (points[:, None] - chains.xy[None, :, 2]).norm(dim=-1).masked_fill(~chains.valid[:, 2], torch.inf)
+    expected = distances.argmin(dim=1) if chains.valid[:, 2].any() else torch.full((len(points),), -1)
+    assert torch.equal(nearest_chain(points, chains, 2), expected)
+
+
 def test_the_nearest_chain_is_found_exactly_far_from_the_origin():
     xy = torch.tensor([[[4000.0, 3000.02]], [[4000.0, 2999.99]], [[0.0, 0.0]]])
     chains = Chains(xy.expand(-1, 1, -1), torch.tensor([[True], [True], [False]]))
