@@ -1,0 +1,185 @@
+"""Weights: where they are looked for, in which order, and what is never trusted."""
+
+import hashlib
+import pickle
+import socket
+import time
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import save_file
+
+from dinotrack import weights
+from dinotrack.errors import InputError
+from dinotrack.weights import Source, find, obtain, read
+
+STATE = {"weight": torch.arange(4.0), "bias": torch.ones(2)}
+SOURCE = Source("Tiny", files=("tiny.safetensors", "tiny.pth"), hub=(("someone/tiny", "model.safetensors"),))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder; package, hub caches and network are empty too."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.delenv("DINOTRACK_WEIGHTS", raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(weights, "PACKAGE", tmp_path / "repository" / "dinotrack")
+    monkeypatch.setattr(weights, "reachable", lambda url: False)
+    return tmp_path
+
+
+def put(folder: Path, name: str = "tiny.safetensors") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(STATE, folder / name) if name.endswith(".safetensors") else torch.save(STATE, folder / name)
+    return folder / name
+
+
+def put_into_hub_cache(cache: Path) -> Path:
+    repository = cache / "models--someone--tiny"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("abc")
+    return put(repository / "snapshots" / "abc", "model.safetensors")
+
+
+def test_places_are_searched_in_order(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find(SOURCE) is None
+    expected = [
+        put(place / "torch" / "hub" / "checkpoints", "tiny.pth"),
+        put_into_hub_cache(place / "hub"),
+        put(place / "repository" / "weights"),
+        put(place / "repository" / "dinotrack" / "weights"),
+        put(place / "work" / "weights", "tiny.pth"),
+        put(place / "work" / "weights"),
+        put(place / "mine", "tiny.pth"),
+    ]
+    monkeypatch.setenv("DINOTRACK_WEIGHTS", str(place / "mine"))
+    for path in reversed(expected):
+        found = find(SOURCE)
+        assert found is not None
+        assert found.resolve() == path
+        assert obtain(SOURCE, offline=True) == found
+        assert torch.equal(read(found)["weight"], STATE["weight"])
+        path.unlink()
+    assert find(SOURCE) is None
+
+
+def test_the_variable_may_name_a_file(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DINOTRACK_WEIGHTS", str(put(place / "mine", "tiny.pth")))
+    assert find(SOURCE) == place / "mine" / "tiny.pth"
+    monkeypatch.setenv("DINOTRACK_WEIGHTS", str(put(place / "mine", "tuned.pth")))
+    assert find(SOURCE) is None
+    assert find(Source("Tiny", any_file=True)) == place / "mine" / "tuned.pth"
+
+
+def test_a_variable_that_names_nothing_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DINOTRACK_WEIGHTS", str(place / "nowhere"))
+    with pytest.raises(InputError, match="nowhere, which doesn't exist"):
+        find(SOURCE)
+
+
+@pytest.mark.parametrize(("offline", "why"), [(True, "downloads are off"), (False, "network can't be reached")])
+def test_missing_weights_are_named_with_the_way_out(place: Path, offline: bool, why: str) -> None:
+    with pytest.raises(InputError, match=rf"Tiny are not on this machine.*{why}.*tiny\.safetensors or tiny\.pth"):
+        obtain(SOURCE, offline)
+
+
+def test_the_hubs_own_offline_switch_is_honoured(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(weights, "reachable", lambda url: pytest.fail("the network was asked"))
+    with pytest.raises(InputError, match="downloads are off"):
+        obtain(SOURCE)
+
+
+def test_a_hub_download_is_the_last_resort(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = put(place / "fetched", "model.safetensors")
+    monkeypatch.setattr(weights, "reachable", lambda url: True)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repository, file: str(path))
+    assert obtain(SOURCE) == path
+
+    def refuse(repository: str, file: str) -> str:
+        raise RuntimeError("403 Forbidden\nand more lines")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    with pytest.raises(InputError, match="download failed: 403 Forbidden; put"):
+        obtain(SOURCE)
+
+
+def test_a_url_download_is_checked_against_the_hash_in_its_name(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = put(place / "server", "net.pth")
+    digest = hashlib.sha256(original.read_bytes()).hexdigest()[:8]
+    monkeypatch.setattr(weights, "reachable", lambda url: True)
+    good = original.rename(original.with_name(f"net-{digest}.pth"))
+    fetched = obtain(Source("Net", url=good.as_uri()))
+    assert fetched == place / "torch" / "hub" / "checkpoints" / good.name
+    assert torch.equal(read(fetched)["bias"], STATE["bias"])
+    bad = good.rename(good.with_name("net-00000000.pth"))
+    with pytest.raises(InputError, match="download failed: invalid hash"):
+        obtain(Source("Net", url=bad.as_uri()))
+    with pytest.raises(InputError, match="does not fit the hash in its name"):
+        read(bad)
+
+
+class Evil:
+    """Unpickling this would create a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (self.path,))
+
+
+def test_a_pickle_is_never_run(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    torch.save({"weight": Evil(trace)}, tmp_path / "a.pth")
+    (tmp_path / "b.pth").write_bytes(pickle.dumps(Evil(trace)))
+    for name in ("a.pth", "b.pth"):
+        with pytest.raises(InputError, match="can't read the weights"):
+            read(tmp_path / name)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"no weights at all"])
+def test_damaged_files_are_refused_in_one_line(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"can't read the weights .*{name}") as caught:
+        read(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_without_names_is_refused(tmp_path: Path) -> None:
+    torch.save(torch.ones(3), tmp_path / "x.pth")
+    with pytest.raises(InputError, match="holds no weights by name"):
+        read(tmp_path / "x.pth")
+
+
+def test_weights_fill_a_network_entirely_or_not_at_all(tmp_path: Path) -> None:
+    model = torch.nn.Linear(2, 1)
+    weights.load_into(model, {"weight": torch.tensor([[1.0, 2.0]]), "bias": torch.tensor([3.0])}, tmp_path)
+    assert model(torch.ones(1, 2)).item() == 6
+    with pytest.raises(InputError, match="don't fit the network"):
+        weights.load_into(model, {"weight": torch.ones(1, 2)}, tmp_path)
+
+
+def test_the_probe_tells_a_listening_host_from_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/x"
+        assert weights.reachable(url)
+        monkeypatch.setattr("urllib.request.getproxies", lambda: {"http": url})
+        monkeypatch.setattr("urllib.request.proxy_bypass", lambda host: False)
+        assert weights.reachable("http://behind.the.proxy.invalid")
+    assert not weights.reachable(url)
+
+
+def test_the_probe_gives_up_on_a_host_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    monkeypatch.setattr(weights, "PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(socket, "create_connection", lambda *args, **kwargs: time.sleep(0.5))
+    assert not weights.reachable("https://slow.invalid")
