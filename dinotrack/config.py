@@ -141,6 +141,7 @@ class InferenceConfig:
     anchor_cosine: float = 0.7
     visible_cosine: float = 0.6
     max_anchors: int = 0  # anchors used for visibility, spread evenly; 0: all
+    whole_maps: bool = True  # False: refine only around the best match; the same unless hardly any mass lies there
     pin_query: bool = True  # in its own frame a point is the query itself and visible
 
 
@@ -177,7 +178,7 @@ QUALITY = dataclasses.replace(
     video=VideoConfig(area=476 * 854, multiple=7),
     model=ModelConfig(),
     training=TrainingConfig(steps=4000, precision="float16"),
-    inference=InferenceConfig(method="join"),
+    inference=InferenceConfig(method="join", whole_maps=False),
 )
 
 FAST = Config(
@@ -214,7 +215,7 @@ FAST = Config(
         norm_weight=0.0,
         angle_weight=0.0,
     ),  # fmt: skip
-    inference=InferenceConfig(method="join"),
+    inference=InferenceConfig(method="join", whole_maps=False),
 )
 
 PRESETS: dict[str, Config] = {"fast": FAST, "quality": QUALITY, "paper": PAPER}

@@ -49,8 +49,8 @@ def buddy_loss(
 
     InfoNCE from each point over all cells of the other frame, in both directions; half their weighted sum, by scale.
     The loss of a step is the sum of this over its frame pairs.
-    source, target [N, C] refined features at the buddies, source_cells [P, C], target_cells [Q, C] at all cells of their
-    frames, weight [N] -> scalar.
+    source, target [N, C] refined features at the buddies, source_cells [P, C], target_cells [Q, C] at all cells of
+    their frames, weight [N] -> scalar.
     """
     there = info_nce(source, target, target_cells, temperature)
     back = info_nce(target, source, source_cells, temperature)
