@@ -317,3 +317,9 @@ def test_progress_ends_each_stage():
         lambda *call: calls.append(call),
     )
     assert calls == [("match", 1, 3), ("match", 2, 3), ("match", 3, 3), ("visibility", 16, 20), ("visibility", 20, 20)]
+
+
+def test_the_querys_own_frame_is_always_an_anchor():
+    cosine = torch.tensor([[0.0, 0.0, 0.0], [0.9, 0.2, 0.7]])  # without any feature the cosine is 0 even with oneself
+    anchors = inference.anchor_frames(cosine, torch.tensor([1, 1]), 0.7)
+    assert anchors.tolist() == [[False, True, False], [True, True, True]]
