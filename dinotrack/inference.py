@@ -7,7 +7,6 @@ The tracker, the maps and the queries live on one device.
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dinotrack.config import InferenceConfig
@@ -69,27 +68,6 @@ def embed_tracks(maps: Tensor, grid: Grid, xy: Tensor) -> Tensor:
     return torch.stack([_sample(maps[t], grid, xy[:, t]) for t in range(len(maps))], dim=1)
 
 
-def locate_nearby(tracker: Tracker, correlation: Tensor, grid: Grid) -> Tensor:
-    """`Tracker.locate` that refines only the cells its answer reads: the disc around the best match, and the two cells
-    around it that two 3x3 convolutions see.
-
-    The softmax's sum over the whole map cancels when the disc is renormalised, so the answer is the same, except that
-    a disc with hardly any of the mass needs no special case. correlation [N, h, w] -> [N, 2] px.
-    """
-    radius, volume = tracker.config.radius, F.relu(correlation)
-    best = volume.flatten(1).argmax(dim=1)
-    best_row, best_col = best // grid.cols, best % grid.cols
-    reach = int(radius // grid.stride) + 2
-    rows, cols = _window(best_row, reach, grid.rows)[:, :, None], _window(best_col, reach, grid.cols)[:, None]
-    index = rows * grid.cols + cols
-    crop = volume.flatten(1).gather(1, index.flatten(1)).view_as(index)
-    scores = tracker.refiner.scores(crop / tracker.config.temperature)
-    distance = (rows - best_row[:, None, None]).square() + (cols - best_col[:, None, None]).square()
-    scores = scores.masked_fill(distance * grid.stride**2 > radius**2, -torch.inf)
-    weights = scores.flatten(1).softmax(dim=1).view_as(scores)
-    return grid.to_pixels(torch.stack(((weights * cols).sum(dim=(1, 2)), (weights * rows).sum(dim=(1, 2))), dim=-1))
-
-
 @torch.no_grad()
 def match(
     tracker: Tracker,
@@ -97,17 +75,15 @@ def match(
     grid: Grid,
     embeddings: Tensor,
     frames: Tensor,
-    whole_maps: bool = True,
     progress: Progress = silent,
 ) -> Tensor:
     """Each query located in each of some frames, on its own (METHOD 4 "Position", 6).
 
     maps [T, C, h, w] refined features, embeddings [N, C], frames long [M] -> [N, M, 2] px.
-    whole_maps: as in `InferenceConfig`; False is some thirty times faster on a CPU.
     """
     xy = torch.empty((len(embeddings), len(frames), 2), device=maps.device)
     for m, t in enumerate(frames.tolist()):
-        xy[:, m] = _locate(tracker, maps[t], grid, embeddings, whole_maps)
+        xy[:, m] = _locate(tracker, maps[t], grid, embeddings)
         progress("match", m + 1, len(frames))
     return xy
 
@@ -138,9 +114,7 @@ def spread(anchors: Tensor, query_frames: Tensor, count: int) -> Tensor:
 
 
 @torch.no_grad()
-def track_to_anchors(
-    tracker: Tracker, maps: Tensor, grid: Grid, vectors: Tensor, anchors: Tensor, whole_maps: bool = True
-) -> Tensor:
+def track_to_anchors(tracker: Tracker, maps: Tensor, grid: Grid, vectors: Tensor, anchors: Tensor) -> Tensor:
     """Where the point seen at a track's position in frame t is found in every anchor frame a (METHOD 6).
 
     maps [T, C, h, w], vectors [N, T, C] the features along the tracks, anchors bool [N, T]
@@ -151,7 +125,7 @@ def track_to_anchors(
     for a in range(frames):
         rows = anchors[:, a].nonzero()[:, 0]
         if len(rows):
-            found = _locate(tracker, maps[a], grid, vectors[rows].reshape(-1, channels), whole_maps)
+            found = _locate(tracker, maps[a], grid, vectors[rows].reshape(-1, channels))
             points[rows, a] = found.reshape(-1, frames, 2)
     return points
 
@@ -191,7 +165,7 @@ def track_by_matching(
     -> xy [N, T, 2] working px (the network's answer in the query's frame too), visible bool [N, T], confidence [N, T].
     """
     embeddings = embed(maps, grid, queries)
-    xy = match(tracker, maps, grid, embeddings, torch.arange(len(maps)), config.whole_maps, progress)
+    xy = match(tracker, maps, grid, embeddings, torch.arange(len(maps)), progress)
     visible = torch.ones(xy.shape[:2], dtype=torch.bool, device=xy.device)
     confidence = torch.ones(xy.shape[:2], device=xy.device)
     query_frames = queries[:, 0].round().long()
@@ -202,7 +176,7 @@ def track_by_matching(
         cosine = track_cosines(vectors, own)
         anchors = anchor_frames(cosine, own, config.anchor_cosine)
         used = spread(anchors, own, config.max_anchors)
-        strayed = deviation(xy[part], track_to_anchors(tracker, maps, grid, vectors, used, config.whole_maps))
+        strayed = deviation(xy[part], track_to_anchors(tracker, maps, grid, vectors, used))
         visible[part], confidence[part] = visibility(cosine, strayed, anchors, config.visible_cosine)
         progress("visibility", min(part.stop, len(xy)), len(xy))
     return xy, visible, confidence
@@ -213,22 +187,10 @@ def _sample(features: Tensor, grid: Grid, xy: Tensor) -> Tensor:
     return grid.sample(features[None].float(), xy[None])[0]  # half precision could not hold positions
 
 
-def _locate(tracker: Tracker, features: Tensor, grid: Grid, vectors: Tensor, whole_maps: bool) -> Tensor:
+def _locate(tracker: Tracker, features: Tensor, grid: Grid, vectors: Tensor) -> Tensor:
     """Positions of vectors [N, C] in one frame's features [C, h, w] -> [N, 2] px."""
-    layer = grid.rows * grid.cols * (tracker.config.refiner_width if whole_maps else 1)
+    layer = grid.rows * grid.cols * (tracker.config.refiner_width if tracker.config.whole_map else 1)
     points = []
     for group in vectors.chunk(max(1, math.ceil(len(vectors) * layer / MAX_ACTIVATIONS))):
-        correlation = correlation_maps(group, features[None])
-        if whole_maps:
-            points.append(tracker.locate(correlation, tracker.heatmaps(correlation), grid))
-        else:
-            points.append(locate_nearby(tracker, correlation, grid))
+        points.append(tracker.locate(correlation_maps(group, features[None]), grid))
     return torch.cat(points)
-
-
-def _window(centre: Tensor, reach: int, size: int) -> Tensor:
-    """Indices [N, K] within 0 .. size - 1 that cover centre - reach .. centre + reach; a window that would leave is
-    shifted, so that a map's border, where convolutions pad, is also the window's."""
-    width = min(2 * reach + 1, size)
-    start = (centre - reach).clamp(0, size - width)
-    return start[:, None] + torch.arange(width, device=centre.device)

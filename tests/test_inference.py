@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from dinotrack import inference
 from dinotrack.config import FAST, PAPER, InferenceConfig
 from dinotrack.geometry import Grid, patch_grid
-from dinotrack.model import Tracker
-from dinotrack.progress import silent
+from dinotrack.model import Tracker, soft_argmax
 
 GRID = patch_grid(98, 126, 14, 7, exact=False)
 
@@ -22,18 +21,18 @@ def agree(a, b, tolerance=1e-4):
     assert np.abs(a - b).max() <= tolerance * np.abs(b).max()
 
 
-def make_tracker(config=PAPER.model, dims=8, seed=0):
+def make_tracker(whole_map=True):
     """A tracker whose refiner has positive weights, as trained ones have: no slice's sum is near zero."""
-    torch.manual_seed(seed)
-    tracker = Tracker(replace(config, widths=(4, 4)), dims).eval()
+    torch.manual_seed(0)
+    tracker = Tracker(replace(PAPER.model, widths=(4, 4), whole_map=whole_map), 8).eval()
     for parameter in tracker.refiner.parameters():
         torch.nn.init.uniform_(parameter, 0.1, 1.0)
     return tracker
 
 
-def identity_tracker(dims, temperature, radius):
-    """A tracker whose refiner leaves the correlation as it is, up to a factor."""
-    tracker = Tracker(replace(FAST.model, temperature=temperature, radius=radius), dims).eval()
+def identity_tracker(dims, whole_map):
+    """A tracker whose refiner leaves the correlation as it is, up to a large factor."""
+    tracker = Tracker(replace(FAST.model, temperature=0.001, radius=14.0, whole_map=whole_map), dims).eval()
     for parameter in tracker.refiner.parameters():
         torch.nn.init.zeros_(parameter)
         if parameter.ndim == 4:
@@ -56,10 +55,15 @@ def random_queries(count, frames, seed=0):
     return torch.cat((t[:, None].float(), xy), dim=1)
 
 
+@pytest.fixture(params=[True, False], ids=["whole-map", "disc"])
+def whole_map(request):
+    return request.param
+
+
 @pytest.fixture
-def reference(golden):
+def reference(golden, whole_map):
     g = golden("inference")
-    tracker = Tracker(PAPER.model, g["refined_features"].shape[1]).eval()
+    tracker = Tracker(replace(PAPER.model, whole_map=whole_map), g["refined_features"].shape[1]).eval()
     tracker.refiner.load_state_dict(
         {k.removeprefix("state_dict/"): torch.from_numpy(v) for k, v in g.items() if k.startswith("state_dict/")}
     )
@@ -67,11 +71,9 @@ def reference(golden):
     return tracker, torch.from_numpy(g["refined_features"]), torch.stack((t, x, y), dim=1), g
 
 
-@pytest.mark.parametrize("whole_maps", [True, False])
-def test_inference_agrees_with_the_reference(reference, whole_maps):
+def test_inference_agrees_with_the_reference(reference):
     tracker, maps, queries, g = reference
-    config = replace(PAPER.inference, whole_maps=whole_maps)
-    xy, visible, _ = inference.track_by_matching(tracker, maps, GRID, queries, config)
+    xy, visible, _ = inference.track_by_matching(tracker, maps, GRID, queries, PAPER.inference)
     agree(xy, g["trajectories"][..., :2])
     assert np.array_equal(visible, ~g["occluded"])
 
@@ -108,7 +110,7 @@ def test_the_visibility_rule_agrees_with_the_reference(golden, case):
 
 def plain_locate(tracker, vector, features, grid):
     correlation = F.cosine_similarity(vector[:, None, None], features, dim=0)[None]
-    return tracker.locate(correlation, tracker.heatmaps(correlation), grid)[0]
+    return soft_argmax(correlation.relu(), tracker.heatmaps(correlation).exp(), grid, tracker.config.radius)[0]
 
 
 def plain_track(tracker, maps, grid, query, config):
@@ -130,13 +132,12 @@ def plain_track(tracker, maps, grid, query, config):
     return torch.stack(xy), torch.tensor(visible)
 
 
-@pytest.mark.parametrize("whole_maps", [True, False])
 @torch.no_grad()
-def test_tracking_agrees_with_one_point_at_a_time(monkeypatch, whole_maps):
+def test_tracking_agrees_with_one_point_at_a_time(monkeypatch, whole_map):
     monkeypatch.setattr(inference, "MAX_ACTIVATIONS", 10_000)  # a few maps at a time
     monkeypatch.setattr(inference, "QUERIES_AT_ONCE", 4)
-    tracker, maps, queries = make_tracker(), random_maps(6), random_queries(9, 6)
-    config = InferenceConfig(anchor_cosine=0.8, visible_cosine=0.7, whole_maps=whole_maps)
+    tracker, maps, queries = make_tracker(whole_map), random_maps(6), random_queries(9, 6)
+    config = InferenceConfig(anchor_cosine=0.8, visible_cosine=0.7)
     xy, visible, confidence = inference.track_by_matching(tracker, maps, GRID, queries, config)
     plain = [plain_track(tracker, maps, GRID, query, config) for query in queries]
     torch.testing.assert_close(xy, torch.stack([p[0] for p in plain]), atol=1e-3, rtol=0)
@@ -145,38 +146,6 @@ def test_tracking_agrees_with_one_point_at_a_time(monkeypatch, whole_maps):
     assert torch.equal(visible, confidence >= 0.5)
     assert confidence.min() >= 0
     assert confidence.max() <= 1
-
-
-@pytest.mark.parametrize("config", [PAPER.model, FAST.model], ids=["paper", "fast"])
-@pytest.mark.parametrize(
-    "grid",
-    [GRID, Grid(61, 9, 4.0, 0.0), Grid(40, 40, 4.0, 1.5), Grid(1, 1, 7.0, 6.5), Grid(2, 30, 7.0, 6.5)],
-    ids=lambda grid: f"{grid.rows}x{grid.cols}",
-)
-@torch.no_grad()
-def test_looking_nearby_is_looking_everywhere(config, grid):
-    tracker = make_tracker(replace(config, temperature=max(config.temperature, 0.3)))
-    cells = torch.arange(grid.rows * grid.cols)
-    # each cell in turn is the best match, those of the border among them
-    correlation = torch.rand(len(cells), grid.rows, grid.cols, generator=torch.Generator().manual_seed(0)) * 0.3 - 0.03
-    correlation.flatten(1)[cells, cells] = 0.95
-    log_map = tracker.heatmaps(correlation)
-    near = inference.locate_nearby(tracker, correlation, grid)
-    best = grid.centres()[cells]
-    disc = (grid.centres()[None] - best[:, None]).norm(dim=-1) <= config.radius
-    assert (log_map.exp().flatten(1) * disc).sum(1).min() > 1e-7  # less than 1e-8 is a special case elsewhere
-    torch.testing.assert_close(near, tracker.locate(correlation, log_map, grid), atol=1e-3, rtol=0)
-    assert (near - best).norm(dim=-1).max() > 0.5 * grid.stride or len(cells) == 1
-
-
-def test_looking_nearby_agrees_with_the_reference(golden):
-    g = golden("tracker_head")
-    tracker = Tracker(PAPER.model, 8).eval()
-    tracker.refiner.load_state_dict(
-        {k.removeprefix("state_dict/"): torch.from_numpy(v) for k, v in g.items() if k.startswith("state_dict/")}
-    )
-    with torch.no_grad():
-        agree(inference.locate_nearby(tracker, torch.from_numpy(g["cost_volume"][:, 0]), GRID), g["points_pixels"])
 
 
 def shifted_field(shifts, grid, dims=48, seed=0):
@@ -188,8 +157,7 @@ def shifted_field(shifts, grid, dims=48, seed=0):
     return torch.stack(views)
 
 
-@pytest.mark.parametrize("whole_maps", [True, False])
-def test_an_exact_motion_is_found_and_an_occlusion_noticed(whole_maps):
+def test_an_exact_motion_is_found_and_an_occlusion_noticed(whole_map):
     grid, shifts = Grid(16, 20, 4.0, 1.5), [(0, 0), (1, 0), (2, -1), (3, -2), (1, 2)]
     maps = shifted_field(shifts, grid)
     maps[3] = torch.randn(maps[3].shape, generator=torch.Generator().manual_seed(9))  # something stands before it
@@ -197,9 +165,8 @@ def test_an_exact_motion_is_found_and_an_occlusion_noticed(whole_maps):
     t = torch.tensor([0, 2, 4])
     moved = torch.tensor(shifts, dtype=torch.float32)
     queries = torch.cat((t[:, None].float(), grid.to_pixels(cells + moved[t])), dim=1)
-    tracker = identity_tracker(48, temperature=0.001, radius=14.0)
-    config = InferenceConfig(whole_maps=whole_maps)
-    xy, visible, confidence = inference.track_by_matching(tracker, maps, grid, queries, config)
+    tracker = identity_tracker(48, whole_map)
+    xy, visible, confidence = inference.track_by_matching(tracker, maps, grid, queries, InferenceConfig())
     seen = torch.tensor([True, True, True, False, True])
     torch.testing.assert_close(xy[:, seen], grid.to_pixels(cells[:, None] + moved)[:, seen], atol=1e-2, rtol=0)
     assert torch.equal(visible, seen.expand(3, -1))
@@ -262,14 +229,12 @@ def test_confidence_grows_with_agreement_and_with_similarity():
     assert (unlike[0, 2:] < 0.5).all()
 
 
-@pytest.mark.parametrize("whole_maps", [True, False])
 @pytest.mark.parametrize("frames", [1, 2])
-def test_nothing_to_go_by_still_gives_finite_tracks(frames, whole_maps):
-    tracker, maps = make_tracker(), torch.zeros(frames, 8, GRID.rows, GRID.cols)
+def test_nothing_to_go_by_still_gives_finite_tracks(frames, whole_map):
+    tracker, maps = make_tracker(whole_map), torch.zeros(frames, 8, GRID.rows, GRID.cols)
     queries = torch.tensor([[0.0, 0.0, 0.0], [frames - 1.0, 125.0, 97.0]])
-    config = InferenceConfig(whole_maps=whole_maps)
     for features in (maps, random_maps(frames)):
-        xy, _, confidence = inference.track_by_matching(tracker, features, GRID, queries, config)
+        xy, _, confidence = inference.track_by_matching(tracker, features, GRID, queries, InferenceConfig())
         assert xy.shape == (2, frames, 2)
         assert xy.isfinite().all()
         assert confidence.isfinite().all()
@@ -301,7 +266,7 @@ def test_refining_a_video_is_refining_its_frames(dims):
         with torch.no_grad():
             expected = tracker.refine(frames[t : t + 1] / 255, raw, grid)[0]
         torch.testing.assert_close(maps[t], expected, atol=1e-5, rtol=1e-5)
-    half = inference.refine_video(tracker, frames, features, grid, dtype=torch.float16, progress=silent)
+    half = inference.refine_video(tracker, frames, features, grid, dtype=torch.float16)
     assert half.dtype == torch.float16
     assert not tracker.training
 
