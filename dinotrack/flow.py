@@ -21,7 +21,7 @@ from dinotrack.progress import Progress, silent
 Estimator = Callable[[Tensor, Tensor], Tensor]
 """first, second: uint8 [B, 3, H, W] -> displacement float32 [B, 2, H, W], (dx, dy) in px of these frames."""
 
-DIS_MIN_SIDE = 12  # OpenCV's DIS refuses frames with a shorter side
+DIS_MIN_SIDE = 16  # OpenCV's DIS refuses sides under 12 px, and under 16 px it crashes (segfault) on long frames
 RAFT_MIN_SIDE = 128  # torchvision's RAFT correlates four scales of a map an eighth the size
 RAFT_MULTIPLE = 8
 
@@ -104,9 +104,9 @@ def resize_flow(displacement: Tensor, size: tuple[int, int]) -> Tensor:
 
 def dis(config: FlowConfig, device: torch.device, offline: bool) -> Estimator:
     """OpenCV's Dense Inverse Search (Kroeger et al. 2016), medium preset, on grey frames; no weights, on CPU."""
-    method: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def estimate(first: Tensor, second: Tensor) -> Tensor:
+        method: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # it keeps state of its frames' size
         height, width = first.shape[-2:]
         size = max(height, DIS_MIN_SIDE), max(width, DIS_MIN_SIDE)
         flows = [method.calc(a, b, None) for a, b in zip(_grey(first, size), _grey(second, size), strict=True)]
