@@ -1,11 +1,16 @@
 """The truth of synthetic clips, judged by the pictures."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
 from dinotrack.synthesis import Clip, generate
+from dinotrack.synthesis.__main__ import main
 from dinotrack.synthesis.scene import build_scene
+from dinotrack.video import read_video
+from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +150,29 @@ def test_light_noise_and_blur_leave_the_truth_alone() -> None:
     rough = generate((40, 60), 3, 2, seed=0, points=16, light=0.2, noise=4.0, blur=1.0)
     np.testing.assert_array_equal(plain.tracks, rough.tracks)
     assert not np.array_equal(plain.frames, rough.frames)
+
+
+def test_command_line_writes_clip_and_truth(tmp_path: Path) -> None:
+    main([str(tmp_path / "new" / "clip.mp4"), "--size", "48x64", "--frames", "3", "--layers", "1", "--points", "9"])
+    clip = generate((48, 64), 3, layers=1, points=9)
+    video = read_video(tmp_path / "new" / "clip.mp4")
+    assert video.fps == clip.fps
+    assert np.abs(video.frames.astype(float) - clip.frames).mean() < 8  # H.264 loses some
+    with np.load(tmp_path / "new" / "clip.npz") as truth:
+        assert set(truth) == {"tracks", "visible", "query", "layer", "size"}
+        np.testing.assert_array_equal(truth["tracks"], clip.tracks)
+        np.testing.assert_array_equal(truth["query"], clip.queries)
+        assert tuple(truth["size"]) == (48, 64)
+
+
+def test_the_demo_fits_its_truth() -> None:
+    """The committed clip is small, and its colours stay where its truth says."""
+    path = ROOT / "videos" / "demo.mp4"
+    assert path.stat().st_size + path.with_suffix(".npz").stat().st_size < 1_000_000
+    video = read_video(path)
+    with np.load(path.with_suffix(".npz")) as truth:
+        assert truth["visible"].shape == (len(truth["query"]), len(video.frames))
+        assert tuple(truth["size"]) == video.size
+        clip = Clip(video.frames, truth["tracks"], truth["visible"], truth["query"], truth["layer"], video.fps)
+    assert colour_change(clip, 0.0) < 6
+    assert colour_change(clip, 2.0) > 2 * colour_change(clip, 0.0)
