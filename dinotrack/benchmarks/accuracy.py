@@ -128,10 +128,11 @@ def evaluate(clip: Clip, seed: int, fit: Callable[[Path, int], Fitted], save: Pa
 
 
 def means(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """The mean of each kind of truth, over clips and seeds, and of each kind and seed ("tapvid", "tapvid seed 0")."""
+    """The mean of each kind of truth over clips and seeds ("tapvid") and, of several seeds, each ("tapvid seed 0")."""
     groups: dict[str, list[Row]] = {}
+    several = len({row["seed"] for row in rows}) > 1
     for row in rows:
-        for name in (row["kind"], f"{row['kind']} seed {row['seed']}"):
+        for name in (row["kind"], f"{row['kind']} seed {row['seed']}")[: 1 + several]:
             groups.setdefault(name, []).append({k: v for k, v in row.items() if k not in ("clip", "kind", "seed")})
     return {name: metrics.mean_metrics(group) for name, group in groups.items()}
 
