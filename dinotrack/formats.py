@@ -1,0 +1,239 @@
+"""Files others open: queries and masks in, tracks out."""
+
+import csv
+import json
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from dinotrack.errors import InputError
+from dinotrack.tracks import Tracks
+from dinotrack.video import images_in, replacing
+
+Queries = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+
+def read_queries(path: str | Path) -> Queries:
+    """Query points (t, x, y) of a file, float32 [N, 3]: frames counted from 0, px of the original video.
+
+    CSV with a header that has t, x and y; JSON, a list of [t, x, y]; .npy [N, 3]; or .npz with `queries` or `query`.
+    Raises InputError, naming the file and the row, where it is malformed.
+    """
+    path = Path(path)
+    readers = {".csv": _csv_rows, ".json": _json_rows, ".npy": _npy_rows, ".npz": _npz_rows}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(f"{path}: queries are read from {', '.join(readers)} files; give one of these")
+    try:
+        rows = reader(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the path") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, csv.Error) as error:
+        raise (
+            error if isinstance(error, InputError) else InputError(f"{path}: can't be read as queries ({error})")
+        ) from error
+    if isinstance(rows, np.ndarray):
+        return _query_array(rows, path)
+    queries = [_query_row(row, f"{path}: row {i}") for i, row in enumerate(rows)]
+    if not queries:
+        raise InputError(f"{path}: holds no query; give at least one row of t, x, y")
+    return np.array(queries, np.float32)
+
+
+def check_queries(queries: npt.ArrayLike, length: int, size: tuple[int, int]) -> Queries:
+    """Queries as float32 [N, 3], or InputError with the first bad row (counted from 0).
+
+    t is a whole number in [0, length - 1]; x in [-0.5, W - 0.5] and y in [-0.5, H - 0.5] for size (H, W).
+    """
+    points = _query_array(np.asarray(queries), "queries").astype(np.float64)
+    height, width = size
+    low = np.array((0.0, -0.5, -0.5))
+    high = np.array((length - 1.0, width - 0.5, height - 0.5))
+    good = (points >= low) & (points <= high)  # false for NaN
+    good[:, 0] &= points[:, 0] == np.floor(points[:, 0])
+    if not good.all():
+        row, column = np.argwhere(~good)[0]
+        kind = "a whole number in " if column == 0 else ""
+        raise InputError(
+            f"query row {row}: {'txy'[column]} = {points[row, column]:g}, but it must be "
+            f"{kind}[{low[column]:g}, {high[column]:g}] for {length} frames of {width} x {height}"
+        )
+    return points.astype(np.float32)
+
+
+def grid_queries(n: int, size: tuple[int, int], frame: int, mask: Mask | None = None) -> Queries:
+    """n columns x n rows of points of one frame, row by row: float32 [M, 3].
+
+    They lie at ((i + 0.5) W / n - 0.5, (j + 0.5) H / n - 0.5).
+    With a mask [H, W] only those whose nearest pixel it holds. Raises InputError where that leaves none.
+    """
+    if n < 1:
+        raise InputError(f"a grid of {n} x {n} has no points; give 1 or more")
+    height, width = size
+    steps = np.arange(n) + 0.5
+    x, y = (a.ravel() for a in np.meshgrid(steps * width / n - 0.5, steps * height / n - 0.5))
+    queries = np.stack((np.full_like(x, frame), x, y), axis=-1)
+    if mask is not None:
+        column = np.clip(np.rint(x).astype(int), 0, width - 1)
+        row = np.clip(np.rint(y).astype(int), 0, height - 1)
+        queries = queries[mask[row, column]]
+    if not len(queries):
+        raise InputError(f"no point of the {n} x {n} grid lies inside the mask; give a finer grid or another mask")
+    return queries.astype(np.float32)
+
+
+def read_mask(path: str | Path, size: tuple[int, int]) -> Mask:
+    """A mask image, or .npy [H, W], as bool [H, W], true where it is not zero.
+
+    Raises InputError for another size than (H, W).
+    """
+    mask = _mask_values(Path(path))
+    if mask.ndim != 2 or mask.shape != size:
+        found = f"{mask.shape[1]} x {mask.shape[0]}" if mask.ndim == 2 else f"an array {list(mask.shape)}"
+        raise InputError(
+            f"{path}: the mask is {found}, the video {size[1]} x {size[0]}; give a mask of the video's size"
+        )
+    return mask
+
+
+def read_masks(path: str | Path, length: int, size: tuple[int, int]) -> Mask:
+    """Masks of all frames, bool [T, H, W].
+
+    path: one image or .npy [H, W] for all frames, .npy [T, H, W], or a folder of T images in natural order.
+    One mask for all frames becomes a read-only view. Raises InputError for another number or size.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = images_in(path)
+        _check_count(path, len(files), length)
+        return np.stack([read_mask(file, size) for file in files])
+    if path.suffix.lower() == ".npy" and (masks := _mask_values(path)).ndim == 3:
+        _check_count(path, len(masks), length)
+        if masks.shape[1:] != size:
+            raise InputError(
+                f"{path}: the masks are {masks.shape[2]} x {masks.shape[1]}, the video {size[1]} x {size[0]}"
+            )
+        return masks
+    return np.broadcast_to(read_mask(path, size), (length, *size))
+
+
+def save_tracks(path: str | Path, tracks: Tracks) -> None:
+    """tracks.npz: `tracks` float32 [N, T, 2] px, and the other fields of Tracks under their names.
+
+    The same tracks give the same bytes.
+    """
+    with replacing(path) as part, part.open("wb") as file:
+        np.savez(
+            file,
+            tracks=tracks.xy.astype(np.float32),
+            visible=tracks.visible.astype(np.bool_),
+            confidence=tracks.confidence.astype(np.float32),
+            queries=tracks.queries.astype(np.float32),
+            size=np.array(tracks.size, np.int64),
+            fps=np.array(tracks.fps, np.float64),
+        )
+
+
+def load_tracks(path: str | Path) -> Tracks:
+    """The inverse of `save_tracks`. Raises InputError for a file that is none."""
+    try:
+        with np.load(path) as file:
+            height, width = file["size"].tolist()
+            return Tracks(
+                xy=file["tracks"],
+                visible=file["visible"],
+                confidence=file["confidence"],
+                queries=file["queries"],
+                size=(height, width),
+                fps=float(file["fps"]),
+            )
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the path") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: is no tracks.npz of ours ({error})") from error
+
+
+def save_csv(path: str | Path, tracks: Tracks) -> None:
+    """tracks.csv: point,t,x,y,visible,confidence, one row a point and frame, points in query order."""
+    count, length = tracks.visible.shape
+    points, frames = (a.ravel().tolist() for a in np.indices((count, length)))
+    xs, ys = tracks.xy.reshape(-1, 2).T.tolist()
+    columns = zip(
+        points, frames, xs, ys, tracks.visible.ravel().tolist(), tracks.confidence.ravel().tolist(), strict=True
+    )
+    with replacing(path) as part, part.open("w", encoding="ascii", newline="\n") as file:
+        file.write("point,t,x,y,visible,confidence\n")
+        file.writelines(f"{p},{t},{x:.3f},{y:.3f},{v:d},{c:.4f}\n" for p, t, x, y, v, c in columns)
+
+
+FORMATS: dict[str, Callable[[Path, Tracks], None]] = {"tracks.npz": save_tracks, "tracks.csv": save_csv}
+"""What a run writes: file name -> its writer."""
+
+
+def _csv_rows(path: Path) -> Iterable[Any]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, skipinitialspace=True)
+        names = {name.strip().lower(): name for name in reader.fieldnames or ()}
+        if not {"t", "x", "y"} <= names.keys():
+            raise InputError(f"{path}: its first line is no header with t,x,y; add the line t,x,y")
+        return [[row[names[name]] for name in "txy"] for row in reader]
+
+
+def _json_rows(path: Path) -> Iterable[Any]:
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+        raise InputError(f"{path}: is no JSON list of lists; give [[t, x, y], ...]")
+    return rows
+
+
+def _npy_rows(path: Path) -> npt.NDArray[Any]:
+    return np.asarray(np.load(path))
+
+
+def _npz_rows(path: Path) -> npt.NDArray[Any]:
+    with np.load(path) as file:
+        for name in ("queries", "query"):
+            if name in file:
+                return np.asarray(file[name])
+        raise InputError(f"{path}: has neither `queries` nor `query`, only {', '.join(file) or 'nothing'}")
+
+
+def _query_row(row: Any, where: str) -> tuple[float, float, float]:
+    try:
+        t, x, y = (float(value) for value in row)
+    except (TypeError, ValueError):
+        raise InputError(f"{where}: {row!r} is not three numbers t, x, y") from None
+    return t, x, y
+
+
+def _query_array(array: npt.NDArray[Any], where: str | Path) -> Queries:
+    if array.ndim != 2 or array.shape[1] != 3 or not len(array) or array.dtype.kind not in "iuf":
+        raise InputError(
+            f"{where}: queries are numbers [N, 3], rows of t, x, y, N at least 1; not {array.dtype} {list(array.shape)}"
+        )
+    return array.astype(np.float32)
+
+
+def _mask_values(path: Path) -> Mask:
+    """Nonzero pixels. A palette image (DAVIS) counts by its indices, a colour image where any channel is not zero."""
+    try:
+        if path.suffix.lower() == ".npy":
+            return np.asarray(np.load(path)).astype(np.bool_)
+        with Image.open(path) as image:
+            values = np.asarray(image.convert("RGB") if image.mode in ("RGBA", "LA", "PA", "CMYK", "YCbCr") else image)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the path") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: can't be read as a mask ({error}); give an image or a .npy file") from error
+    return np.asarray(values.any(axis=-1) if values.ndim == 3 else values != 0)
+
+
+def _check_count(path: Path, count: int, length: int) -> None:
+    if count != length:
+        raise InputError(f"{path}: holds {count} masks, the video has {length} frames; give one a frame")
