@@ -203,7 +203,7 @@ def make_backbone(config: BackboneConfig, device: torch.device, offline: bool = 
 
 
 def resolve_backbone_name(config: BackboneConfig, device: torch.device, offline: bool = False) -> str:
-    """ "none", or timm's full name of the ViT that config.name stands for.
+    """What config.name stands for: "none", or timm's full name of a ViT.
 
     "auto": a DINOv2 on this machine, else one downloaded, else "none" with a DinotrackWarning.
     Raises InputError for a name nobody knows.

@@ -176,7 +176,7 @@ FLOWS: dict[str, Callable[[FlowConfig, torch.device, bool], Estimator]] = {
 
 
 def resolve_flow_name(name: str, device: torch.device, offline: bool = False) -> str:
-    """ "auto" -> the name in FLOWS it stands for: raft_large on CUDA where its weights can be had, else dis.
+    """The name in FLOWS that "auto" stands for: raft_large on CUDA where its weights can be had, else dis.
 
     A name of FLOWS is itself. May download the weights. Warns (DinotrackWarning) where auto has to settle for dis on
     CUDA. Raises InputError for an unknown name.
