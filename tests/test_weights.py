@@ -181,5 +181,10 @@ def test_the_probe_tells_a_listening_host_from_none(monkeypatch: pytest.MonkeyPa
 def test_the_probe_gives_up_on_a_host_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("urllib.request.getproxies", dict)
     monkeypatch.setattr(weights, "PROBE_SECONDS", 0.05)
-    monkeypatch.setattr(socket, "create_connection", lambda *args, **kwargs: time.sleep(0.5))
+
+    def hang(address: tuple[str, int], timeout: float) -> None:
+        time.sleep(0.5)
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", hang)
     assert not weights.reachable("https://slow.invalid")
