@@ -1,4 +1,4 @@
-"""Every number of the method, each with its meaning. Presets are values of one frozen `Config`, over the same code paths.
+"""Every number of the method, each with its meaning. Presets are values of one frozen `Config`.
 
 Pixels are those of the working frame (the frame the model sees) unless said otherwise.
 """
@@ -26,9 +26,7 @@ class VideoConfig:
 class BackboneConfig:
     """The frozen ViT."""
 
-    name: str = (
-        "none"  # a timm ViT by short or full name, "none" for the CNN alone, "auto" for the best that can be had
-    )
+    name: str = "none"  # a timm ViT by short or full name; none: the CNN alone; auto: the best there is
     layer: int = -1  # block whose output is used, counted from 0; negative: two thirds of the depth
     stride: int = 7  # px between patch centres; 0: the patch size
     pretrained: bool = True
@@ -93,6 +91,8 @@ class ModelConfig:
     dilation: int = 2  # of the last convolution
     exact_centres: bool = True  # False: Delta-DINO's map read where the reference reads it, 3.5 px off
     refiner_width: int = 16
+    sharp_start: bool = False  # the refiner begins as almost the identity
+    whole_map: bool = True  # refine whole maps; False: only the disc, with the same answer
     radius: float = 35.0  # px around the argmax that the soft-argmax looks at
     temperature: float = 1.0  # correlations are divided by it before the refiner
 
@@ -141,7 +141,6 @@ class InferenceConfig:
     anchor_cosine: float = 0.7
     visible_cosine: float = 0.6
     max_anchors: int = 0  # anchors used for visibility, spread evenly; 0: all
-    whole_maps: bool = True  # False: refine only around the best match; the same unless hardly any mass lies there
     pin_query: bool = True  # in its own frame a point is the query itself and visible
 
 
@@ -178,7 +177,7 @@ QUALITY = dataclasses.replace(
     video=VideoConfig(area=476 * 854, multiple=7),
     model=ModelConfig(),
     training=TrainingConfig(steps=4000, precision="float16"),
-    inference=InferenceConfig(method="join", whole_maps=False),
+    inference=InferenceConfig(method="join"),
 )
 
 FAST = Config(
@@ -187,16 +186,20 @@ FAST = Config(
     trajectories=TrajectoryConfig(step=4, cycle_error=0.75, direct_filter=False),
     foreground=ForegroundConfig(method="motion", homography_error=1.0),
     model=ModelConfig(
-        widths=(48, 96),
-        blocks=4,
+        widths=(32, 64),
+        blocks=3,
+        kernel=3,
         norm="group",
         downsample="stride",
-        dims=96,
+        dims=64,
         gain=1.0,
         dilation=1,
+        refiner_width=4,
+        sharp_start=True,
+        whole_map=False,
         radius=14.0,
-        temperature=0.05,
-    ),  # fmt: skip
+        temperature=0.2,
+    ),
     training=TrainingConfig(
         steps=600,
         batch=256,
@@ -214,8 +217,8 @@ FAST = Config(
         cycle_weight=0.0,
         norm_weight=0.0,
         angle_weight=0.0,
-    ),  # fmt: skip
-    inference=InferenceConfig(method="join", whole_maps=False),
+    ),
+    inference=InferenceConfig(method="join"),
 )
 
 PRESETS: dict[str, Config] = {"fast": FAST, "quality": QUALITY, "paper": PAPER}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Grid:
-    """A regular grid of cells laid over a frame: cell (row i, column j) is centred at (origin + stride j, origin + stride i) px.
+    """A regular grid of cells over a frame: row i, column j is centred at (origin + stride j, origin + stride i) px.
 
     A ViT's patches, the map of a CNN and the pixels themselves (stride 1, origin 0) are all such grids.
     """
@@ -40,7 +40,7 @@ class Grid:
         return index * self.stride + self.origin
 
     def sample(self, maps: Tensor, xy: Tensor) -> Tensor:
-        """Bilinear values of maps [B, C, rows, cols] at xy [B, N, 2] px -> [B, N, C]; positions are clamped to the outer cells."""
+        """Bilinear values of maps [B, C, rows, cols] at xy [B, N, 2] px, clamped to the outer cells -> [B, N, C]."""
         assert maps.shape[-2:] == (self.rows, self.cols), (maps.shape, self)
         index = self.to_index(xy.to(maps.dtype))
         span = torch.tensor((self.cols - 1, self.rows - 1), dtype=maps.dtype, device=maps.device)
@@ -53,7 +53,7 @@ class Grid:
 def patch_grid(height: int, width: int, patch: int, stride: int, exact: bool = True) -> Grid:
     """The grid of a ViT with overlapping patches on a height x width frame (METHOD "Conventions").
 
-    exact: cell centres where they are, (patch - 1) / 2 for the first; otherwise the reference's patch / 2, half a pixel off.
+    exact: centres where they are, (patch - 1) / 2 for the first; otherwise the reference's patch / 2, half a pixel off.
     """
     origin = (patch - 1) / 2 if exact else patch / 2
     return Grid(1 + (height - patch) // stride, 1 + (width - patch) // stride, stride, origin)

@@ -88,7 +88,7 @@ class DeltaDino(nn.Module):
 
 
 class Refiner(nn.Module):
-    """Two 3x3 convolutions whose every slice is divided by its own signed sum, zero padding; then a log-softmax over the map."""
+    """Two 3x3 convolutions with zero padding, each slice divided by its own signed sum; then a softmax over the map."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -96,17 +96,27 @@ class Refiner(nn.Module):
             nn.Conv2d(1, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 1, 3, padding=1)
         )
 
+    def forward(self, maps: Tensor) -> Tensor:
+        """Correlation maps after ReLU [N, h, w] -> log of the correspondence maps [N, h, w]."""
+        return self.scores(maps).flatten(1).log_softmax(1).view_as(maps)
+
     def scores(self, maps: Tensor) -> Tensor:
-        """Correlation maps [N, h, w] -> unnormalised log-probabilities [N, h, w]."""
+        """Maps after ReLU [N, h, w] -> unnormalised log-probabilities [N, h, w]."""
         first, second = self.cnn_refiner[0], self.cnn_refiner[2]
         assert isinstance(first, nn.Conv2d)
         assert isinstance(second, nn.Conv2d)
         hidden = F.relu(F.conv2d(maps[:, None], _unit_sum(first.weight), first.bias, padding=1))
         return F.conv2d(hidden, _unit_sum(second.weight), second.bias, padding=1)[:, 0]
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """Correlation maps after ReLU [N, h, w] -> log of the correspondence maps [N, h, w]."""
-        return self.scores(maps).flatten(1).log_softmax(1).view_as(maps)
+    def start_as_identity(self) -> None:
+        """Begin as almost the identity, so that correlations stay sharp: random slices would blur them at first."""
+        for layer in (self.cnn_refiner[0], self.cnn_refiner[2]):
+            assert isinstance(layer, nn.Conv2d)
+            assert layer.bias is not None
+            nn.init.uniform_(layer.weight, 0.0, 0.02)
+            nn.init.zeros_(layer.bias)
+            with torch.no_grad():
+                layer.weight[:, :, 1, 1] = 1.0
 
 
 class Tracker(nn.Module):
@@ -120,6 +130,8 @@ class Tracker(nn.Module):
         self.refiner = Refiner(config.refiner_width)
         if dims is not None:
             self.delta_dino.zero_last()
+        if config.sharp_start:
+            self.refiner.start_as_identity()
 
     def grid(self, size: tuple[int, int], backbone_grid: Grid | None) -> Grid:
         """The grid of the refined features: the ViT's, or the CNN's own."""
@@ -142,14 +154,26 @@ class Tracker(nn.Module):
         log_map: Tensor = self.refiner(F.relu(correlation) / self.config.temperature)
         return log_map
 
-    def locate(self, correlation: Tensor, log_map: Tensor, grid: Grid) -> Tensor:
-        """Positions [N, 2] px: `soft_argmax` around the best correlation after ReLU."""
-        return soft_argmax(F.relu(correlation), log_map.exp(), grid, self.config.radius)
+    def locate(self, correlation: Tensor, grid: Grid) -> Tensor:
+        """Cosines [N, h, w] -> positions [N, 2] px: the correspondence map's expectation around the best correlation.
+
+        The softmax's normaliser cancels in the disc, so unless config.whole_map only the disc is refined. The two
+        differ where the disc's mass is under 1e-8 alone.
+        """
+        positive = F.relu(correlation)
+        if self.config.whole_map:
+            return soft_argmax(positive, self.heatmaps(correlation).exp(), grid, self.config.radius)
+        reach = int(self.config.radius // grid.stride)
+        crops, cells, peak = _crop(positive, reach + 2)  # two 3x3 convolutions look two cells further
+        scores = self.refiner.scores(crops / self.config.temperature)
+        far = (cells - peak[:, None, None]).square().sum(-1) > (self.config.radius / grid.stride) ** 2
+        weights = scores.masked_fill(far, -torch.inf).flatten(1).softmax(1)
+        return grid.to_pixels((weights[..., None] * cells.flatten(1, 2)).sum(1))
 
 
 def soft_argmax(correlation: Tensor, heatmap: Tensor, grid: Grid, radius: float) -> Tensor:
-    """Expectation of the cell centres under heatmap [N, h, w], restricted to the disc of `radius` px around the argmax of
-    correlation [N, h, w] and renormalised -> [N, 2] px (METHOD 4, "Position")."""
+    """Expectation of the cell centres under heatmap [N, h, w], in the disc of `radius` px around the argmax of
+    correlation [N, h, w], renormalised -> [N, 2] px (METHOD 4, "Position")."""
     centres = grid.centres(heatmap.device).to(heatmap.dtype)
     peak = centres[correlation.flatten(1).argmax(1)]
     disc = (centres[None] - peak[:, None]).square().sum(-1) <= radius**2
@@ -157,6 +181,29 @@ def soft_argmax(correlation: Tensor, heatmap: Tensor, grid: Grid, radius: float)
     mass = inside.sum(1, keepdim=True)
     weights = torch.where(mass < MASS_FLOOR, disc / disc.sum(1, keepdim=True), inside / mass.clamp(min=MASS_FLOOR))
     return weights @ centres
+
+
+def _crop(maps: Tensor, reach: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Windows of up to 2 reach + 1 cells around the maximum of each map [N, h, w].
+
+    A window that would leave the map is shifted, so that where it meets the map's border, zero padding is right for both.
+    -> values [N, k, l], cells float [N, k, l, 2] (column, row), the maximum's cell float [N, 2].
+    """
+    rows, cols = maps.shape[1:]
+    best = maps.flatten(1).argmax(1)
+    peak = torch.stack((best % cols, best // cols), dim=-1)
+    col, row = _window(peak[:, 0], reach, cols)[:, None], _window(peak[:, 1], reach, rows)[:, :, None]
+    index = row * cols + col
+    values = maps.flatten(1).gather(1, index.flatten(1)).view_as(index)
+    cells = torch.stack((col.expand_as(index), row.expand_as(index)), dim=-1)
+    return values, cells.to(maps.dtype), peak.to(maps.dtype)
+
+
+def _window(centre: Tensor, reach: int, size: int) -> Tensor:
+    """Indices [N, k] that cover centre - reach .. centre + reach [N] as far as 0 .. size - 1 has room."""
+    width = min(2 * reach + 1, size)
+    start = (centre - reach).clamp(0, size - width)
+    return start[:, None] + torch.arange(width, device=centre.device)
 
 
 def load_reference(delta_dino: Mapping[str, Any], refiner: Mapping[str, Any], config: ModelConfig) -> Tracker:

@@ -42,7 +42,7 @@ def test_refiner_and_soft_argmax_agree_with_the_reference(golden, name):
     volume = torch.from_numpy(g["cost_volume"][:, 0])
     with torch.no_grad():
         log_map = tracker.heatmaps(volume)
-        points = tracker.locate(volume, log_map, patch_grid(98, 126, 14, 7, exact=False))
+        points = tracker.locate(volume, patch_grid(98, 126, 14, 7, exact=False))
     agree(log_map.exp(), g["heatmap"][:, 0])
     agree(points, g["points_pixels"])
 
@@ -59,7 +59,7 @@ def test_refined_features_agree_with_the_reference(golden):
         maps = torch.einsum(
             "nc,nchw->nhw", torch.nn.functional.normalize(queries, dim=1), torch.nn.functional.normalize(target, dim=1)
         )
-        points = tracker.locate(maps, tracker.heatmaps(maps), grid)
+        points = tracker.locate(maps, grid)
     agree(refined, g["refined_features"])
     agree(queries, g["query_embeddings"])
     agree(maps, g["correlation_maps"][:, 0])
@@ -104,6 +104,19 @@ def test_soft_argmax_stays_in_the_disc():
     heat[0, 8, 8] = 1.0
     expected = grid.to_pixels(torch.tensor([[3.0, 2.0]]))
     torch.testing.assert_close(soft_argmax(correlation, heat, grid, 5.0), expected)
+
+
+@pytest.mark.parametrize("size", [(9, 12), (3, 20), (1, 1)])
+def test_refining_the_disc_alone_gives_the_same_answer(size):
+    torch.manual_seed(0)
+    grid = Grid(*size, 4.0, 1.5)
+    correlation = torch.rand(40, *size) * 2 - 1
+    whole = Tracker(replace(FAST.model, whole_map=True, sharp_start=False), None)
+    torch.nn.init.uniform_(whole.refiner.cnn_refiner[0].weight, 0.1, 1)  # no slice whose sum is near zero
+    torch.nn.init.uniform_(whole.refiner.cnn_refiner[2].weight, 0.1, 1)
+    part = Tracker(FAST.model, None)
+    part.load_state_dict(whole.state_dict())
+    torch.testing.assert_close(part.locate(correlation, grid), whole.locate(correlation, grid), atol=1e-3, rtol=0)
 
 
 def test_a_fresh_tracker_leaves_the_features_alone():
