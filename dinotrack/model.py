@@ -186,7 +186,7 @@ def soft_argmax(correlation: Tensor, heatmap: Tensor, grid: Grid, radius: float)
 def _crop(maps: Tensor, reach: int) -> tuple[Tensor, Tensor, Tensor]:
     """Windows of up to 2 reach + 1 cells around the maximum of each map [N, h, w].
 
-    A window that would leave the map is shifted, so that where it meets the map's border, zero padding is right for both.
+    A window that would leave the map is shifted: where it meets the border, zero padding is then right for both.
     -> values [N, k, l], cells float [N, k, l, 2] (column, row), the maximum's cell float [N, 2].
     """
     rows, cols = maps.shape[1:]
