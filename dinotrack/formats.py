@@ -51,7 +51,7 @@ def check_queries(queries: npt.ArrayLike, length: int, size: tuple[int, int]) ->
 
     t is a whole number in [0, length - 1]; x in [-0.5, W - 0.5] and y in [-0.5, H - 0.5] for size (H, W).
     """
-    points = _query_array(np.asarray(queries), "queries").astype(np.float64)
+    points = _query_array(queries, "queries").astype(np.float64)
     height, width = size
     low = np.array((0.0, -0.5, -0.5))
     high = np.array((length - 1.0, width - 0.5, height - 0.5))
@@ -212,11 +212,14 @@ def _query_row(row: Any, where: str) -> tuple[float, float, float]:
     return t, x, y
 
 
-def _query_array(array: npt.NDArray[Any], where: str | Path) -> Queries:
+def _query_array(values: npt.ArrayLike, where: str | Path) -> Queries:
+    wanted = f"{where}: queries are numbers [N, 3], rows of t, x, y, N at least 1"
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise InputError(f"{wanted}; not rows of different lengths") from error
     if array.ndim != 2 or array.shape[1] != 3 or not len(array) or array.dtype.kind not in "iuf":
-        raise InputError(
-            f"{where}: queries are numbers [N, 3], rows of t, x, y, N at least 1; not {array.dtype} {list(array.shape)}"
-        )
+        raise InputError(f"{wanted}; not {array.dtype} {list(array.shape)}")
     return array.astype(np.float32)
 
 

@@ -1,0 +1,131 @@
+"""The overlay: marks where the points are, colours, and the file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dinotrack.errors import InputError
+from dinotrack.render import STYLES, draw_frame, rainbow, render
+from dinotrack.tracks import Tracks
+from dinotrack.video import read_video, write_video
+
+
+def make_tracks(xy: np.ndarray, visible: np.ndarray, size: tuple[int, int]) -> Tracks:
+    queries = np.concatenate((np.zeros((len(xy), 1)), xy[:, 0]), axis=1)
+    return Tracks(xy.astype(np.float32), visible, visible.astype(np.float32), queries.astype(np.float32), size, 25.0)
+
+
+def still(x: float, y: float, size: tuple[int, int], visible: bool = True, length: int = 1) -> Tracks:
+    return make_tracks(np.full((1, length, 2), (x, y)), np.full((1, length), visible), size)
+
+
+def centroid(frame: np.ndarray) -> tuple[float, float]:
+    weight = frame.astype(float).sum(axis=-1)
+    y, x = np.indices(weight.shape)
+    return float((x * weight).sum() / weight.sum()), float((y * weight).sum() / weight.sum())
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("visible", [True, False])
+@pytest.mark.parametrize(("x", "y"), [(50.0, 40.0), (50.5, 40.25), (61.8, 33.3)])
+@pytest.mark.parametrize("size", [(80, 120), (480, 854)])
+def test_mark_is_centred_on_the_point(style: str, visible: bool, x: float, y: float, size: tuple[int, int]) -> None:
+    drawn = draw_frame(np.zeros((*size, 3), np.uint8), still(x, y, size, visible), 0, style)
+    assert centroid(drawn) == pytest.approx((x, y), abs=0.3)
+
+
+def test_hidden_points_are_hollow() -> None:
+    black = np.zeros((480, 854, 3), np.uint8)
+    assert draw_frame(black, still(100, 100, (480, 854)), 0)[100, 100].max() == 255
+    hidden = draw_frame(black, still(100, 100, (480, 854), visible=False), 0)
+    assert hidden[100, 100].max() == 0
+    assert hidden[96:105, 96:105].max() > 100
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_frame_is_left_alone(style: str) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (80, 120, 3), np.uint8)
+    before = frame.copy()
+    drawn = draw_frame(frame, still(20, 20, (80, 120), length=5), 4, style)
+    assert np.array_equal(frame, before)
+    assert drawn.dtype == np.uint8
+    far = np.hypot(*(np.indices((80, 120)) - 20)) > 8
+    assert np.array_equal(drawn[far], frame[far])
+
+
+def test_marks_scale_with_the_resolution() -> None:
+    areas = [
+        (draw_frame(np.zeros((h, w, 3), np.uint8), still(w / 2, h / 2, (h, w)), 0).max(axis=-1) > 127).sum()
+        for h, w in ((360, 640), (720, 1280))
+    ]
+    assert areas[1] / areas[0] == pytest.approx(4, rel=0.2)
+
+
+def moving(visible: np.ndarray) -> Tracks:
+    """A point 10 px further right in every frame, from x = 10."""
+    xy = np.stack((10 + 10.0 * np.arange(20), np.full(20, 40.0)), axis=-1)[None]
+    return make_tracks(xy, visible, (80, 240))
+
+
+def test_trails_fade_and_end() -> None:
+    black = np.zeros((80, 240, 3), np.uint8)
+    drawn = draw_frame(black, moving(np.ones((1, 20), bool)), 18)[40].max(axis=-1).astype(int)  # now at x = 190
+    middles = drawn[75:190:10]
+    assert (np.diff(middles) > 0).all()
+    assert drawn[:65].max() == 0
+    assert drawn[196:].max() == 0
+    assert draw_frame(black, moving(np.ones((1, 20), bool)), 18, "points")[40, :180].max() == 0
+
+
+def test_trails_skip_hidden_stretches() -> None:
+    visible = np.ones((1, 20), bool)
+    visible[0, 12] = False
+    drawn = draw_frame(np.zeros((80, 240, 3), np.uint8), moving(visible), 18)[40].max(axis=-1)
+    assert drawn[123:138].max() == 0  # frames 11 to 13: x = 120 to 140
+    assert drawn[105] > 0
+    assert drawn[155] > 0
+
+
+def test_colours_run_through_the_rainbow() -> None:
+    y = np.linspace(0, 79, 9)
+    xy = np.stack((np.full(9, 5.0), y), axis=-1)[:, None]
+    colours = rainbow(make_tracks(xy, np.ones((9, 1), bool), (80, 120)))
+    assert len(set(colours)) == 9
+    assert colours[0] == (255, 38, 38)  # red on top
+    close = rainbow(make_tracks(xy / 40, np.ones((9, 1), bool), (80, 120)))
+    assert close == colours
+
+
+def test_points_far_outside_and_tiny_frames() -> None:
+    far = make_tracks(np.array([[[1e9, -1e9]], [[-1e9, 5.0]]]), np.array([[True], [False]]), (80, 120))
+    assert draw_frame(np.zeros((80, 120, 3), np.uint8), far, 0).max() == 0
+    assert draw_frame(np.zeros((1, 1, 3), np.uint8), still(0, 0, (1, 1)), 0).max() > 0
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("size", [(81, 121), (1, 1), (64, 48)])
+def test_render_writes_every_frame(style: str, size: tuple[int, int], tmp_path: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    frames = np.full((3, *size, 3), 90, np.uint8)
+    render(frames, still(0, 0, size, length=3), tmp_path / "o.mp4", style, lambda *step: seen.append(step))
+    video = read_video(tmp_path / "o.mp4")
+    assert video.frames.shape == (3, size[0] + size[0] % 2, size[1] + size[1] % 2, 3)
+    assert seen[-1] == ("overlay", 3, 3)
+
+
+def test_render_takes_a_path_and_keeps_its_rate(tmp_path: Path) -> None:
+    write_video(tmp_path / "v.mp4", np.zeros((4, 32, 48, 3), np.uint8), 30000 / 1001)
+    render(str(tmp_path / "v.mp4"), still(24, 16, (32, 48), length=4), tmp_path / "o.mp4")
+    video = read_video(tmp_path / "o.mp4")
+    assert video.fps == pytest.approx(30000 / 1001)
+    assert centroid(np.clip(video.frames[2].astype(int) - 40, 0, 255)) == pytest.approx((24, 16), abs=0.6)
+
+
+def test_render_refuses_what_does_not_belong(tmp_path: Path) -> None:
+    frames = np.zeros((3, 32, 48, 3), np.uint8)
+    with pytest.raises(InputError, match="unknown overlay style 'dots'; choose trails or points"):
+        render(frames, still(0, 0, (32, 48), length=3), tmp_path / "o.mp4", "dots")
+    with pytest.raises(InputError, match="the tracks are of 2 frames of 48 x 32, the video has 3"):
+        render(frames, still(0, 0, (32, 48), length=2), tmp_path / "o.mp4")
+    assert list(tmp_path.iterdir()) == []
