@@ -20,6 +20,7 @@ class VideoConfig:
     width: int = 0  # fixed width; 0: from the area
     area: int = 432 * 243  # at most this many working pixels; frames are never enlarged
     multiple: int = 8  # sides are rounded to multiples of this
+    filter: str = "area"  # how frames are resized: area or lanczos
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,11 @@ class TrainingConfig:
     decay_every: int = 40
     weight_decay: float = 0.0
     gradient_clip: float = 0.0  # 0: none
-    precision: str = "float32"  # float32, bfloat16 or float16
+    precision: str = "float32"  # of the networks: float32 or bfloat16
     flow_weight: float = 1.0
     huber_delta: float = 1 / 32  # in the [-1, 1] scale
-    heatmap_weight: float = 0.0  # cross-entropy of the correspondence map against the target cell
+    heatmap_weight: float = 0.0  # cross-entropy of the softmax over all correlations against the target cell
+    heatmap_temperature: float = 0.05
     buddy_weight: float = 2.5e-4
     buddy_scale: float = 700.0
     refined_buddy_weight: float = 5e-5
@@ -142,6 +144,24 @@ class InferenceConfig:
     visible_cosine: float = 0.6
     max_anchors: int = 0  # anchors used for visibility, spread evenly; 0: all
     pin_query: bool = True  # in its own frame a point is the query itself and visible
+    # join: distances in working px, costs in units of -log probability
+    candidates: int = 4  # matches proposed in each frame
+    match_scale: float = 0.1  # cosine that costs one unit
+    step_scale: float = 2.0  # px off flow that cost one unit
+    jump_cost: float = 2.0  # most a step costs where flow is sure of itself
+    occluded_jump_cost: float = 0.5  # and where it isn't
+    chain_error: float = 3.0  # px: forward-backward error that ends the flow from the query
+    flow_error: float = 2.0  # px: forward-backward error up to which flow is sure of itself
+    flow_noise: float = 0.1  # px a frame
+    match_noise: float = 3.0  # px
+    match_reach: float = 2.0  # px: a match this near the path is a measurement of it
+    stray: float = 8.0  # px off the path from which smoothing starts anew
+    # visibility: a logistic regression on how a place looks
+    bias: float = -4.0
+    cosine_gain: float = 8.0
+    cycle_gain: float = -1.0  # of log(1 + px)
+    followed_gain: float = 1.0
+    advantage_gain: float = -4.0
 
 
 @dataclass(frozen=True)
@@ -162,7 +182,7 @@ class Config:
 
 PAPER = Config(
     preset="paper",
-    video=VideoConfig(height=476, width=854),
+    video=VideoConfig(height=476, width=854, filter="lanczos"),
     backbone=BackboneConfig(name="vit_large_patch14_dinov2", layer=15, stride=7, exact_centres=False),
     flow=FlowConfig(name="raft_large", area=476 * 854),
     model=ModelConfig(exact_centres=False),
@@ -176,7 +196,7 @@ QUALITY = dataclasses.replace(
     flow=FlowConfig(name="auto", area=476 * 854),
     video=VideoConfig(area=476 * 854, multiple=7),
     model=ModelConfig(),
-    training=TrainingConfig(steps=4000, precision="float16"),
+    training=TrainingConfig(steps=4000, precision="bfloat16"),
     inference=InferenceConfig(method="join"),
 )
 
@@ -237,7 +257,7 @@ def override(config: Config, assignments: Iterable[str] | Mapping[str, Any]) -> 
     Raises InputError for an unknown key or a value of the wrong type, and lists the right ones.
     """
     if not isinstance(assignments, Mapping):
-        assignments = dict(_split(a) for a in assignments)
+        assignments = dict(parse_assignment(a) for a in assignments)
     for key, value in assignments.items():
         section, _, name = key.partition(".")
         if section not in _sections():
@@ -251,6 +271,14 @@ def override(config: Config, assignments: Iterable[str] | Mapping[str, Any]) -> 
         parsed = _parse(key, value, types[name])
         config = dataclasses.replace(config, **{section: dataclasses.replace(part, **{name: parsed})})
     return config
+
+
+def parse_assignment(text: str) -> tuple[str, str]:
+    """ "training.steps=2000" -> ("training.steps", "2000"). Raises InputError where there is no "="."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"{text!r} sets nothing; write KEY=VALUE, as in training.steps=2000")
+    return key.strip(), value.strip()
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -277,13 +305,6 @@ def difference(a: Config, b: Config) -> list[str]:
 
 def _sections() -> list[str]:
     return [f.name for f in dataclasses.fields(Config) if f.name != "preset"]
-
-
-def _split(assignment: str) -> tuple[str, str]:
-    key, equals, value = assignment.partition("=")
-    if not equals:
-        raise InputError(f"{assignment!r} sets nothing; write KEY=VALUE, as in training.steps=2000")
-    return key.strip(), value.strip()
 
 
 def _parse(key: str, value: Any, kind: Any) -> Any:

@@ -1,0 +1,245 @@
+"""From a trained model to trajectories, our way: matches joined by flow.
+
+Matching each frame on its own never drifts but is a cell coarse and may jump to a look-alike; flow is precise from one
+frame to the next but drifts and dies behind an occluder. So every frame proposes a few matches (`propose`), flow from
+the query proposes one more (`follow`), the best path through them is found as in a hidden Markov model whose
+transitions are flow (`best_path`), and positions along it are smoothed as in a Kalman smoother whose motion is flow and
+whose measurements are matches (`smooth`). All positions are working px; everything is batched over queries.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dinotrack.config import InferenceConfig
+from dinotrack.correlation import correlation_maps, normalise
+from dinotrack.flow import ConsecutiveFlow, Flow
+from dinotrack.geometry import Grid, inside
+from dinotrack.inference import embed, embed_tracks
+from dinotrack.model import Tracker
+from dinotrack.progress import Progress, silent
+
+QUERIES_AT_ONCE = 512
+"""Queries joined at a time: what bounds memory, one map a query and frame."""
+NEVER = 1e6
+"""A cost, or a variance, of what must not be used."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for a point being seen where it was put. Each [N, T]."""
+
+    cosine: Tensor
+    """Similarity of the feature there to the query's."""
+    cycle_error: Tensor
+    """px between the query and where the feature there is found in the query's frame."""
+    followed: Tensor
+    """bool: flow from the query got there unbroken."""
+    advantage: Tensor
+    """How much higher the frame's best match scores than this place; 0 or more."""
+
+
+@torch.no_grad()
+def track_by_joining(
+    tracker: Tracker,
+    maps: Tensor,
+    grid: Grid,
+    flow: ConsecutiveFlow,
+    queries: Tensor,
+    config: InferenceConfig,
+    progress: Progress = silent,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Trajectories, visibility and confidence of queries [N, 3] (t, x, y) working px.
+
+    maps [T, C, h, w] refined features on `grid`; flow in working px.
+    -> xy [N, T, 2], visible bool [N, T], confidence [N, T] in [0, 1].
+    """
+    flow = ConsecutiveFlow(flow.forward.to(maps.device), flow.backward.to(maps.device))
+    parts = []
+    for part in queries.split(QUERIES_AT_ONCE):
+        parts.append(_join(tracker, maps, grid, flow, part, config))
+        progress("track", sum(len(p[0]) for p in parts), len(queries))
+    xy, visible, confidence = (torch.cat(p) for p in zip(*parts, strict=True))
+    return xy, visible, confidence
+
+
+def _join(
+    tracker: Tracker, maps: Tensor, grid: Grid, flow: ConsecutiveFlow, queries: Tensor, config: InferenceConfig
+) -> tuple[Tensor, Tensor, Tensor]:
+    own = queries[:, 0].long()
+    vectors = normalise(embed(maps, grid, queries), dim=1)
+    peaks, scores = propose(tracker, maps, grid, vectors, config.candidates)
+    chain, followed = follow(flow, queries, config.chain_error)
+    chain_score = torch.where(followed, _cosine(maps, grid, chain, vectors), -torch.inf)
+    places = torch.cat((chain[:, :, None], peaks), dim=2)
+    cost = ((1 - torch.cat((chain_score[..., None], scores), dim=2)) / config.match_scale).clamp(max=NEVER)
+    path = best_path(places, cost, own, flow, config)
+    rough = places.gather(2, path[..., None, None].expand(-1, -1, 1, 2))[:, :, 0]
+    xy = smooth(rough, peaks, queries, flow, config)
+    evidence = Evidence(
+        _cosine(maps, grid, xy, vectors),
+        cycle_errors(tracker, maps, grid, xy, queries),
+        followed,
+        (scores.amax(dim=2) - _cosine(maps, grid, xy, vectors)).clamp(min=0),
+    )
+    return xy, *judge(evidence, config)
+
+
+def propose(tracker: Tracker, maps: Tensor, grid: Grid, vectors: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` best matches of each query in each frame, at least the model's radius apart.
+
+    vectors [N, C], unit length -> positions [N, T, count, 2] px, cosines there [N, T, count].
+    """
+    reach = 2 * int(tracker.config.radius // grid.stride) + 1
+    xy = vectors.new_zeros((len(vectors), len(maps), count, 2))
+    for t in range(len(maps)):
+        correlation = correlation_maps(vectors, maps[t][None])
+        for k in range(count):
+            xy[:, t, k] = tracker.locate(correlation, grid)
+            best = F.one_hot(correlation.flatten(1).argmax(1), grid.rows * grid.cols).view_as(correlation)
+            around = F.max_pool2d(best[:, None].float(), reach, stride=1, padding=reach // 2)[:, 0]
+            correlation = correlation.masked_fill(around > 0, -1)
+    return xy, torch.stack([_cosine(maps, grid, xy[:, :, k], vectors) for k in range(count)], dim=2)
+
+
+def follow(flow: ConsecutiveFlow, queries: Tensor, cycle_error: float) -> tuple[Tensor, Tensor]:
+    """Flow from each query, forwards and backwards in time, until it leaves the frame or contradicts its way back.
+
+    -> xy [N, T, 2] px, 0 where not followed; followed bool [N, T].
+    """
+    frames = len(flow.forward) + 1
+    rows, own = torch.arange(len(queries), device=queries.device), queries[:, 0].long()
+    xy = queries.new_zeros((len(queries), frames, 2))
+    followed = torch.zeros(xy.shape[:2], dtype=torch.bool, device=xy.device)
+    xy[rows, own], followed[rows, own] = queries[:, 1:], True
+    for order in (range(frames - 1), range(frames - 1, 0, -1)):
+        for t in order:
+            other = t + order.step
+            alive = followed[:, t] & ~followed[:, other] & ((own <= t) if order.step > 0 else (own >= t))
+            moved, error = _step(flow, xy[:, t], t, other)
+            alive = alive & (error < cycle_error) & inside(moved, _size(flow))
+            xy[:, other] = torch.where(alive[:, None], moved, xy[:, other])
+            followed[:, other] |= alive
+    return xy, followed
+
+
+def best_path(places: Tensor, cost: Tensor, own: Tensor, flow: ConsecutiveFlow, config: InferenceConfig) -> Tensor:
+    """Which of the places is passed in each frame: the path of least cost (Viterbi).
+
+    A step costs its distance to where flow leads, forwards or backwards, up to a cap: after an occlusion a path may go on
+    anywhere. Place 0 is certain in the query's own frame.
+    places [N, T, K, 2] px, cost [N, T, K], own long [N] -> long [N, T].
+    """
+    count, frames, options = cost.shape
+    certain = cost.new_full((options,), NEVER).scatter(0, torch.zeros(1, dtype=torch.long, device=cost.device), 0.0)
+    total, back = cost.new_zeros((count, options)), []
+    for t in range(frames):
+        if t > 0:
+            steps = total[:, :, None] + _step_cost(places[:, t - 1], places[:, t], t, flow, config)
+            total, came_from = steps.min(dim=1)
+            back.append(came_from)
+        total = total + torch.where((own == t)[:, None], certain, cost[:, t])
+    path = [total.argmin(dim=1)]
+    for came_from in reversed(back):
+        path.append(came_from.gather(1, path[-1][:, None])[:, 0])
+    return torch.stack(path[::-1], dim=1)
+
+
+def _step_cost(before: Tensor, after: Tensor, t: int, flow: ConsecutiveFlow, config: InferenceConfig) -> Tensor:
+    """Cost of going from each of before [N, K, 2] in frame t - 1 to each of after [N, K, 2] in frame t: [N, K, K]."""
+    count, options = before.shape[:2]
+    there, error = _step(flow, before.reshape(-1, 2), t - 1, t)
+    back, back_error = _step(flow, after.reshape(-1, 2), t, t - 1)
+    forth = (there.view(count, options, 1, 2) - after[:, None]).norm(dim=-1)
+    home = (back.view(count, 1, options, 2) - before[:, :, None]).norm(dim=-1)
+    sure = (error < config.flow_error).view(count, options, 1) | (back_error < config.flow_error).view(
+        count, 1, options
+    )
+    cap = torch.where(sure, config.jump_cost, config.occluded_jump_cost)
+    return torch.minimum(torch.minimum(forth, home) / config.step_scale, cap)
+
+
+def smooth(rough: Tensor, peaks: Tensor, queries: Tensor, flow: ConsecutiveFlow, config: InferenceConfig) -> Tensor:
+    """Positions along a path, as a Kalman smoother sees them: motion is flow, measurements are matches near the path.
+
+    Two filters, one forwards and one backwards in time, are weighed by their variances. A filter starts anew where flow
+    contradicts itself or strays from the path. rough [N, T, 2], peaks [N, T, K, 2] -> [N, T, 2] px.
+    """
+    rows, own = torch.arange(len(queries), device=queries.device), queries[:, 0].long()
+    distance, nearest = (peaks - rough[:, :, None]).norm(dim=-1).min(dim=2)
+    measured = peaks.gather(2, nearest[..., None, None].expand(-1, -1, 1, 2))[:, :, 0]
+    variance = torch.where(distance < config.match_reach, config.match_noise**2, NEVER)
+    measured[rows, own], variance[rows, own] = queries[:, 1:], 1e-4
+    ahead, ahead_variance, _, _ = _filter(rough, measured, variance, flow, config, forwards=True)
+    _, _, behind, behind_variance = _filter(rough, measured, variance, flow, config, forwards=False)
+    share = (ahead_variance / (ahead_variance + behind_variance))[..., None]
+    return ahead + share * (behind - ahead)
+
+
+def _filter(
+    rough: Tensor, measured: Tensor, variance: Tensor, flow: ConsecutiveFlow, config: InferenceConfig, forwards: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A Kalman filter along time: positions [N, T, 2] and variances [N, T], after each measurement and before it."""
+    frames = rough.shape[1]
+    order = range(frames) if forwards else range(frames - 1, -1, -1)
+    xy, spread = rough[:, order[0]], torch.full_like(variance[:, 0], NEVER)
+    steps = []
+    for t in order:
+        if t != order[0]:
+            moved, error = _step(flow, xy, t - order.step, t)
+            lost = (error > config.flow_error) | ((moved - rough[:, t]).norm(dim=-1) > config.stray)
+            lost = lost | ~inside(moved, _size(flow))
+            xy = torch.where(lost[:, None], rough[:, t], moved)
+            spread = torch.where(lost, NEVER, spread + config.flow_noise**2)
+        gain = spread / (spread + variance[:, t])
+        after = xy + gain[:, None] * (measured[:, t] - xy), (1 - gain) * spread
+        steps.append((*after, xy, spread))
+        xy, spread = after
+    values = [torch.stack(part, dim=1) for part in zip(*steps, strict=True)]
+    values = values if forwards else [v.flip(1) for v in values]
+    return values[0], values[1], values[2], values[3]
+
+
+def cycle_errors(tracker: Tracker, maps: Tensor, grid: Grid, xy: Tensor, queries: Tensor) -> Tensor:
+    """How far from its query the feature at xy [N, T, 2] is found in the query's own frame: [N, T] px."""
+    vectors, own = embed_tracks(maps, grid, xy), queries[:, 0].long()
+    errors = xy.new_zeros(xy.shape[:2])
+    for frame in own.unique().tolist():
+        rows = (own == frame).nonzero()[:, 0]
+        for t in range(len(maps)):
+            found = tracker.locate(correlation_maps(vectors[rows, t], maps[frame][None]), grid)
+            errors[rows, t] = (found - queries[rows, 1:]).norm(dim=-1)
+    return errors
+
+
+def judge(evidence: Evidence, config: InferenceConfig) -> tuple[Tensor, Tensor]:
+    """Where points are visible, and how surely: a logistic regression on the evidence -> bool [N, T], [N, T]."""
+    logit = (
+        config.bias
+        + config.cosine_gain * evidence.cosine
+        + config.cycle_gain * evidence.cycle_error.log1p()
+        + config.followed_gain * evidence.followed
+        + config.advantage_gain * evidence.advantage
+    )
+    return logit > 0, torch.sigmoid(logit)
+
+
+def _cosine(maps: Tensor, grid: Grid, xy: Tensor, vectors: Tensor) -> Tensor:
+    """Cosine between unit vectors [N, C] and the features at xy [N, T, 2]: [N, T]."""
+    return torch.einsum("ntc,nc->nt", normalise(embed_tracks(maps, grid, xy), dim=-1), vectors)
+
+
+def _step(flow: ConsecutiveFlow, xy: Tensor, t: int, other: int) -> tuple[Tensor, Tensor]:
+    """Positions [K, 2] of frame t in the next or previous frame, and how far the way back misses [K] px."""
+    early = min(t, other)
+    there, back = Flow(flow.forward[early]), Flow(flow.backward[early])
+    if other < t:
+        there, back = back, there
+    moved = there.move(xy)
+    return moved, (back.move(moved) - xy).norm(dim=-1)
+
+
+def _size(flow: ConsecutiveFlow) -> tuple[int, int]:
+    return int(flow.forward.shape[-2]), int(flow.forward.shape[-1])

@@ -1,0 +1,425 @@
+"""The steps in a row: video -> flow and features -> labels -> fit -> tracks (the method's figure)."""
+
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dinotrack import checkpoint, training
+from dinotrack.buddies import find_buddies
+from dinotrack.config import Config, override
+from dinotrack.config import preset as named_preset
+from dinotrack.errors import DinotrackWarning, InputError
+from dinotrack.features import Backbone, TimmBackbone, extract_features, make_backbone
+from dinotrack.flow import ConsecutiveFlow, Estimator, Flow, consecutive_flow, make_flow, pair_flow
+from dinotrack.foreground import mask_foreground, motion_foreground, pca_foreground
+from dinotrack.formats import check_queries, grid_queries
+from dinotrack.geometry import Grid, rescale
+from dinotrack.inference import refine_video, track_by_matching
+from dinotrack.joining import track_by_joining
+from dinotrack.model import Tracker
+from dinotrack.progress import Progress, silent
+from dinotrack.tracks import Tracks
+from dinotrack.trajectories import flow_chains, in_foreground
+from dinotrack.video import Source, Video, content_hash, read_video, resize, working_size
+
+SAVE_EVERY = 250  # steps between checkpoints, for what not even Ctrl-C announces
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Watches stages: reports their progress, and notes the seconds and the peak resident memory of each."""
+
+    progress: Progress = silent
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_megabytes: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what happens inside."""
+        since = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - since
+        kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
+        self.peak_megabytes[name] = kilobytes / 1024
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The networks that are not trained, and where they run."""
+
+    backbone: Backbone | None
+    estimate_flow: Estimator
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What is seen in a video before anything is learnt."""
+
+    frames: Tensor
+    """uint8 [T, 3, H, W], the working frames."""
+    flow_frames: Tensor
+    """uint8 [T, 3, ., .], the frames flow is computed on."""
+    features: Tensor | None
+    """[T, C, h, w], frozen."""
+    flow: ConsecutiveFlow
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the working frames."""
+        return int(self.frames.shape[-2]), int(self.frames.shape[-1])
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A tracker fitted to one video. Made by `fit` and `load`."""
+
+    video: Video
+    identity: checkpoint.Identity
+    state: training.State
+    maps: Tensor
+    """Refined features [T, C, h, w] of all frames, on `grid`."""
+    grid: Grid
+    flow: ConsecutiveFlow
+    """In working px."""
+    watch: Watch
+    steps_trained_now: int
+    """0 where a finished fit was loaded."""
+
+    @property
+    def config(self) -> Config:
+        """Every number of the fit."""
+        return self.identity.config
+
+    @property
+    def steps(self) -> int:
+        """Steps trained in all."""
+        return self.state.step
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What happened: seconds and peak memory by stage, steps, losses by step."""
+        return {
+            "seconds": dict(self.watch.seconds),
+            "peak_megabytes": dict(self.watch.peak_megabytes),
+            "steps": self.steps,
+            "steps_trained_now": self.steps_trained_now,
+            "losses": self.state.losses,
+        }
+
+    def track(
+        self,
+        queries: npt.ArrayLike | None = None,
+        *,
+        grid: int = 16,
+        query_frame: int = 0,
+        mask: npt.NDArray[np.bool_] | None = None,
+        progress: Progress | None = None,
+    ) -> Tracks:
+        """Where points are in every frame, and where they are visible.
+
+        queries: [N, 3] (t, x, y) in px of the video; None: grid x grid points of query_frame, inside mask bool [H, W].
+        progress: None: the one given to `fit`. Raises InputError for queries outside the video.
+        """
+        asked = choose_queries(self.video, queries, grid=grid, query_frame=query_frame, mask=mask)
+        with self.watch.stage("track"):
+            return _locate(self, asked, self.watch.progress if progress is None else progress)
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights, optimizer, step, config, seed and the video's hash into a folder, for `load`."""
+        checkpoint.save(Path(folder), self.state, self.identity)
+
+
+def fit(
+    video: Source,
+    *,
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+    foreground: npt.NDArray[np.bool_] | None = None,
+    progress: Progress = silent,
+    folder: str | Path | None = None,
+    resume: bool = False,
+) -> Fitted:
+    """Fit a tracker to one video.
+
+    video: a file, a folder of images, or RGB uint8 [T, H, W, 3].
+    preset: fast, quality or paper; None: quality on CUDA, else fast. settings: what differs, {"training.steps": 2000}.
+    foreground: bool [T, H, W] of the video, where it needn't be found.
+    folder: where the fit is kept. A finished fit of the same video, settings and seed there is loaded instead of
+    trained; an unfinished one is continued with `resume`. Ctrl-C leaves a checkpoint there.
+    Raises InputError for what the user can mend.
+    """
+    watch, where = Watch(progress), choose_device(device)
+    config = choose_config(preset, settings, where)
+    source = str(video) if isinstance(video, str | Path) else ""
+    with watch.stage("read"):
+        video = read_video(video, progress)
+    _check_foreground(foreground, video)
+    identity = checkpoint.Identity(config, seed, content_hash(video), checkpoint.hash_masks(foreground), source)
+    stored = checkpoint.find(Path(folder), identity, resume) if folder else None
+    tools = make_tools(config, where, named=preset is not None)
+    sight = look(video, config, tools, watch)
+    state = begin(config, sight, seed, where)
+    if stored is not None:
+        checkpoint.restore(stored, state)
+    before = state.step
+    if before < config.training.steps:
+        material = prepare(config, sight, tools, seed, foreground, watch)
+        with watch.stage("fit"):
+            _train(material, state, identity, Path(folder) if folder else None, progress)
+    return _finish(video, identity, sight, state, tools, watch, state.step - before)
+
+
+def load(
+    folder: str | Path, video: Source | None = None, device: str | torch.device = "auto", progress: Progress = silent
+) -> Fitted:
+    """A fit that was saved. video: where it lies now; None: where it lay.
+
+    Raises InputError where the folder holds no fit, or the video is another one.
+    """
+    watch, where = Watch(progress), choose_device(device)
+    stored = checkpoint.read(Path(folder))
+    if video is None and not stored.identity.source:
+        raise InputError(f"{folder} does not say where its video lies; name it, as in load(folder, video)")
+    with watch.stage("read"):
+        video = read_video(stored.identity.source if video is None else video, progress)
+    if content_hash(video) != stored.identity.video_hash:
+        raise InputError(f"{folder} was fitted to another video than {video.name}; name that one, or fit this one")
+    tools = make_tools(stored.identity.config, where, named=False)
+    sight = look(video, stored.identity.config, tools, watch)
+    state = begin(stored.identity.config, sight, stored.identity.seed, where)
+    checkpoint.restore(stored, state)
+    return _finish(video, stored.identity, sight, state, tools, watch, 0)
+
+
+def track(
+    video: Source,
+    queries: npt.ArrayLike | None = None,
+    *,
+    grid: int = 16,
+    query_frame: int = 0,
+    mask: npt.NDArray[np.bool_] | None = None,
+    progress: Progress = silent,
+    **options: Any,
+) -> Tracks:
+    """Fit a tracker to a video and track points through it: `fit`, with its options, and `Fitted.track` in one."""
+    known = read_video(video, progress)
+    asked = choose_queries(known, queries, grid=grid, query_frame=query_frame, mask=mask)  # complain before the fit
+    return fit(known, progress=progress, **options).track(asked)
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """auto: CUDA where there is one, else the CPU. Raises InputError for a device this machine lacks."""
+    if isinstance(device, torch.device):
+        return device
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return torch.device("cuda" if there["cuda"] else "cpu")
+    kind = device.partition(":")[0]
+    if kind not in there:
+        raise InputError(f"unknown device {device!r}; choose auto, {', '.join(there)}")
+    if not there[kind]:
+        raise InputError(f"this machine has no {device}; leave --device out, or take --device cpu")
+    return torch.device(device)
+
+
+def choose_config(preset: str | None, settings: Mapping[str, Any] | None, device: torch.device) -> Config:
+    """The preset, or the device's default, with the settings that differ."""
+    name = preset or ("quality" if device.type == "cuda" else "fast")
+    return override(named_preset(name), settings or {})
+
+
+def choose_queries(
+    video: Video,
+    queries: npt.ArrayLike | None,
+    *,
+    grid: int = 16,
+    query_frame: int = 0,
+    mask: npt.NDArray[np.bool_] | None = None,
+) -> npt.NDArray[np.float32]:
+    """The queries asked for, checked, or a grid of them: float32 [N, 3] (t, x, y) px of the video."""
+    if queries is None:
+        queries = grid_queries(grid, video.size, query_frame, mask)
+    return check_queries(queries, len(video.frames), video.size)
+
+
+def make_tools(config: Config, device: torch.device, named: bool) -> Tools:
+    """The frozen networks. named: the user named the preset, so what it needs must be there, or InputError says how."""
+    with warnings.catch_warnings():
+        if named:
+            warnings.simplefilter("error", DinotrackWarning)
+        try:
+            return Tools(make_backbone(config.backbone, device), make_flow(config.flow, device), device)
+        except DinotrackWarning as missing:
+            reason = str(missing).partition("; using ")[0]
+            raise InputError(f"{reason}; preset {config.preset} was named, so nothing else is taken") from None
+
+
+def look(video: Video, config: Config, tools: Tools, watch: Watch) -> Sight:
+    """Working frames, flow and frozen features of a video."""
+    with watch.stage("flow"):
+        size = working_size(video.size, config.video)
+        frames = resize(video.frames, size, config.video.filter)
+        fixed = bool(config.video.height and config.video.width)
+        flow_size = (
+            size if fixed else working_size(video.size, replace(config.video, area=config.flow.area, multiple=1))
+        )
+        flow_frames = frames if flow_size == size else resize(video.frames, flow_size, config.video.filter)
+        flow = consecutive_flow(flow_frames, tools.estimate_flow, size, watch.progress)
+    if tools.backbone is None:
+        return Sight(frames, flow_frames, None, flow)
+    with watch.stage("features"):
+        half = tools.device.type == "cuda" and config.training.precision != "float32"
+        precision = torch.bfloat16 if half else torch.float32
+        features = extract_features(tools.backbone, frames, config.backbone.components, precision, watch.progress)
+    return Sight(frames, flow_frames, features, flow)
+
+
+def begin(config: Config, sight: Sight, seed: int, device: torch.device) -> training.State:
+    """Networks and optimizer before the first step; the caller's random numbers are left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        tracker = Tracker(config.model, None if sight.features is None else sight.features.shape[1])
+    return training.start(tracker.to(device), config.training)
+
+
+def prepare(
+    config: Config,
+    sight: Sight,
+    tools: Tools,
+    seed: int,
+    foreground: npt.NDArray[np.bool_] | None,
+    watch: Watch,
+) -> training.Material:
+    """Everything there is to learn from: chains, which of them are foreground, and best buddies."""
+
+    def direct(i: int, j: int) -> tuple[Flow, Flow]:
+        return pair_flow(sight.flow_frames[i], sight.flow_frames[j], tools.estimate_flow, sight.size)
+
+    grid = _grid(config, sight, tools)
+    with watch.stage("labels"):
+        filtered = direct if config.trajectories.direct_filter else None
+        chains = flow_chains(sight.flow.forward, sight.flow.backward, config.trajectories, filtered, watch.progress)
+        masks = find_foreground(config, sight, tools, foreground)
+    buddies = {}
+    if config.training.buddy_weight and sight.features is not None:
+        with watch.stage("buddies"):
+            near = sight.features.to(tools.device)
+            buddies = find_buddies(near, grid, chains, config.buddies, seed, watch.progress)
+    on_foreground = in_foreground(chains, masks)
+    return training.Material(sight.frames, sight.features, grid, chains, on_foreground, masks, buddies)
+
+
+def find_foreground(config: Config, sight: Sight, tools: Tools, given: npt.NDArray[np.bool_] | None) -> Tensor:
+    """Foreground masks bool [T, H, W] of the working frames: the user's, or found in features or in motion (METHOD 2)."""
+    if given is not None:
+        return mask_foreground(torch.from_numpy(np.ascontiguousarray(given)), sight.size)
+    method = config.foreground.method
+    if method == "none":
+        return torch.zeros(len(sight.frames), *sight.size, dtype=torch.bool)
+    if method == "pca" and isinstance(tools.backbone, TimmBackbone):
+        last = replace(config.backbone, layer=tools.backbone.depth - 1)
+        features = extract_features(make_backbone(last, tools.device), sight.frames)
+        return mask_foreground(pca_foreground(features, config.foreground.threshold), sight.size)
+    if method not in ("pca", "motion"):
+        raise InputError(f"foreground.method={method} is unknown; choose pca, motion or none")
+    return motion_foreground(sight.flow.forward, config.foreground.homography_error, config.foreground.share)
+
+
+def _train(
+    material: training.Material,
+    state: training.State,
+    identity: checkpoint.Identity,
+    folder: Path | None,
+    progress: Progress,
+) -> None:
+    """Fit, keeping checkpoints in the folder; Ctrl-C leaves one."""
+    steps = identity.config.training.steps
+
+    def on_step(state: training.State) -> None:
+        if folder and state.step % SAVE_EVERY == 0:
+            checkpoint.save(folder, state, identity)
+        progress("fit", state.step, steps)
+
+    try:
+        training.fit(material, identity.config, identity.seed, state, on_step)
+    except KeyboardInterrupt:
+        if folder:
+            checkpoint.save(folder, state, identity)
+        raise
+    if state.step < steps:
+        state.step = steps
+        warnings.warn(
+            f"no point of the {len(material.frames)} frames could be followed from one to the next, so nothing was learnt",
+            DinotrackWarning,
+            stacklevel=2,
+        )
+    if folder:
+        checkpoint.save(folder, state, identity)
+
+
+def _finish(
+    video: Video,
+    identity: checkpoint.Identity,
+    sight: Sight,
+    state: training.State,
+    tools: Tools,
+    watch: Watch,
+    trained: int,
+) -> Fitted:
+    """Refine all frames, so that tracking is ready to go."""
+    grid = _grid(identity.config, sight, tools)
+    with watch.stage("refine"):
+        maps = refine_video(state.tracker, sight.frames, sight.features, grid, progress=watch.progress)
+    state.tracker.eval()
+    return Fitted(video, identity, state, maps, grid, sight.flow, watch, trained)
+
+
+def _grid(config: Config, sight: Sight, tools: Tools) -> Grid:
+    if tools.backbone is not None:
+        return tools.backbone.grid(*sight.size)
+    return Tracker(config.model, None).grid(sight.size, None)
+
+
+def _locate(fitted: Fitted, queries: npt.NDArray[np.float32], progress: Progress) -> Tracks:
+    """Track checked queries, in working px inside, in px of the video outside."""
+    config, video = fitted.config, fitted.video
+    size = working_size(video.size, config.video)
+    device = fitted.maps.device
+    asked = torch.from_numpy(queries).to(device)
+    inner = torch.cat((asked[:, :1], rescale(asked[:, 1:], video.size, size)), dim=1)
+    tracker = fitted.state.tracker
+    if config.inference.method == "match":
+        found = track_by_matching(tracker, fitted.maps, fitted.grid, inner, config.inference, progress)
+    elif config.inference.method == "join":
+        found = track_by_joining(tracker, fitted.maps, fitted.grid, fitted.flow, inner, config.inference, progress)
+    else:
+        raise InputError(f"inference.method={config.inference.method} is unknown; choose match or join")
+    xy, visible, confidence = found[0].clone(), found[1].clone(), found[2].clone()
+    xy = rescale(xy, size, video.size)
+    if config.inference.pin_query:
+        rows, own = torch.arange(len(asked), device=device), asked[:, 0].long()
+        xy[rows, own], visible[rows, own], confidence[rows, own] = asked[:, 1:], True, 1.0
+    arrays = xy.float().cpu().numpy(), visible.cpu().numpy(), confidence.float().cpu().numpy()
+    return Tracks(*arrays, queries=queries, size=video.size, fps=video.fps)
+
+
+def _check_foreground(masks: npt.NDArray[np.bool_] | None, video: Video) -> None:
+    expected = video.frames.shape[:3]
+    if masks is not None and masks.shape != expected:
+        raise InputError(
+            f"the foreground has shape {masks.shape}, the video {expected}; give one mask a frame, of its size"
+        )

@@ -1,0 +1,358 @@
+"""Fit one video: draw labels, predict, compare, step (METHOD 5; paper section 3.3)."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from dinotrack import losses
+from dinotrack.buddies import Buddies, ambiguity_weight, best_buddies, cosine_weight
+from dinotrack.config import Config, TrainingConfig
+from dinotrack.correlation import correlation_maps
+from dinotrack.errors import InputError
+from dinotrack.geometry import Grid, to_unit
+from dinotrack.model import Tracker
+from dinotrack.trajectories import Chains
+
+DRAWS = 20  # tries to find frames that share labels before a step goes without them
+WARM_UP = 0.1  # share of the steps in which the cosine schedule rises
+
+
+@dataclass(frozen=True)
+class Material:
+    """What one video gives to learn from. T frames of (H, W) working px; the features lie on `grid`."""
+
+    frames: Tensor
+    """uint8 [T, 3, H, W]."""
+    features: Tensor | None
+    """[T, C, h, w], frozen; None without a ViT."""
+    grid: Grid
+    chains: Chains
+    """Flow chains, the pseudo-labels."""
+    chain_foreground: Tensor
+    """bool [N], one a chain."""
+    masks: Tensor
+    """bool [T, H, W], the foreground."""
+    buddies: dict[tuple[int, int], Buddies]
+    """Best buddies of ordered frame pairs."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the working frames."""
+        return int(self.frames.shape[-2]), int(self.frames.shape[-1])
+
+
+@dataclass
+class State:
+    """All that a fit changes; saved and continued as a whole. The one mutable thing of a fit."""
+
+    tracker: Tracker
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    losses: dict[str, list[float]] = field(default_factory=dict)
+
+
+def start(tracker: Tracker, config: TrainingConfig) -> State:
+    """A state before the first step. Raises InputError for an unknown optimizer."""
+    groups = [{"params": tracker.delta_dino.parameters()}, {"params": tracker.refiner.parameters()}]
+    optimizers = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    if config.optimizer not in optimizers:
+        raise InputError(f"training.optimizer={config.optimizer} is unknown; choose one of {', '.join(optimizers)}")
+    make = optimizers[config.optimizer]
+    return State(tracker, make(groups, lr=config.learning_rate, weight_decay=config.weight_decay))
+
+
+def fit(material: Material, config: Config, seed: int, state: State, on_step: Callable[[State], None]) -> None:
+    """Train `state` in place until config.training.steps, calling on_step after each step.
+
+    Every step draws from its own random numbers, so a fit continued from any step is the fit that never stopped.
+    Without a single chain there is nothing to learn, and the state stays as it is.
+    """
+    training = config.training
+    tracker, device = state.tracker, next(state.tracker.parameters()).device
+    if not bool((material.chains.valid.sum(dim=1) > 1).any()):
+        return
+    tracker.train()
+    while state.step < training.steps:
+        rng = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
+        for group, rate in zip(state.optimizer.param_groups, learning_rates(training, state.step), strict=True):
+            group["lr"] = rate
+        terms = step_losses(tracker, material, config, state.step, rng, device)
+        state.optimizer.zero_grad(set_to_none=True)
+        if terms:
+            torch.stack(list(terms.values())).sum().backward()
+            if training.gradient_clip:
+                nn.utils.clip_grad_norm_(tracker.parameters(), training.gradient_clip)
+            state.optimizer.step()
+        state.step += 1
+        for name, value in terms.items():
+            state.losses.setdefault(name, []).append(float(value.detach()))
+        on_step(state)
+
+
+def learning_rates(config: TrainingConfig, step: int) -> tuple[float, float]:
+    """Learning rates of Delta-DINO and of the refiner at a step (METHOD 5; the cosine schedule is ours)."""
+    if config.schedule == "step":
+        return config.learning_rate * config.decay ** (step // config.decay_every), config.learning_rate
+    if config.schedule != "cosine":
+        raise InputError(f"training.schedule={config.schedule} is unknown; choose step or cosine")
+    warm = max(1.0, WARM_UP * config.steps)
+    if step < warm:
+        rate = (step + 1) / (warm + 1)
+    else:
+        rate = 0.5 * (1 + math.cos(math.pi * (step - warm) / max(config.steps - warm, 1)))
+    return config.learning_rate * rate, config.learning_rate * rate
+
+
+def step_losses(
+    tracker: Tracker, material: Material, config: Config, step: int, rng: torch.Generator, device: torch.device
+) -> dict[str, Tensor]:
+    """The weighted terms of one step, by name; a term of weight zero is not computed. {} where no labels were found."""
+    training = config.training
+    pairs = draw_pairs(material, training, rng)
+    if pairs is None:
+        return {}
+    frames = torch.unique(torch.cat((pairs.source_frame, pairs.target_frame)))
+    maps, raw = _refine(tracker, material, frames, training, device)
+    view = View(frames, maps, material.grid, material.size)
+    terms = flow_terms(tracker, view, pairs, training)
+    late = step >= training.late * training.steps
+    links = draw_frame_pairs(frames, training.contrastive_pairs, rng)
+    if training.buddy_weight and material.buddies:
+        terms["buddies"] = training.buddy_weight * buddy_term(view, material, config, links, rng)
+    if training.refined_buddy_weight and late:
+        terms["refined_buddies"] = training.refined_buddy_weight * refined_buddy_term(
+            view, material, config, links, rng
+        )
+    if training.cycle_weight and late:
+        terms["cycle"] = training.cycle_weight * cycle_term(tracker, view, material, training, links, rng)
+    if raw is not None and training.norm_weight:
+        terms["norm"] = training.norm_weight * losses.norm_regularizer(maps, raw)
+    if raw is not None and training.angle_weight:
+        terms["angle"] = training.angle_weight * losses.angle_regularizer(maps, raw)
+    return terms
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Label pairs: a chain's position in one frame and in another. frames long [B], xy [B, 2] working px."""
+
+    source_frame: Tensor
+    source: Tensor
+    target_frame: Tensor
+    target: Tensor
+
+
+@dataclass(frozen=True)
+class View:
+    """Refined maps [F, C, h, w] of the frames long [F] of one step."""
+
+    frames: Tensor
+    maps: Tensor
+    grid: Grid
+    size: tuple[int, int]
+
+    def row(self, frame: Tensor) -> Tensor:
+        """Where frames [B] stand in `maps`."""
+        return torch.searchsorted(self.frames, frame)
+
+    def embed(self, frame: Tensor, xy: Tensor) -> Tensor:
+        """Features at xy [B, 2] px of frames long [B] -> [B, C]."""
+        device = self.maps.device
+        out = self.maps.new_zeros((len(xy), self.maps.shape[1]))
+        row = self.row(frame)
+        for r in row.unique():
+            here = (row == r).to(device)
+            out[here] = self.grid.sample(self.maps[r][None], xy.to(device)[here][None])[0]
+        return out
+
+
+def draw_pairs(material: Material, config: TrainingConfig, rng: torch.Generator) -> Pairs | None:
+    """A batch of label pairs, half of them foreground, each half from chains seen in two or more of its frames.
+
+    A half without any label leaves its places to the other. None where no draw of frames found labels.
+    """
+    length = len(material.frames)
+    for _ in range(DRAWS):
+        first = draw_frames(length, config, rng)
+        second = first if config.shared_frames else draw_frames(length, config, rng)
+        eligible = [_seen_twice(material, first, True), _seen_twice(material, second, False)]
+        half = config.batch // 2
+        counts = [half if len(eligible[1]) else config.batch, half if len(eligible[0]) else config.batch]
+        parts = [
+            _draw(material.chains, ids, frames, count, rng)
+            for ids, frames, count in zip(eligible, (first, second), counts, strict=True)
+            if len(ids)
+        ]
+        if parts:
+            return _join(parts)
+    return None
+
+
+def draw_frames(length: int, config: TrainingConfig, rng: torch.Generator) -> Tensor:
+    """config.frames different frames, at most config.max_gap from the first (0: anywhere): long [F], sorted."""
+    low, high = 0, length - 1
+    if config.max_gap:
+        centre = int(torch.randint(length, (1,), generator=rng))
+        low, high = max(0, centre - config.max_gap), min(length - 1, centre + config.max_gap)
+        others = torch.tensor([t for t in range(low, high + 1) if t != centre], dtype=torch.long)
+        chosen = others[torch.randperm(len(others), generator=rng)[: config.frames - 1]]
+        return torch.cat((torch.tensor([centre]), chosen)).sort().values
+    return torch.randperm(length, generator=rng)[: config.frames].sort().values
+
+
+def draw_frame_pairs(frames: Tensor, count: int, rng: torch.Generator) -> list[tuple[int, int]]:
+    """`count` ordered pairs of different frames of the step; fewer where there are no more."""
+    known = frames.tolist()
+    pairs = [(i, j) for i in known for j in known if i != j]
+    return [pairs[k] for k in torch.randperm(len(pairs), generator=rng)[:count].tolist()]
+
+
+def flow_terms(tracker: Tracker, view: View, pairs: Pairs, config: TrainingConfig) -> dict[str, Tensor]:
+    """How well the chains' positions are predicted: Huber, and the cross-entropy of the correspondence map."""
+    device = view.maps.device
+    target = pairs.target.to(device)
+    vectors = view.embed(pairs.source_frame, pairs.source)
+    correlation = correlation_maps(vectors, view.maps, view.row(pairs.target_frame).to(device))
+    terms = {}
+    if config.flow_weight:
+        predicted = tracker.locate(correlation, view.grid)
+        unit = to_unit(predicted, view.size), to_unit(target, view.size)
+        terms["flow"] = config.flow_weight * losses.flow_loss(*unit, config.huber_delta)
+    if config.heatmap_weight:
+        log_map = (correlation / config.heatmap_temperature).flatten(1).log_softmax(1).view_as(correlation)
+        terms["heatmap"] = config.heatmap_weight * losses.heatmap_loss(log_map, target, view.grid)
+    return terms
+
+
+def buddy_term(
+    view: View, material: Material, config: Config, links: Iterable[tuple[int, int]], rng: torch.Generator
+) -> Tensor:
+    """Best buddies of the step's frame pairs, weighted by how unambiguous and how similar they are."""
+    parts = [view.maps.sum() * 0]
+    for link in links:
+        if link not in material.buddies:
+            continue
+        buddies = _draw_buddies(material.buddies[link], material, config.training, rng)
+        weight = ambiguity_weight(buddies.ambiguity, config.buddies) * cosine_weight(buddies.cosine)
+        parts.append(_contrast(view, buddies, weight, config.training, config.training.buddy_scale))
+    return torch.stack(parts).sum()
+
+
+def refined_buddy_term(
+    view: View, material: Material, config: Config, links: Iterable[tuple[int, int]], rng: torch.Generator
+) -> Tensor:
+    """The same with buddies of the refined features, weighted by similarity alone."""
+    parts = [view.maps.sum() * 0]
+    for link in links:
+        row = view.row(torch.tensor(link))
+        with torch.no_grad():
+            found = best_buddies(view.maps[row[0]], view.maps[row[1]], view.grid, link)
+        if len(found.source):
+            buddies = _draw_buddies(found, material, config.training, rng)
+            weight = cosine_weight(buddies.cosine)
+            parts.append(_contrast(view, buddies, weight, config.training, config.training.refined_buddy_scale))
+    return torch.stack(parts).sum()
+
+
+def cycle_term(
+    tracker: Tracker,
+    view: View,
+    material: Material,
+    config: TrainingConfig,
+    links: list[tuple[int, int]],
+    rng: torch.Generator,
+) -> Tensor:
+    """Points that return close to where they started after there and back become labels of both ways."""
+    device = view.maps.device
+    points = [
+        draw_points(material.masks[i], config.contrastive_points, config.contrastive_foreground, rng) for i, _ in links
+    ]
+    if not points:
+        return view.maps.sum() * 0
+    start_xy = torch.cat(points).to(device)
+    source = torch.cat([torch.full((len(p),), i) for p, (i, _) in zip(points, links, strict=True)])
+    target = torch.cat([torch.full((len(p),), j) for p, (_, j) in zip(points, links, strict=True)])
+
+    def ask(frame: Tensor, xy: Tensor, other: Tensor) -> Tensor:
+        correlation = correlation_maps(view.embed(frame, xy), view.maps, view.row(other).to(device))
+        return tracker.locate(correlation, view.grid)
+
+    there = ask(source, start_xy, target)
+    back = ask(target, there.detach(), source)
+    distance = (back.detach() - start_xy).norm(dim=-1)
+    kept = distance < config.cycle_error
+    unit = [to_unit(xy[kept], view.size) for xy in (there, there.detach(), back, start_xy)]
+    return losses.cycle_loss(*unit, distance[kept], config.cycle_gamma, config.huber_delta)
+
+
+def draw_points(mask: Tensor, count: int, foreground: float, rng: torch.Generator) -> Tensor:
+    """`count` pixels of a frame, a share `foreground` of them in mask bool [H, W] where it has any: float [count, 2]."""
+    inside, outside = mask.nonzero(), (~mask).nonzero()
+    wanted = round(count * foreground)
+    share = [wanted if len(outside) else count, count - wanted if len(inside) else count]
+    parts = [
+        p[torch.randint(len(p), (n,), generator=rng)] for p, n in zip((inside, outside), share, strict=True) if len(p)
+    ]
+    return torch.cat(parts)[:, [1, 0]].float()
+
+
+def _refine(
+    tracker: Tracker, material: Material, frames: Tensor, config: TrainingConfig, device: torch.device
+) -> tuple[Tensor, Tensor | None]:
+    """Refined and frozen features of some frames, in float32, the networks in config.precision."""
+    precision = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+    pictures = material.frames[frames].to(device).float() / 255
+    raw = None if material.features is None else material.features[frames].to(device).float()
+    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        maps = tracker.refine(pictures, raw, material.grid)
+    return maps.float(), raw
+
+
+def _seen_twice(material: Material, frames: Tensor, foreground: bool) -> Tensor:
+    """Rows of the chains of one kind that are valid in two or more of the frames: long [K]."""
+    seen = material.chains.valid[:, frames].sum(dim=1) > 1
+    return (seen & (material.chain_foreground == foreground)).nonzero()[:, 0]
+
+
+def _draw(chains: Chains, ids: Tensor, frames: Tensor, count: int, rng: torch.Generator) -> Pairs:
+    """`count` chains of ids, each in two different frames where it is valid."""
+    rows = ids[torch.randint(len(ids), (count,), generator=rng)]
+    luck = torch.rand((count, len(frames)), generator=rng)
+    pick = frames[luck.masked_fill(~chains.valid[rows][:, frames], -1).topk(2, dim=1).indices]
+    source, target = pick.unbind(1)
+    return Pairs(source, chains.xy[rows, source], target, chains.xy[rows, target])
+
+
+def _join(parts: list[Pairs]) -> Pairs:
+    return Pairs(
+        torch.cat([p.source_frame for p in parts]),
+        torch.cat([p.source for p in parts]),
+        torch.cat([p.target_frame for p in parts]),
+        torch.cat([p.target for p in parts]),
+    )
+
+
+def _draw_buddies(buddies: Buddies, material: Material, config: TrainingConfig, rng: torch.Generator) -> Buddies:
+    """At most config.contrastive_points buddies, a share config.contrastive_foreground of them on the foreground."""
+    mask = material.masks[buddies.frames[0]]
+    x, y = buddies.source.cpu().round().long().unbind(-1)
+    on = mask[y.clamp(0, mask.shape[0] - 1), x.clamp(0, mask.shape[1] - 1)]
+    wanted = round(config.contrastive_points * config.contrastive_foreground)
+    order = torch.randperm(len(on), generator=rng)
+    front, rest = order[on[order]], order[~on[order]]
+    kept = front[: max(wanted, config.contrastive_points - len(rest))]
+    kept = torch.cat((kept, rest[: config.contrastive_points - len(kept)]))
+    return buddies.keep_where(kept.to(buddies.source.device))
+
+
+def _contrast(view: View, buddies: Buddies, weight: Tensor, config: TrainingConfig, scale: float) -> Tensor:
+    device = view.maps.device
+    rows = view.row(torch.tensor(buddies.frames))
+    source_map, target_map = view.maps[rows[0]], view.maps[rows[1]]
+    source = view.grid.sample(source_map[None], buddies.source.to(device)[None])[0]
+    target = view.grid.sample(target_map[None], buddies.target.to(device)[None])[0]
+    cells = source_map.flatten(1).T, target_map.flatten(1).T
+    return losses.buddy_loss(source, target, *cells, weight.to(device), config.contrastive_temperature, scale)
