@@ -4,6 +4,7 @@ Pixels are those of the working frame (the frame the model sees) unless said oth
 """
 
 import dataclasses
+import math
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -183,7 +184,7 @@ class Config:
 PAPER = Config(
     preset="paper",
     video=VideoConfig(height=476, width=854, filter="lanczos"),
-    backbone=BackboneConfig(name="vit_large_patch14_dinov2", layer=15, stride=7, exact_centres=False),
+    backbone=BackboneConfig(name="vit_large_patch14_dinov2", stride=7, exact_centres=False),  # layer 15 of its 24
     flow=FlowConfig(name="raft_large", area=476 * 854),
     model=ModelConfig(exact_centres=False),
     inference=InferenceConfig(pin_query=False),
@@ -243,6 +244,45 @@ FAST = Config(
 
 PRESETS: dict[str, Config] = {"fast": FAST, "quality": QUALITY, "paper": PAPER}
 
+CHOICES: dict[str, tuple[str | int, ...]] = {
+    "video.filter": ("area", "lanczos"),
+    "foreground.method": ("pca", "motion", "none"),
+    "model.kernel": (1, 3, 5, 7, 9, 11),
+    "model.norm": ("batch", "group"),
+    "model.downsample": ("blur", "stride"),
+    "training.optimizer": ("adam", "adamw"),
+    "training.schedule": ("step", "cosine"),
+    "training.precision": ("float32", "bfloat16"),
+    "inference.method": ("match", "join"),
+}
+"""What some settings may be. Names of ViTs and flows are looked up where these are made."""
+
+LEAST: dict[str, float] = {
+    "backbone.layer": -math.inf,
+    "training.batch": 2,
+    "training.frames": 2,
+    **dict.fromkeys(
+        (
+            *("video.area", "video.multiple", "flow.area", "flow.updates", "trajectories.step"),
+            *("buddies.candidates", "buddies.box", "inference.candidates", "training.decay_every"),
+            *("model.widths", "model.dims", "model.dilation", "model.refiner_width"),
+        ),
+        1,
+    ),
+    **dict.fromkeys(
+        (
+            *("model.temperature", "training.heatmap_temperature", "training.contrastive_temperature"),
+            *("training.huber_delta", "training.buddy_scale", "training.refined_buddy_scale"),
+            *("inference.match_scale", "inference.step_scale", "inference.flow_noise", "inference.match_noise"),
+        ),
+        1e-6,
+    ),
+    **dict.fromkeys(("training.learning_rate", "training.weight_decay", "training.gradient_clip", "training.late"), 0),
+}
+"""The least some numbers may be; other whole numbers are 0 or more."""
+
+MOST: dict[str, float] = {"foreground.share": 1, "training.contrastive_foreground": 1}
+
 
 def preset(name: str) -> Config:
     """The preset of that name. Raises InputError for an unknown one."""
@@ -254,7 +294,7 @@ def preset(name: str) -> Config:
 def override(config: Config, assignments: Iterable[str] | Mapping[str, Any]) -> Config:
     """A config with some numbers changed: ["training.steps=2000"] or {"training.steps": 2000}.
 
-    Raises InputError for an unknown key or a value of the wrong type, and lists the right ones.
+    Raises InputError for an unknown key or a value that can't be, and lists the right ones.
     """
     if not isinstance(assignments, Mapping):
         assignments = dict(parse_assignment(a) for a in assignments)
@@ -269,6 +309,7 @@ def override(config: Config, assignments: Iterable[str] | Mapping[str, Any]) -> 
         if name not in types:
             raise InputError(f"unknown setting {key!r}; {section} has {', '.join(types)}")
         parsed = _parse(key, value, types[name])
+        _check(key, parsed)
         config = dataclasses.replace(config, **{section: dataclasses.replace(part, **{name: parsed})})
     return config
 
@@ -305,6 +346,20 @@ def difference(a: Config, b: Config) -> list[str]:
 
 def _sections() -> list[str]:
     return [f.name for f in dataclasses.fields(Config) if f.name != "preset"]
+
+
+def _check(key: str, value: Any) -> None:
+    """Raises InputError for a value out of range; for a list, one whose least number is."""
+    if key in CHOICES and value not in CHOICES[key]:
+        raise InputError(f"{key}={value} is unknown; choose one of {', '.join(map(str, CHOICES[key]))}")
+    number = min(value, default=math.nan) if isinstance(value, tuple) else value
+    if isinstance(number, str):
+        return
+    least = LEAST.get(key, -math.inf if isinstance(number, float) else 0)
+    most = MOST.get(key, math.inf)
+    if not (math.isfinite(number) and least <= number <= most):
+        bounds = [f"at least {least:g}"] * (least > -math.inf) + [f"at most {most:g}"] * (most < math.inf)
+        raise InputError(f"{key}={value} is out of range; it must be {' and '.join(bounds or ['finite'])}")
 
 
 def _parse(key: str, value: Any, kind: Any) -> Any:
