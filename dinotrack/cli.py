@@ -223,14 +223,21 @@ def _warnings_as_lines() -> Iterator[None]:
     with warnings.catch_warnings():
         show = warnings.showwarning
 
-        def line(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        def one_line(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
             if issubclass(category, DinotrackWarning):
                 _say(f"warning: {' '.join(str(message).split())}")
             else:
-                show(message, category, *rest)
+                show(message, category, filename, lineno, file, line)
 
         warnings.simplefilter("always", DinotrackWarning)
-        warnings.showwarning = line
+        warnings.showwarning = one_line
         yield
 
 
