@@ -43,6 +43,8 @@ class FlowConfig:
     name: str = "auto"  # dis, raft_small, raft_large, or auto
     area: int = 854 * 480  # flow is computed on frames of at most this many px, then expressed in working px
     updates: int = 24  # RAFT's refinement steps
+    finest_scale: int = 0  # DIS: halvings at which it stops; its medium preset's 1 loses thin and fast parts
+    smoothness: float = 10.0  # DIS: weight of smoothness; its medium preset's 20 bleeds over thin parts
 
 
 @dataclass(frozen=True)

@@ -103,10 +103,12 @@ def resize_flow(displacement: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def dis(config: FlowConfig, device: torch.device, offline: bool) -> Estimator:
-    """OpenCV's Dense Inverse Search (Kroeger et al. 2016), medium preset, on grey frames; no weights, on CPU."""
+    """OpenCV's Dense Inverse Search (Kroeger et al. 2016) on grey frames; no weights, on CPU."""
 
     def estimate(first: Tensor, second: Tensor) -> Tensor:
         method: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # it keeps state of its frames' size
+        method.setFinestScale(config.finest_scale)
+        method.setVariationalRefinementAlpha(config.smoothness)
         height, width = first.shape[-2:]
         size = max(height, DIS_MIN_SIDE), max(width, DIS_MIN_SIDE)
         flows = [method.calc(a, b, None) for a, b in zip(_grey(first, size), _grey(second, size), strict=True)]

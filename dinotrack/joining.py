@@ -58,7 +58,8 @@ def track_by_joining(
     """
     flow = ConsecutiveFlow(flow.forward.to(maps.device), flow.backward.to(maps.device))
     parts = []
-    for part in queries.split(QUERIES_AT_ONCE):
+    for start in range(0, len(queries), QUERIES_AT_ONCE):
+        part = queries[start : start + QUERIES_AT_ONCE]
         parts.append(_join(tracker, maps, grid, flow, part, config))
         progress("track", sum(len(p[0]) for p in parts), len(queries))
     xy, visible, confidence = (torch.cat(p) for p in zip(*parts, strict=True))
@@ -128,8 +129,8 @@ def follow(flow: ConsecutiveFlow, queries: Tensor, cycle_error: float) -> tuple[
 def best_path(places: Tensor, cost: Tensor, own: Tensor, flow: ConsecutiveFlow, config: InferenceConfig) -> Tensor:
     """Which of the places is passed in each frame: the path of least cost (Viterbi).
 
-    A step costs its distance to where flow leads, forwards or backwards, up to a cap: after an occlusion a path may go on
-    anywhere. Place 0 is certain in the query's own frame.
+    A step costs its distance to where flow leads, forwards or backwards, up to a cap: after an occlusion a path may
+    go on anywhere. Place 0 is certain in the query's own frame.
     places [N, T, K, 2] px, cost [N, T, K], own long [N] -> long [N, T].
     """
     count, frames, options = cost.shape
@@ -206,7 +207,7 @@ def cycle_errors(tracker: Tracker, maps: Tensor, grid: Grid, xy: Tensor, queries
     """How far from its query the feature at xy [N, T, 2] is found in the query's own frame: [N, T] px."""
     vectors, own = embed_tracks(maps, grid, xy), queries[:, 0].long()
     errors = xy.new_zeros(xy.shape[:2])
-    for frame in own.unique().tolist():
+    for frame in sorted(set(own.tolist())):
         rows = (own == frame).nonzero()[:, 0]
         for t in range(len(maps)):
             found = tracker.locate(correlation_maps(vectors[rows, t], maps[frame][None]), grid)

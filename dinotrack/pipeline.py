@@ -164,11 +164,10 @@ def fit(
     """
     watch, where = Watch(progress), choose_device(device)
     config = choose_config(preset, settings, where)
-    source = str(video) if isinstance(video, str | Path) else ""
     with watch.stage("read"):
         video = read_video(video, progress)
     _check_foreground(foreground, video)
-    identity = checkpoint.Identity(config, seed, content_hash(video), checkpoint.hash_masks(foreground), source)
+    identity = checkpoint.Identity(config, seed, content_hash(video), checkpoint.hash_masks(foreground), video.path)
     stored = checkpoint.find(Path(folder), identity, resume) if folder else None
     tools = make_tools(config, where, named=preset is not None)
     sight = look(video, config, tools, watch)
@@ -324,7 +323,7 @@ def prepare(
 
 
 def find_foreground(config: Config, sight: Sight, tools: Tools, given: npt.NDArray[np.bool_] | None) -> Tensor:
-    """Foreground masks bool [T, H, W] of the working frames: the user's, or found in features or in motion (METHOD 2)."""
+    """Foreground masks bool [T, H, W] of the working frames: given, or found (METHOD 2)."""
     if given is not None:
         return mask_foreground(torch.from_numpy(np.ascontiguousarray(given)), sight.size)
     method = config.foreground.method
@@ -332,7 +331,9 @@ def find_foreground(config: Config, sight: Sight, tools: Tools, given: npt.NDArr
         return torch.zeros(len(sight.frames), *sight.size, dtype=torch.bool)
     if method == "pca" and isinstance(tools.backbone, TimmBackbone):
         last = replace(config.backbone, layer=tools.backbone.depth - 1)
-        features = extract_features(make_backbone(last, tools.device), sight.frames)
+        deepest = make_backbone(last, tools.device)
+        assert deepest is not None
+        features = extract_features(deepest, sight.frames)
         return mask_foreground(pca_foreground(features, config.foreground.threshold), sight.size)
     if method not in ("pca", "motion"):
         raise InputError(f"foreground.method={method} is unknown; choose pca, motion or none")
@@ -363,7 +364,7 @@ def _train(
     if state.step < steps:
         state.step = steps
         warnings.warn(
-            f"no point of the {len(material.frames)} frames could be followed from one to the next, so nothing was learnt",
+            "no point could be followed from any frame to the next, so nothing was learnt; tracks are guesses",
             DinotrackWarning,
             stacklevel=2,
         )

@@ -82,7 +82,7 @@ def fit(material: Material, config: Config, seed: int, state: State, on_step: Ca
         terms = step_losses(tracker, material, config, state.step, rng, device)
         state.optimizer.zero_grad(set_to_none=True)
         if terms:
-            torch.stack(list(terms.values())).sum().backward()
+            torch.autograd.backward(torch.stack(list(terms.values())).sum())
             if training.gradient_clip:
                 nn.utils.clip_grad_norm_(tracker.parameters(), training.gradient_clip)
             state.optimizer.step()
@@ -163,7 +163,7 @@ class View:
         device = self.maps.device
         out = self.maps.new_zeros((len(xy), self.maps.shape[1]))
         row = self.row(frame)
-        for r in row.unique():
+        for r in sorted(set(row.tolist())):
             here = (row == r).to(device)
             out[here] = self.grid.sample(self.maps[r][None], xy.to(device)[here][None])[0]
         return out
@@ -284,12 +284,13 @@ def cycle_term(
     back = ask(target, there.detach(), source)
     distance = (back.detach() - start_xy).norm(dim=-1)
     kept = distance < config.cycle_error
-    unit = [to_unit(xy[kept], view.size) for xy in (there, there.detach(), back, start_xy)]
-    return losses.cycle_loss(*unit, distance[kept], config.cycle_gamma, config.huber_delta)
+    to, home = to_unit(there[kept], view.size), to_unit(back[kept], view.size)
+    origin = to_unit(start_xy[kept], view.size)
+    return losses.cycle_loss(to, to.detach(), home, origin, distance[kept], config.cycle_gamma, config.huber_delta)
 
 
 def draw_points(mask: Tensor, count: int, foreground: float, rng: torch.Generator) -> Tensor:
-    """`count` pixels of a frame, a share `foreground` of them in mask bool [H, W] where it has any: float [count, 2]."""
+    """`count` pixels of a frame, a share `foreground` of them in mask bool [H, W]: float [count, 2] px."""
     inside, outside = mask.nonzero(), (~mask).nonzero()
     wanted = round(count * foreground)
     share = [wanted if len(outside) else count, count - wanted if len(inside) else count]

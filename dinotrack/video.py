@@ -40,11 +40,15 @@ MAX_FPS = 1000.0  # more than that is a broken header
 
 @dataclass(frozen=True)
 class Video:
-    """A video in memory. frames: uint8 [T, H, W, 3] RGB; fps: frames a second; name: of its file or folder."""
+    """A video in memory.
+
+    frames: uint8 [T, H, W, 3] RGB; fps: frames a second; name: of its file or folder; path: where that is, "": nowhere.
+    """
 
     frames: Frames
     fps: float
     name: str
+    path: str = ""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -207,7 +211,7 @@ def _read_folder(folder: Path, progress: Progress) -> Video:
         raise InputError(
             f"{folder}: holds no image that can be read; give a video file or a folder of jpg or png frames"
         )
-    return Video(frames[:count], DEFAULT_FPS, folder.resolve().name)
+    return Video(frames[:count], DEFAULT_FPS, folder.resolve().name, str(folder.resolve()))
 
 
 def _read_image(file: Path) -> Frames | None:
@@ -257,7 +261,7 @@ def _read_file(path: Path, progress: Progress) -> Video:
         warnings.warn(f"{path}: {warning}", DinotrackWarning, stacklevel=3)
     frames = np.frombuffer(data, np.uint8, count * frame_bytes).reshape(count, *header.size, 3)
     progress("read", count, count)
-    return Video(frames, header.fps, path.stem)
+    return Video(frames, header.fps, path.stem, str(path.resolve()))
 
 
 def _decode_command(path: Path) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dinotrack import cli, weights
+from dinotrack import cli, load, weights
 from dinotrack.cli import Display, main
 from dinotrack.formats import load_tracks
 from dinotrack.synthesis import generate
@@ -147,6 +147,13 @@ def test_other_points_need_no_fit(clip: str, file: Write, tmp_path: Path) -> Non
     assert not (out / "overlay.mp4").exists(), "an overlay of the points before"
 
 
+def test_fit_is_loaded_from_python(clip: str, tmp_path: Path) -> None:
+    assert main([clip, "--out", str(tmp_path), "--grid", "3", *QUICK]) == 0
+    again, tracks = load(tmp_path / "model").track(grid=3), load_tracks(tmp_path / "tracks.npz")
+    np.testing.assert_array_equal(again.xy, tracks.xy)
+    np.testing.assert_array_equal(again.confidence, tracks.confidence)
+
+
 def test_mask_and_foreground(clip: str, tmp_path: Path) -> None:
     left = np.zeros((HEIGHT, WIDTH), np.uint8)
     left[:, : WIDTH // 2] = 255
@@ -201,7 +208,7 @@ def test_another_fit_in_the_same_folder(clip: str, tmp_path: Path, capfd: pytest
     assert "model.dims: 64 / 32" in line
     assert "seed: 0 / 1" in refused(capfd, clip, *argv, *QUICK, "--seed", "1")
     other = make_clip(tmp_path / "other.mp4", seed=2)
-    assert "--out" in refused(capfd, other, *argv, *QUICK)
+    assert f"belongs to {clip}" in refused(capfd, other, *argv, *QUICK)
     assert (tmp_path / "run" / "tracks.npz").read_bytes() == before
 
 
