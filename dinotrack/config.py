@@ -159,12 +159,9 @@ class InferenceConfig:
     match_noise: float = 3.0  # px
     match_reach: float = 2.0  # px: a match this near the path is a measurement of it
     stray: float = 8.0  # px off the path from which smoothing starts anew
-    # visibility: a logistic regression on how a place looks
-    bias: float = -4.0
-    cosine_gain: float = 8.0
-    cycle_gain: float = -1.0  # of log(1 + px)
-    followed_gain: float = 1.0
-    advantage_gain: float = -4.0
+    # logistic regressions on (1, cosine, log(1 + cycle error), followed, advantage); see joining.Evidence
+    visible_weights: tuple[float, ...] = (-3.4, 6.3, -0.3, 1.0, 0.0)
+    confidence_weights: tuple[float, ...] = (-3.4, 6.3, -0.3, 1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -209,12 +206,12 @@ FAST = Config(
     trajectories=TrajectoryConfig(step=4, cycle_error=0.75, direct_filter=False),
     foreground=ForegroundConfig(method="motion", homography_error=1.0),
     model=ModelConfig(
-        widths=(32, 64),
+        widths=(48, 96),
         blocks=3,
         kernel=3,
         norm="group",
         downsample="stride",
-        dims=64,
+        dims=96,
         gain=1.0,
         dilation=1,
         refiner_width=4,
@@ -224,9 +221,9 @@ FAST = Config(
         temperature=0.2,
     ),
     training=TrainingConfig(
-        steps=600,
+        steps=400,
         batch=256,
-        frames=2,
+        frames=3,
         shared_frames=True,
         max_gap=24,
         optimizer="adamw",
@@ -234,6 +231,8 @@ FAST = Config(
         schedule="cosine",
         weight_decay=1e-2,
         gradient_clip=1.0,
+        flow_weight=6000.0,  # beside huber_delta: a pixel off costs an eighth, as cross-entropy does
+        huber_delta=1 / 216,
         heatmap_weight=1.0,
         buddy_weight=0.0,
         refined_buddy_weight=0.0,
@@ -337,10 +336,11 @@ def from_dict(values: Mapping[str, Any]) -> Config:
 
 
 def difference(a: Config, b: Config) -> list[str]:
-    """What differs, one line a setting: "training.steps: 600 / 2000"."""
+    """What differs for a fit, one line a setting: "training.steps: 600 / 2000". Inference comes after a fit."""
     return [
         f"{s}.{f.name}: {getattr(getattr(a, s), f.name)} / {getattr(getattr(b, s), f.name)}"
         for s in _sections()
+        if s != "inference"
         for f in dataclasses.fields(getattr(a, s))
         if getattr(getattr(a, s), f.name) != getattr(getattr(b, s), f.name)
     ]

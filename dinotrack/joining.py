@@ -40,6 +40,11 @@ class Evidence:
     advantage: Tensor
     """How much higher the frame's best match scores than this place; 0 or more."""
 
+    def features(self) -> Tensor:
+        """What the logistic regressions see: [N, T, 5]."""
+        columns = (torch.ones_like(self.cosine), self.cosine, self.cycle_error.log1p(), self.followed, self.advantage)
+        return torch.stack([column.float() for column in columns], dim=-1)
+
 
 @torch.no_grad()
 def track_by_joining(
@@ -56,19 +61,22 @@ def track_by_joining(
     maps [T, C, h, w] refined features on `grid`; flow in working px.
     -> xy [N, T, 2], visible bool [N, T], confidence [N, T] in [0, 1].
     """
-    flow = ConsecutiveFlow(flow.forward.to(maps.device), flow.backward.to(maps.device))
     parts = []
     for start in range(0, len(queries), QUERIES_AT_ONCE):
-        part = queries[start : start + QUERIES_AT_ONCE]
-        parts.append(_join(tracker, maps, grid, flow, part, config))
-        progress("track", sum(len(p[0]) for p in parts), len(queries))
+        xy, evidence = join(tracker, maps, grid, flow, queries[start : start + QUERIES_AT_ONCE], config)
+        visible = logit(evidence, config.visible_weights) > 0
+        parts.append((xy, visible, logit(evidence, config.confidence_weights).sigmoid()))
+        progress("track", min(start + QUERIES_AT_ONCE, len(queries)), len(queries))
     xy, visible, confidence = (torch.cat(p) for p in zip(*parts, strict=True))
     return xy, visible, confidence
 
 
-def _join(
+@torch.no_grad()
+def join(
     tracker: Tracker, maps: Tensor, grid: Grid, flow: ConsecutiveFlow, queries: Tensor, config: InferenceConfig
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Evidence]:
+    """Trajectories [N, T, 2] of a few queries, as `track_by_joining`, and what speaks for each position."""
+    flow = ConsecutiveFlow(flow.forward.to(maps.device), flow.backward.to(maps.device))
     own = queries[:, 0].long()
     vectors = normalise(embed(maps, grid, queries), dim=1)
     peaks, scores = propose(tracker, maps, grid, vectors, config.candidates)
@@ -79,13 +87,9 @@ def _join(
     path = best_path(places, cost, own, flow, config)
     rough = places.gather(2, path[..., None, None].expand(-1, -1, 1, 2))[:, :, 0]
     xy = smooth(rough, peaks, queries, flow, config)
-    evidence = Evidence(
-        _cosine(maps, grid, xy, vectors),
-        cycle_errors(tracker, maps, grid, xy, queries),
-        followed,
-        (scores.amax(dim=2) - _cosine(maps, grid, xy, vectors)).clamp(min=0),
-    )
-    return xy, *judge(evidence, config)
+    cosine = _cosine(maps, grid, xy, vectors)
+    errors = cycle_errors(tracker, maps, grid, xy, queries)
+    return xy, Evidence(cosine, errors, followed, (scores.amax(dim=2) - cosine).clamp(min=0))
 
 
 def propose(tracker: Tracker, maps: Tensor, grid: Grid, vectors: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -215,16 +219,9 @@ def cycle_errors(tracker: Tracker, maps: Tensor, grid: Grid, xy: Tensor, queries
     return errors
 
 
-def judge(evidence: Evidence, config: InferenceConfig) -> tuple[Tensor, Tensor]:
-    """Where points are visible, and how surely: a logistic regression on the evidence -> bool [N, T], [N, T]."""
-    logit = (
-        config.bias
-        + config.cosine_gain * evidence.cosine
-        + config.cycle_gain * evidence.cycle_error.log1p()
-        + config.followed_gain * evidence.followed
-        + config.advantage_gain * evidence.advantage
-    )
-    return logit > 0, torch.sigmoid(logit)
+def logit(evidence: Evidence, weights: tuple[float, ...]) -> Tensor:
+    """The logit of a logistic regression on the evidence: [N, T]. weights: as in `InferenceConfig`."""
+    return evidence.features() @ torch.tensor(weights, dtype=torch.float32, device=evidence.cosine.device)
 
 
 def _cosine(maps: Tensor, grid: Grid, xy: Tensor, vectors: Tensor) -> Tensor:

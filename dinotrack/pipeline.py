@@ -292,7 +292,7 @@ def begin(config: Config, sight: Sight, seed: int, device: torch.device) -> trai
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         tracker = Tracker(config.model, None if sight.features is None else sight.features.shape[1])
-    return training.start(tracker.to(device), config.training)
+    return training.start(tracker.to(device, memory_format=torch.channels_last), config.training)
 
 
 def prepare(
@@ -355,6 +355,7 @@ def _train(
             checkpoint.save(folder, state, identity)
         progress("fit", state.step, steps)
 
+    progress("fit", state.step, steps)
     try:
         training.fit(material, identity.config, identity.seed, state, on_step)
     except KeyboardInterrupt:

@@ -305,7 +305,7 @@ def _refine(
 ) -> tuple[Tensor, Tensor | None]:
     """Refined and frozen features of some frames, in float32, the networks in config.precision."""
     precision = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
-    pictures = material.frames[frames].to(device).float() / 255
+    pictures = (material.frames[frames].to(device).float() / 255).contiguous(memory_format=torch.channels_last)
     raw = None if material.features is None else material.features[frames].to(device).float()
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
         maps = tracker.refine(pictures, raw, material.grid)

@@ -47,7 +47,15 @@ class Fit(Protocol):
     """`dinotrack.fit`, or what stands in for it in a test."""
 
     def __call__(
-        self, video: Path, *, preset: str | None, settings: Mapping[str, Any], seed: int, device: str
+        self,
+        video: Path,
+        *,
+        preset: str | None,
+        settings: Mapping[str, Any],
+        seed: int,
+        device: str,
+        folder: Path | None,
+        resume: bool,
     ) -> Fitted: ...
 
 
@@ -159,6 +167,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change settings")
     parser.add_argument("--out", type=Path, default=Path("accuracy.json"), help="JSON to write (accuracy.json)")
+    parser.add_argument("--models", type=Path, metavar="DIR", help="keep fits as DIR/CLIP-SEED, and use those there")
     parser.add_argument("--save", type=Path, metavar="DIR", help="also write each prediction as DIR/CLIP-SEED.npz")
 
 
@@ -169,7 +178,10 @@ def run(args: argparse.Namespace, say: Say, fit: Fit | None = None) -> dict[str,
     fit_video = _dinotrack_fit() if fit is None else fit
 
     def fit_one(video: Path, seed: int) -> Fitted:
-        return fit_video(video, preset=args.preset, settings=settings, seed=seed, device=args.device)
+        name = video.parent.name if video.name == "frames" else video.stem
+        kept = args.models / f"{name}-{seed}" if args.models else None
+        options = {"preset": args.preset, "settings": settings, "seed": seed, "device": args.device}
+        return fit_video(video, **options, folder=kept, resume=True)
 
     report: dict[str, Any] = {"about": about(args, settings), "means": {}, "clips": []}
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,110 @@
+"""Fits the logistic regressions that turn joining's evidence into visibility and confidence (InferenceConfig).
+
+Every clip weighs the same, and each is also judged by weights that never saw it.
+"""
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from dinotrack.benchmarks.accuracy import ROOT, Clip, Truth, find_clips
+from dinotrack.geometry import rescale
+from dinotrack.joining import join
+from dinotrack.metrics import evaluated_frames
+
+HELP = "the weights of visibility and confidence, from truth"
+NEAR = 8.0  # px at 256 x 256: what confidence promises
+DECAY = 1e-4
+
+Array = npt.NDArray[Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    default = os.environ.get("DINOTRACK_DATA", str(ROOT.parent / "shared"))
+    parser.add_argument("--data", type=Path, default=Path(default), help="folder that holds eval/ (DINOTRACK_DATA)")
+    parser.add_argument("--clips", nargs="+", default=[], metavar="NAME", help="only these clips")
+    parser.add_argument(
+        "--models", type=Path, required=True, metavar="DIR", help="fits kept by `accuracy --models DIR`"
+    )
+
+
+def run(args: argparse.Namespace, say: Callable[[str], None]) -> dict[str, list[float]]:
+    """Says the weights, and how well they do on clips left out; returns them."""
+    samples = [s for clip in find_clips(args.data, args.clips) for s in collect(clip, args.models / f"{clip.name}-0")]
+    found = {}
+    for name, column in (("visible_weights", 1), ("confidence_weights", 2)):
+        held_out = []
+        for k, sample in enumerate(samples):
+            others = [(s[0], s[column]) for i, s in enumerate(samples) if i != k]
+            held_out.append((sample[0] @ regress(others), sample[column]))
+        share = np.mean([((score > 0) == truth).mean() for score, truth in held_out])
+        score, truth = (np.concatenate(part) for part in zip(*held_out, strict=True))
+        error = calibration_error(1 / (1 + np.exp(-score)), truth)
+        found[name] = [round(float(w), 3) for w in regress([(s[0], s[column]) for s in samples])]
+        say(f"{name} = {tuple(found[name])}  left out: right {100 * share:.1f}, AUROC {auroc(score, truth):.3f}, "
+            f"calibration error {error:.3f}")  # fmt: skip
+    return found
+
+
+def collect(clip: Clip, folder: Path) -> list[tuple[Array, Array, Array]]:
+    """(features [M, 5], visible [M], visible and near [M]) of a clip's judged frames, one a TAP-Vid-like truth file."""
+    from dinotrack import load
+
+    truths = [t for t in clip.truths if "tracks" in t.arrays]
+    fitted = load(folder, clip.video) if truths else None
+    return [_judged(fitted, truth) for truth in truths]
+
+
+def _judged(fitted: Any, truth: Truth) -> tuple[Array, Array, Array]:
+    asked = torch.from_numpy(truth.queries).float()
+    size, working = fitted.video.size, (fitted.flow.forward.shape[-2], fitted.flow.forward.shape[-1])
+    inner = torch.cat((asked[:, :1], rescale(asked[:, 1:], size, working)), dim=1)
+    xy, evidence = join(fitted.state.tracker, fitted.maps, fitted.grid, fitted.flow, inner, fitted.config.inference)
+    visible, frames = truth.arrays["visible"], truth.arrays["visible"].shape[1]
+    mode: Any = "strided" if str(truth.arrays.get("mode", "")) == "strided" else "first"
+    judged = evaluated_frames(truth.queries, frames, mode)
+    off = (rescale(xy, working, size).numpy()[:, :frames] - truth.arrays["tracks"]) * (256 / np.array(size[::-1]))
+    near = visible & (np.linalg.norm(off, axis=-1) < NEAR)
+    return evidence.features().numpy()[:, :frames][judged], visible[judged], near[judged]
+
+
+def regress(samples: list[tuple[Array, Array]]) -> Array:
+    """Logistic regression on (features [M, D], truth [M]) of several clips, each with the same weight -> [D]."""
+    features = torch.from_numpy(np.concatenate([f for f, _ in samples])).double()
+    truth = torch.from_numpy(np.concatenate([t for _, t in samples])).double()
+    share = torch.from_numpy(np.concatenate([np.full(len(t), 1 / (len(t) * len(samples))) for _, t in samples]))
+    weights = torch.zeros(features.shape[1], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=500, line_search_fn="strong_wolfe")
+
+    def closure() -> Any:
+        optimizer.zero_grad()
+        loss = F.binary_cross_entropy_with_logits(features @ weights, truth, share, reduction="sum")
+        loss = loss + DECAY * weights.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return weights.detach().float().numpy()
+
+
+def auroc(score: Array, truth: Array) -> float:
+    """Area under the ROC curve: the chance that a true sample scores above a false one."""
+    rank = np.empty(len(score))
+    rank[np.argsort(score, kind="stable")] = np.arange(len(score))
+    true = int(truth.sum())
+    return float((rank[truth].sum() - true * (true - 1) / 2) / max(true * (len(truth) - true), 1))
+
+
+def calibration_error(probability: Array, truth: Array, bins: int = 15) -> float:
+    """Expected calibration error over bins of equal mass."""
+    parts = np.array_split(np.argsort(probability, kind="stable"), bins)
+    gaps = [len(p) * abs(probability[p].mean() - truth[p].mean()) for p in parts if len(p)]
+    return float(sum(gaps) / len(truth))
