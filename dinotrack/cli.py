@@ -5,6 +5,7 @@ import contextlib
 import importlib.metadata
 import json
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -12,6 +13,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any, NoReturn, TextIO
 
 import cv2
@@ -50,7 +52,7 @@ def entry() -> NoReturn:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line. 0; 2 for what the user can mend; 130 for Ctrl-C; 1 for our bugs."""
     try:
-        with _warnings_as_lines(), Display(sys.stderr) as display:
+        with _warnings_as_lines(), Display(sys.stderr) as display, _interrupted_between_steps(display):
             _run(_parse(argv), display)
     except InputError as error:
         _say(f"error: {' '.join(str(error).split())}")
@@ -77,6 +79,7 @@ class Display:
         self.stage = ""
         self.bar: Any = None
         self.since = self.told = 0.0
+        self.interrupted = False
 
     def __enter__(self) -> "Display":
         return self
@@ -96,15 +99,14 @@ class Display:
             print(f"{stage}: {done} of {total}, {self.told - self.since:.1f} s", file=self.stream, flush=True)
         if done == total:
             self._close()
+        if self.interrupted:
+            raise KeyboardInterrupt
 
     def _open(self, stage: str, done: int, total: int) -> None:
-        """The first report of a stage is of its first piece, or, where a fit goes on, of the first one now."""
         self.stage, self.since = stage, time.monotonic()
         self.told = self.since
         if self.terminal:
-            self.bar = tqdm(
-                desc=f"{stage:<10}", total=total, initial=max(done - 1, 0), file=self.stream, dynamic_ncols=True
-            )
+            self.bar = tqdm(desc=f"{stage:<10}", total=total, initial=done, file=self.stream, dynamic_ncols=True)
 
     def _close(self) -> None:
         self.stage = ""
@@ -215,6 +217,25 @@ def _summary(out: Path, args: argparse.Namespace, tracks: Tracks, report: dict[s
     stages = ", ".join(f"{stage} {taken:.1f}" for stage, taken in seconds.items())
     yield f"seconds: {stages}; {sum(seconds.values()):.1f} in all"
     yield f"wrote {out}: {', '.join(names)}"
+
+
+@contextlib.contextmanager
+def _interrupted_between_steps(display: Display) -> Iterator[None]:
+    """Let the first Ctrl-C in a fit wait for the step's end, so that the checkpoint it leaves is not of half a step."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or current_thread() is not main_thread():
+        yield
+        return
+
+    def handle(*_: object) -> None:
+        if display.interrupted or display.stage != "fit":
+            raise KeyboardInterrupt
+        display.interrupted = True
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from PIL import Image
 
 from dinotrack import cli, load, weights
 from dinotrack.cli import Display, main
+from dinotrack.config import FAST
 from dinotrack.formats import load_tracks
+from dinotrack.model import Tracker
 from dinotrack.synthesis import generate
 from dinotrack.video import read_video, write_video
 
@@ -177,16 +180,18 @@ def test_interrupted_and_resumed(
     clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     argv = [clip, "--grid", "4", *QUICK, "--out"]
-    report = Display.__call__
+    locate = Tracker.locate
+    calls = iter(range(100))
 
-    def press_ctrl_c(self: Display, stage: str, done: int, total: int) -> None:
-        report(self, stage, done, total)
-        if (stage, done) == ("fit", 4):
+    def press_ctrl_c(self: Tracker, *rest: Any) -> torch.Tensor:
+        if next(calls) == 3:
             signal.raise_signal(signal.SIGINT)
+        return locate(self, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Display, "__call__", press_ctrl_c)
+        patch.setattr(Tracker, "locate", press_ctrl_c)
         assert main([*argv, str(tmp_path / "cut")]) == 130
+    assert next(calls) == 4, "the step in which it came was the last"
     err = capfd.readouterr().err
     assert err.splitlines()[-1] == "dinotrack: interrupted; the same command with --resume goes on from here"
     assert "Traceback" not in err
@@ -205,7 +210,7 @@ def test_another_fit_in_the_same_folder(clip: str, tmp_path: Path, capfd: pytest
     capfd.readouterr()
     line = refused(capfd, clip, *argv, "--no-overlay", "--set", "training.steps=7", "model.dims=32")
     assert f"training.steps: {STEPS} / 7" in line
-    assert "model.dims: 64 / 32" in line
+    assert f"model.dims: {FAST.model.dims} / 32" in line
     assert "seed: 0 / 1" in refused(capfd, clip, *argv, *QUICK, "--seed", "1")
     other = make_clip(tmp_path / "other.mp4", seed=2)
     assert f"belongs to {clip}" in refused(capfd, other, *argv, *QUICK)
