@@ -282,6 +282,9 @@ LEAST: dict[str, float] = {
 }
 """The least some numbers may be; other whole numbers are 0 or more."""
 
+LENGTH: dict[str, int] = {"inference.visible_weights": 5, "inference.confidence_weights": 5}
+"""How many numbers some lists have."""
+
 MOST: dict[str, float] = {"foreground.share": 1, "training.contrastive_foreground": 1}
 
 
@@ -354,6 +357,8 @@ def _check(key: str, value: Any) -> None:
     """Raises InputError for a value out of range; for a list, one whose least number is."""
     if key in CHOICES and value not in CHOICES[key]:
         raise InputError(f"{key}={value} is unknown; choose one of {', '.join(map(str, CHOICES[key]))}")
+    if key in LENGTH and len(value) != LENGTH[key]:
+        raise InputError(f"{key} has {LENGTH[key]} numbers, not {len(value)}")
     number = min(value, default=math.nan) if isinstance(value, tuple) else value
     if isinstance(number, str):
         return
