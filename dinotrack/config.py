@@ -149,16 +149,16 @@ class InferenceConfig:
     pin_query: bool = True  # in its own frame a point is the query itself and visible
     # join: distances in working px, costs in units of -log probability
     candidates: int = 4  # matches proposed in each frame
-    match_scale: float = 0.1  # cosine that costs one unit
-    step_scale: float = 2.0  # px off flow that cost one unit
-    jump_cost: float = 2.0  # most a step costs where flow is sure of itself
+    match_scale: float = 0.05  # cosine that costs one unit
+    step_scale: float = 4.0  # px off flow that cost one unit
+    jump_cost: float = 4.0  # most a step costs where flow is sure of itself
     occluded_jump_cost: float = 0.5  # and where it isn't
     chain_error: float = 3.0  # px: forward-backward error that ends the flow from the query
-    flow_error: float = 2.0  # px: forward-backward error up to which flow is sure of itself
-    flow_noise: float = 0.1  # px a frame
-    match_noise: float = 3.0  # px
+    flow_error: float = 1.0  # px: forward-backward error up to which flow is sure of itself
+    flow_noise: float = 0.05  # px a frame
+    match_noise: float = 6.0  # px
     match_reach: float = 2.0  # px: a match this near the path is a measurement of it
-    stray: float = 8.0  # px off the path from which smoothing starts anew
+    stray: float = 16.0  # px off the path from which smoothing starts anew
     # logistic regressions on (1, cosine, log(1 + cycle error), followed, advantage); see joining.Evidence
     visible_weights: tuple[float, ...] = (-3.4, 6.3, -0.3, 1.0, 0.0)
     confidence_weights: tuple[float, ...] = (-3.4, 6.3, -0.3, 1.0, 0.0)
