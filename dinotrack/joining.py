@@ -37,13 +37,16 @@ class Evidence:
     """px between the query and where the feature there is found in the query's frame."""
     followed: Tensor
     """bool: flow from the query got there unbroken."""
-    advantage: Tensor
-    """How much higher the frame's best match scores than this place; 0 or more."""
 
     def features(self) -> Tensor:
-        """What the logistic regressions see: [N, T, 5]."""
-        columns = (torch.ones_like(self.cosine), self.cosine, self.cycle_error.log1p(), self.followed, self.advantage)
-        return torch.stack([column.float() for column in columns], dim=-1)
+        """What the logistic regression sees: [N, T, 4]."""
+        columns = (torch.ones_like(self.cosine), self.cosine, self.cycle_error.log1p(), self.followed.float())
+        return torch.stack(columns, dim=-1)
+
+    def confidence(self, config: InferenceConfig) -> Tensor:
+        """Probability [N, T] of being visible and within 8 px at 256 x 256, by logistic regression."""
+        weights = torch.tensor(config.confidence_weights, dtype=torch.float32, device=self.cosine.device)
+        return (self.features() @ weights).sigmoid()
 
 
 @torch.no_grad()
@@ -64,8 +67,8 @@ def track_by_joining(
     parts = []
     for start in range(0, len(queries), QUERIES_AT_ONCE):
         xy, evidence = join(tracker, maps, grid, flow, queries[start : start + QUERIES_AT_ONCE], config)
-        visible = logit(evidence, config.visible_weights) > 0
-        parts.append((xy, visible, logit(evidence, config.confidence_weights).sigmoid()))
+        confidence = evidence.confidence(config)
+        parts.append((xy, confidence >= config.visible_confidence, confidence))
         progress("track", min(start + QUERIES_AT_ONCE, len(queries)), len(queries))
     xy, visible, confidence = (torch.cat(p) for p in zip(*parts, strict=True))
     return xy, visible, confidence
@@ -89,7 +92,7 @@ def join(
     xy = smooth(rough, peaks, queries, flow, config)
     cosine = _cosine(maps, grid, xy, vectors)
     errors = cycle_errors(tracker, maps, grid, xy, queries)
-    return xy, Evidence(cosine, errors, followed, (scores.amax(dim=2) - cosine).clamp(min=0))
+    return xy, Evidence(cosine, errors, followed)
 
 
 def propose(tracker: Tracker, maps: Tensor, grid: Grid, vectors: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -217,11 +220,6 @@ def cycle_errors(tracker: Tracker, maps: Tensor, grid: Grid, xy: Tensor, queries
             found = tracker.locate(correlation_maps(vectors[rows, t], maps[frame][None]), grid)
             errors[rows, t] = (found - queries[rows, 1:]).norm(dim=-1)
     return errors
-
-
-def logit(evidence: Evidence, weights: tuple[float, ...]) -> Tensor:
-    """The logit of a logistic regression on the evidence: [N, T]. weights: as in `InferenceConfig`."""
-    return evidence.features() @ torch.tensor(weights, dtype=torch.float32, device=evidence.cosine.device)
 
 
 def _cosine(maps: Tensor, grid: Grid, xy: Tensor, vectors: Tensor) -> Tensor:

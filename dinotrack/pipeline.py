@@ -292,7 +292,8 @@ def begin(config: Config, sight: Sight, seed: int, device: torch.device) -> trai
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         tracker = Tracker(config.model, None if sight.features is None else sight.features.shape[1])
-    return training.start(tracker.to(device, memory_format=torch.channels_last), config.training)
+    tracker = tracker.to(device).to(memory_format=torch.channels_last)
+    return training.start(tracker, config.training)
 
 
 def prepare(

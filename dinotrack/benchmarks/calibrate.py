@@ -1,4 +1,4 @@
-"""Fits the logistic regressions that turn joining's evidence into visibility and confidence (InferenceConfig).
+"""Fits the logistic regression that turns joining's evidence into confidence (InferenceConfig.confidence_weights).
 
 Every clip weighs the same, and each is also judged by weights that never saw it.
 """
@@ -19,7 +19,7 @@ from dinotrack.geometry import rescale
 from dinotrack.joining import join
 from dinotrack.metrics import evaluated_frames
 
-HELP = "the weights of visibility and confidence, from truth"
+HELP = "the weights of confidence, from truth"
 NEAR = 8.0  # px at 256 x 256: what confidence promises
 DECAY = 1e-4
 
@@ -36,26 +36,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace, say: Callable[[str], None]) -> dict[str, list[float]]:
+def run(args: argparse.Namespace, say: Callable[[str], None]) -> list[float]:
     """Says the weights, and how well they do on clips left out; returns them."""
     samples = [s for clip in find_clips(args.data, args.clips) for s in collect(clip, args.models / f"{clip.name}-0")]
-    found = {}
-    for name, column in (("visible_weights", 1), ("confidence_weights", 2)):
-        held_out = []
-        for k, sample in enumerate(samples):
-            others = [(s[0], s[column]) for i, s in enumerate(samples) if i != k]
-            held_out.append((sample[0] @ regress(others), sample[column]))
-        share = np.mean([((score > 0) == truth).mean() for score, truth in held_out])
-        score, truth = (np.concatenate(part) for part in zip(*held_out, strict=True))
-        error = calibration_error(1 / (1 + np.exp(-score)), truth)
-        found[name] = [round(float(w), 3) for w in regress([(s[0], s[column]) for s in samples])]
-        say(f"{name} = {tuple(found[name])}  left out: right {100 * share:.1f}, AUROC {auroc(score, truth):.3f}, "
-            f"calibration error {error:.3f}")  # fmt: skip
-    return found
+    left_out = [s[0] @ regress(samples[:k] + samples[k + 1 :]) for k, s in enumerate(samples)]
+    score, truth = np.concatenate(left_out), np.concatenate([truth for _, truth in samples])
+    weights = [round(float(w), 3) for w in regress(samples)]
+    error = calibration_error(1 / (1 + np.exp(-score)), truth)
+    say(f"confidence_weights = {tuple(weights)}")
+    say(f"on clips left out: AUROC {auroc(score, truth):.3f}, calibration error {error:.3f}")
+    return weights
 
 
-def collect(clip: Clip, folder: Path) -> list[tuple[Array, Array, Array]]:
-    """(features [M, 5], visible [M], visible and near [M]) of a clip's judged frames, one a TAP-Vid-like truth file."""
+def collect(clip: Clip, folder: Path) -> list[tuple[Array, Array]]:
+    """(features [M, 4], visible and near [M]) of a clip's judged frames, one pair a TAP-Vid-like truth file."""
     from dinotrack import load
 
     truths = [t for t in clip.truths if "tracks" in t.arrays]
@@ -63,7 +57,7 @@ def collect(clip: Clip, folder: Path) -> list[tuple[Array, Array, Array]]:
     return [_judged(fitted, truth) for truth in truths]
 
 
-def _judged(fitted: Any, truth: Truth) -> tuple[Array, Array, Array]:
+def _judged(fitted: Any, truth: Truth) -> tuple[Array, Array]:
     asked = torch.from_numpy(truth.queries).float()
     size, working = fitted.video.size, (fitted.flow.forward.shape[-2], fitted.flow.forward.shape[-1])
     inner = torch.cat((asked[:, :1], rescale(asked[:, 1:], size, working)), dim=1)
@@ -73,7 +67,7 @@ def _judged(fitted: Any, truth: Truth) -> tuple[Array, Array, Array]:
     judged = evaluated_frames(truth.queries, frames, mode)
     off = (rescale(xy, working, size).numpy()[:, :frames] - truth.arrays["tracks"]) * (256 / np.array(size[::-1]))
     near = visible & (np.linalg.norm(off, axis=-1) < NEAR)
-    return evidence.features().numpy()[:, :frames][judged], visible[judged], near[judged]
+    return evidence.features().numpy()[:, :frames][judged], near[judged]
 
 
 def regress(samples: list[tuple[Array, Array]]) -> Array:
