@@ -1,6 +1,5 @@
 """The steps in a row: video -> flow and features -> labels -> fit -> tracks (the method's figure)."""
 
-import resource
 import sys
 import time
 import warnings
@@ -50,8 +49,17 @@ class Watch:
         since = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - since
-        kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
-        self.peak_megabytes[name] = kilobytes / 1024
+        self.peak_megabytes[name] = peak_memory() / 2**20
+
+
+def peak_memory() -> int:
+    """Most memory this process has held so far, in bytes; 0 on Windows, where Python can't tell."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 @dataclass(frozen=True)
