@@ -19,8 +19,9 @@ class VideoConfig:
 
     height: int = 0  # fixed height; 0: from the area
     width: int = 0  # fixed width; 0: from the area
-    area: int = 432 * 243  # at most this many working pixels; frames are never enlarged
+    area: int = 432 * 243  # at most this many working pixels; frames are not enlarged to it
     multiple: int = 8  # sides are rounded to multiples of this
+    min_side: int = 16  # px: frames are enlarged so that no side is shorter
     filter: str = "area"  # how frames are resized: area or lanczos
 
 
@@ -159,9 +160,10 @@ class InferenceConfig:
     match_noise: float = 6.0  # px
     match_reach: float = 2.0  # px: a match this near the path is a measurement of it
     stray: float = 16.0  # px off the path from which smoothing starts anew
-    # logistic regressions on (1, cosine, log(1 + cycle error), followed, advantage); see joining.Evidence
-    visible_weights: tuple[float, ...] = (-3.4, 6.3, -0.3, 1.0, 0.0)
-    confidence_weights: tuple[float, ...] = (-3.4, 6.3, -0.3, 1.0, 0.0)
+    # logistic regression on (1, cosine, log(1 + cycle error), followed), see joining.Evidence; made by
+    # python -m dinotrack.benchmarks calibrate
+    confidence_weights: tuple[float, ...] = (-2.6, 6.4, -1.0, 1.35)
+    visible_confidence: float = 0.6  # a point is visible from this confidence on: a wrong place is better called hidden
 
 
 @dataclass(frozen=True)
@@ -194,10 +196,19 @@ QUALITY = dataclasses.replace(
     preset="quality",
     backbone=BackboneConfig(name="auto", stride=7),
     flow=FlowConfig(name="auto", area=476 * 854),
-    video=VideoConfig(area=476 * 854, multiple=7),
-    model=ModelConfig(),
+    video=VideoConfig(area=476 * 854, multiple=7, min_side=56),  # the last convolution reflects 4 cells of 8 px
+    model=ModelConfig(whole_map=False),
     training=TrainingConfig(steps=4000, precision="bfloat16"),
-    inference=InferenceConfig(method="join"),
+    inference=InferenceConfig(  # join's distances, for pixels half as large as those of `fast`
+        method="join",
+        step_scale=8.0,
+        chain_error=6.0,
+        flow_error=2.0,
+        flow_noise=0.1,
+        match_noise=12.0,
+        match_reach=4.0,
+        stray=32.0,
+    ),
 )
 
 FAST = Config(
@@ -264,7 +275,7 @@ LEAST: dict[str, float] = {
     "training.frames": 2,
     **dict.fromkeys(
         (
-            *("video.area", "video.multiple", "flow.area", "flow.updates", "trajectories.step"),
+            *("video.area", "video.multiple", "video.min_side", "flow.area", "flow.updates", "trajectories.step"),
             *("buddies.candidates", "buddies.box", "inference.candidates", "training.decay_every"),
             *("model.widths", "model.dims", "model.dilation", "model.refiner_width"),
         ),
@@ -282,10 +293,14 @@ LEAST: dict[str, float] = {
 }
 """The least some numbers may be; other whole numbers are 0 or more."""
 
-LENGTH: dict[str, int] = {"inference.visible_weights": 5, "inference.confidence_weights": 5}
+LENGTH: dict[str, int] = {"inference.confidence_weights": 4}
 """How many numbers some lists have."""
 
-MOST: dict[str, float] = {"foreground.share": 1, "training.contrastive_foreground": 1}
+MOST: dict[str, float] = {
+    "foreground.share": 1,
+    "inference.visible_confidence": 1,
+    "training.contrastive_foreground": 1,
+}
 
 
 def preset(name: str) -> Config:

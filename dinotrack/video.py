@@ -89,26 +89,29 @@ def content_hash(video: Video) -> str:
 def working_size(size: tuple[int, int], config: VideoConfig) -> tuple[int, int]:
     """(H, W) of the working frame for a video of size (H, W).
 
-    Sides are multiples of config.multiple, at least one; a side fixed in the config is taken as it is. Otherwise at
-    most config.area pixels, never enlarged, and of the sizes nearest to that the one that keeps the aspect best.
+    Sides are multiples of config.multiple and at least config.min_side; a side fixed in the config is taken as it is.
+    Otherwise at most config.area pixels, enlarged only for the sake of the shorter side, and of the sizes nearest to
+    that the one that keeps the aspect best.
     """
     height, width = size
     multiple = config.multiple
+    least = multiple * math.ceil(config.min_side / multiple)
     if config.height or config.width:
         scale = config.height / height or config.width / width
-        free = [max(multiple, multiple * round(side * scale / multiple)) for side in size]
+        free = [max(least, multiple * round(side * scale / multiple)) for side in size]
         return config.height or free[0], config.width or free[1]
-    scale = min(1.0, math.sqrt(config.area / (height * width)))
-    longest = config.area / multiple  # beside a side of one multiple
+    short = min(size)
+    scale = max(min(1.0, math.sqrt(config.area / (height * width))), least / short)
+    longest = config.area / least
     cells = [min(side * scale, longest) / multiple for side in size]
-    options = [{max(multiple, multiple * whole) for whole in (math.floor(c), math.ceil(c))} for c in cells]
+    options = [{max(least, multiple * whole) for whole in (math.floor(c), math.ceil(c))} for c in cells]
     fits = [
         (h, w)
         for h, w in itertools.product(*options)
-        if h * w <= config.area and h <= max(height, multiple) and w <= max(width, multiple)
+        if h * w <= config.area and max(h / height, w / width) <= max(1.0, least / short)
     ]
     return min(
-        fits, key=lambda s: (abs(math.log(s[0] * width / (s[1] * height))), -s[0] * s[1]), default=(multiple, multiple)
+        fits, key=lambda s: (abs(math.log(s[0] * width / (s[1] * height))), -s[0] * s[1]), default=(least, least)
     )
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import warnings
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -275,17 +276,21 @@ def test_hash_is_of_the_frames() -> None:
 
 
 @given(
-    st.integers(1, 5000), st.integers(1, 5000), st.integers(1000, 500_000), st.sampled_from([1, 2, 7, 8, 14])
+    st.integers(1, 5000), st.integers(1, 5000), st.integers(4000, 500_000), st.sampled_from([1, 2, 7, 8, 14]),
+    st.sampled_from([1, 16, 56]),
 )  # fmt: skip
-def test_working_size_holds_its_promises(height: int, width: int, area: int, multiple: int) -> None:
-    h, w = working_size((height, width), VideoConfig(area=area, multiple=multiple))
+def test_working_size_holds_its_promises(height: int, width: int, area: int, multiple: int, min_side: int) -> None:
+    h, w = working_size((height, width), VideoConfig(area=area, multiple=multiple, min_side=min_side))
     assert h % multiple == w % multiple == 0
-    assert multiple <= h <= max(height, multiple)
-    assert multiple <= w <= max(width, multiple)
+    least = -(-min_side // multiple) * multiple
+    assert min(h, w) >= least
+    enlarged = max(1, Fraction(least, min(height, width)))
+    assert h <= height * enlarged
+    assert w <= width * enlarged
     assert h * w <= area
     # no whole step is given away on both sides
     scale = min(1.0, (area / (height * width)) ** 0.5)
-    if min(height, width) * scale >= multiple:
+    if min(height, width) * scale >= least:
         assert h > height * scale - multiple - 1e-6
         assert w > width * scale - multiple - 1e-6
 
@@ -296,12 +301,13 @@ def test_working_size_holds_its_promises(height: int, width: int, area: int, mul
         ((480, 854), (240, 432)),
         ((854, 480), (432, 240)),
         ((720, 1280), (240, 432)),
-        ((1, 1), (8, 8)),
-        ((5, 3), (8, 8)),
+        ((1, 1), (16, 16)),
+        ((5, 3), (24, 16)),
         ((32, 48), (32, 48)),
         ((81, 121), (80, 120)),
-        ((10, 10_000), (8, 10_000)),
-        ((10, 100_000), (8, 13_120)),
+        ((10, 100), (16, 160)),
+        ((10, 10_000), (16, 6560)),
+        ((10, 100_000), (16, 6560)),
         ((144, 176), (144, 176)),
     ],
 )
@@ -313,7 +319,7 @@ def test_working_size_fixed() -> None:
     assert working_size((720, 1280), VideoConfig(height=476, width=854)) == (476, 854)
     assert working_size((720, 1280), VideoConfig(height=240)) == (240, 424)
     assert working_size((720, 1280), VideoConfig(width=432)) == (240, 432)
-    assert working_size((3, 3), VideoConfig(area=10)) == (8, 8)
+    assert working_size((3, 3), VideoConfig(area=10)) == (16, 16)
 
 
 def test_resize_area_averages() -> None:
