@@ -160,9 +160,9 @@ class InferenceConfig:
     match_noise: float = 6.0  # px
     match_reach: float = 2.0  # px: a match this near the path is a measurement of it
     stray: float = 16.0  # px off the path from which smoothing starts anew
-    # logistic regression on (1, cosine, log(1 + cycle error), followed), see joining.Evidence; made by
+    # logistic regression on (1, cosine, log(1 + cycle error), followed, distinctness), see joining.Evidence; made by
     # python -m dinotrack.benchmarks calibrate
-    confidence_weights: tuple[float, ...] = (-2.6, 6.4, -1.0, 1.35)
+    confidence_weights: tuple[float, ...] = (-1.08, 3.29, -0.87, 1.40, 5.41)
     visible_confidence: float = 0.6  # a point is visible from this confidence on: a wrong place is better called hidden
 
 
@@ -271,12 +271,13 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
 
 LEAST: dict[str, float] = {
     "backbone.layer": -math.inf,
+    "inference.candidates": 2,
     "training.batch": 2,
     "training.frames": 2,
     **dict.fromkeys(
         (
             *("video.area", "video.multiple", "video.min_side", "flow.area", "flow.updates", "trajectories.step"),
-            *("buddies.candidates", "buddies.box", "inference.candidates", "training.decay_every"),
+            *("buddies.candidates", "buddies.box", "training.decay_every"),
             *("model.widths", "model.dims", "model.dilation", "model.refiner_width"),
         ),
         1,
@@ -293,7 +294,7 @@ LEAST: dict[str, float] = {
 }
 """The least some numbers may be; other whole numbers are 0 or more."""
 
-LENGTH: dict[str, int] = {"inference.confidence_weights": 4}
+LENGTH: dict[str, int] = {"inference.confidence_weights": 5}
 """How many numbers some lists have."""
 
 MOST: dict[str, float] = {

@@ -37,11 +37,19 @@ class Evidence:
     """px between the query and where the feature there is found in the query's frame."""
     followed: Tensor
     """bool: flow from the query got there unbroken."""
+    distinctness: Tensor
+    """How much higher the frame's best match scores than its second best; 0 or more."""
 
     def features(self) -> Tensor:
-        """What the logistic regression sees: [N, T, 4]."""
-        columns = (torch.ones_like(self.cosine), self.cosine, self.cycle_error.log1p(), self.followed.float())
-        return torch.stack(columns, dim=-1)
+        """What the logistic regression sees: [N, T, 5]."""
+        columns = (
+            torch.ones_like(self.cosine),
+            self.cosine,
+            self.cycle_error.log1p(),
+            self.followed,
+            self.distinctness,
+        )
+        return torch.stack([column.float() for column in columns], dim=-1)
 
     def confidence(self, config: InferenceConfig) -> Tensor:
         """Probability [N, T] of being visible and within 8 px at 256 x 256, by logistic regression."""
@@ -92,7 +100,8 @@ def join(
     xy = smooth(rough, peaks, queries, flow, config)
     cosine = _cosine(maps, grid, xy, vectors)
     errors = cycle_errors(tracker, maps, grid, xy, queries)
-    return xy, Evidence(cosine, errors, followed)
+    best = scores.topk(2, dim=2).values
+    return xy, Evidence(cosine, errors, followed, best[..., 0] - best[..., 1])
 
 
 def propose(tracker: Tracker, maps: Tensor, grid: Grid, vectors: Tensor, count: int) -> tuple[Tensor, Tensor]:

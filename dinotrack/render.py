@@ -16,6 +16,7 @@ from dinotrack.video import Frames, Source, read_video, write_video
 Style = Callable[[Frames, Tracks, int], Frames]
 
 TRAIL = 12  # frames
+LEAP = 0.1  # of the diagonal: who moves further in one frame was found again, and has no way behind it
 FAINT = 0.65  # opacity of hidden points, and of the dark rim that lifts dots off any ground
 HUES = (0, 25, 50, 105, 175, 210, 260, 310)  # degrees; uneven, as half of an even rainbow looks green
 _SHIFT = 4  # OpenCV draws at sixteenths of a pixel
@@ -68,13 +69,15 @@ def draw_points(frame: Frames, tracks: Tracks, t: int) -> Frames:
 
 
 def draw_trails(frame: Frames, tracks: Tracks, t: int) -> Frames:
-    """Points, and behind each the way it came, fading, as far as it was visible."""
+    """Points, and behind each the way it came, fading, as far as it was visible and moved rather than leapt."""
     colours = rainbow(tracks)
     thickness = max(1, round(_mark_radius(tracks.size) / 2))
+    leap = LEAP * math.hypot(*tracks.size)
     out = frame
     for age in range(min(TRAIL, t), 0, -1):
         ends = [_fixed(tracks.xy[:, t - age + step], tracks.size) for step in (0, 1)]
         seen = tracks.visible[:, t - age] & tracks.visible[:, t - age + 1]
+        seen &= np.linalg.norm(tracks.xy[:, t - age + 1] - tracks.xy[:, t - age], axis=1) < leap
         layer = out.copy()
         for i in np.flatnonzero(seen):
             cv2.line(layer, ends[0][i], ends[1][i], colours[i], thickness, cv2.LINE_AA, _SHIFT)

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> list[float]:
 
 
 def collect(clip: Clip, folder: Path) -> list[tuple[Array, Array]]:
-    """(features [M, 4], visible and near [M]) of a clip's judged frames, one pair a TAP-Vid-like truth file."""
+    """(features [M, 5], visible and near [M]) of a clip's judged frames, one pair a TAP-Vid-like truth file."""
     from dinotrack import load
 
     truths = [t for t in clip.truths if "tracks" in t.arrays]
