@@ -10,7 +10,6 @@ whose measurements are matches (`smooth`). All positions are working px; everyth
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dinotrack.config import InferenceConfig
@@ -109,15 +108,17 @@ def propose(tracker: Tracker, maps: Tensor, grid: Grid, vectors: Tensor, count: 
 
     vectors [N, C], unit length -> positions [N, T, count, 2] px, cosines there [N, T, count].
     """
-    reach = 2 * int(tracker.config.radius // grid.stride) + 1
+    reach = int(tracker.config.radius // grid.stride)
+    rows, cols = (torch.arange(n, device=maps.device) for n in (grid.rows, grid.cols))
     xy = vectors.new_zeros((len(vectors), len(maps), count, 2))
     for t in range(len(maps)):
         correlation = correlation_maps(vectors, maps[t][None])
         for k in range(count):
             xy[:, t, k] = tracker.locate(correlation, grid)
-            best = F.one_hot(correlation.flatten(1).argmax(1), grid.rows * grid.cols).view_as(correlation)
-            around = F.max_pool2d(best[:, None].float(), reach, stride=1, padding=reach // 2)[:, 0]
-            correlation = correlation.masked_fill(around > 0, -1)
+            best = correlation.flatten(1).argmax(1)[:, None]
+            near_row = (rows - best // grid.cols).abs() <= reach
+            near_col = (cols - best % grid.cols).abs() <= reach
+            correlation = correlation.masked_fill(near_row[:, :, None] & near_col[:, None], -1)
     return xy, torch.stack([_cosine(maps, grid, xy[:, :, k], vectors) for k in range(count)], dim=2)
 
 
