@@ -1,4 +1,4 @@
-"""A fit on disk: one file that holds weights, optimizer, step, config, seed and the video's hash."""
+"""A fit on disk: one file that holds weights, optimizer, step, config, seed and the video's hash; flow beside it."""
 
 import hashlib
 import json
@@ -10,13 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from dinotrack.config import Config, difference, from_dict, to_dict
 from dinotrack.errors import InputError
+from dinotrack.flow import ConsecutiveFlow
 from dinotrack.training import State
 from dinotrack.video import replacing
 
 FILE = "checkpoint.pt"
+FLOW_FILE = "flow.safetensors"
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,7 @@ def save(folder: Path, state: State, identity: Identity) -> None:
         "step": state.step,
         "losses": state.losses,
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder} can't be written ({error.strerror}); choose another folder with --out") from None
+    _make(folder)
     with replacing(folder / FILE) as path:
         torch.save(
             {
@@ -123,6 +124,21 @@ def find(folder: Path, identity: Identity, resume: bool) -> Stored | None:
     return stored
 
 
+def save_flow(folder: Path, flow: ConsecutiveFlow) -> None:
+    """Keep a video's flow beside its fit, under a megabyte a frame: it takes longer to compute than to read."""
+    _make(folder)
+    with replacing(folder / FLOW_FILE) as path:
+        save_file({"forward": flow.forward.contiguous(), "backward": flow.backward.contiguous()}, path)
+
+
+def read_flow(folder: Path) -> ConsecutiveFlow | None:
+    """The flow kept beside a fit; None where there is none, or it can't be read."""
+    try:
+        return ConsecutiveFlow(**load_file(folder / FLOW_FILE))
+    except (OSError, SafetensorError, TypeError):
+        return None
+
+
 def restore(stored: Stored, state: State) -> None:
     """Put a stored fit into a state made for the same config. Raises InputError where it does not fit."""
     try:
@@ -132,3 +148,10 @@ def restore(stored: Stored, state: State) -> None:
         reason = str(error).splitlines()[0]
         raise InputError(f"the checkpoint does not fit its own settings ({reason}); remove it and fit again") from None
     state.step, state.losses = stored.step, stored.losses
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} can't be written ({error.strerror}); choose another folder with --out") from None

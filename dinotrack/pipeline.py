@@ -147,6 +147,7 @@ class Fitted:
     def save(self, folder: str | Path) -> None:
         """Write weights, optimizer, step, config, seed and the video's hash into a folder, for `load`."""
         checkpoint.save(Path(folder), self.state, self.identity)
+        checkpoint.save_flow(Path(folder), self.flow)
 
 
 def fit(
@@ -178,7 +179,10 @@ def fit(
     identity = checkpoint.Identity(config, seed, content_hash(video), checkpoint.hash_masks(foreground), video.path)
     stored = checkpoint.find(Path(folder), identity, resume) if folder else None
     tools = make_tools(config, where, named=preset is not None)
-    sight = look(video, config, tools, watch)
+    known_flow = checkpoint.read_flow(Path(folder)) if folder and stored else None
+    sight = look(video, config, tools, watch, known_flow)
+    if folder and known_flow is None:
+        checkpoint.save_flow(Path(folder), sight.flow)
     state = begin(config, sight, seed, where)
     if stored is not None:
         checkpoint.restore(stored, state)
@@ -206,7 +210,7 @@ def load(
     if content_hash(video) != stored.identity.video_hash:
         raise InputError(f"{folder} was fitted to another video than {video.name}; name that one, or fit this one")
     tools = make_tools(stored.identity.config, where, named=False)
-    sight = look(video, stored.identity.config, tools, watch)
+    sight = look(video, stored.identity.config, tools, watch, checkpoint.read_flow(Path(folder)))
     state = begin(stored.identity.config, sight, stored.identity.seed, where)
     checkpoint.restore(stored, state)
     return _finish(video, stored.identity, sight, state, tools, watch, 0)
@@ -275,8 +279,8 @@ def make_tools(config: Config, device: torch.device, named: bool) -> Tools:
             raise InputError(f"{reason}; preset {config.preset} was named, so nothing else is taken") from None
 
 
-def look(video: Video, config: Config, tools: Tools, watch: Watch) -> Sight:
-    """Working frames, flow and frozen features of a video."""
+def look(video: Video, config: Config, tools: Tools, watch: Watch, known_flow: ConsecutiveFlow | None = None) -> Sight:
+    """Working frames, flow and frozen features of a video. known_flow: where it has been computed before."""
     with watch.stage("flow"):
         size = working_size(video.size, config.video)
         frames = resize(video.frames, size, config.video.filter)
@@ -285,7 +289,7 @@ def look(video: Video, config: Config, tools: Tools, watch: Watch) -> Sight:
             size if fixed else working_size(video.size, replace(config.video, area=config.flow.area, multiple=1))
         )
         flow_frames = frames if flow_size == size else resize(video.frames, flow_size, config.video.filter)
-        flow = consecutive_flow(flow_frames, tools.estimate_flow, size, watch.progress)
+        flow = known_flow or consecutive_flow(flow_frames, tools.estimate_flow, size, watch.progress)
     if tools.backbone is None:
         return Sight(frames, flow_frames, None, flow)
     with watch.stage("features"):
