@@ -5,6 +5,7 @@ Pixels are those of the working frame (the frame the model sees) unless said oth
 
 import dataclasses
 import math
+import operator
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -370,36 +371,37 @@ def _sections() -> list[str]:
 
 
 def _check(key: str, value: Any) -> None:
-    """Raises InputError for a value out of range; for a list, one whose least number is."""
+    """Raises InputError for a value out of range, or a list with such a number."""
     if key in CHOICES and value not in CHOICES[key]:
         raise InputError(f"{key}={value} is unknown; choose one of {', '.join(map(str, CHOICES[key]))}")
     if key in LENGTH and len(value) != LENGTH[key]:
         raise InputError(f"{key} has {LENGTH[key]} numbers, not {len(value)}")
-    number = min(value, default=math.nan) if isinstance(value, tuple) else value
-    if isinstance(number, str):
+    if isinstance(value, str):
         return
-    least = LEAST.get(key, -math.inf if isinstance(number, float) else 0)
+    numbers = value if isinstance(value, tuple) else (value,)
+    least = LEAST.get(key, -math.inf if any(isinstance(n, float) for n in numbers) else 0)
     most = MOST.get(key, math.inf)
-    if not (math.isfinite(number) and least <= number <= most):
+    if not numbers or not all(math.isfinite(n) and least <= n <= most for n in numbers):
         bounds = [f"at least {least:g}"] * (least > -math.inf) + [f"at most {most:g}"] * (most < math.inf)
         raise InputError(f"{key}={value} is out of range; it must be {' and '.join(bounds or ['finite'])}")
 
 
 def _parse(key: str, value: Any, kind: Any) -> Any:
-    """A value of the field's type from text or from a plain value."""
+    """A value of the field's type from text or from a plain value. Raises InputError where it is of another type."""
     try:
-        if kind is bool:
-            if isinstance(value, bool):
-                return value
-            return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
-        if typing.get_origin(kind) is tuple:
-            parts = value.split(",") if isinstance(value, str) else list(value)
-            return tuple(typing.get_args(kind)[0](p) for p in parts)
-        if kind is int and isinstance(value, (bool, float)):
-            raise ValueError
-        if kind is float and isinstance(value, bool):
-            raise ValueError
-        return kind(value)
+        return _cast(value, kind)
     except (ValueError, KeyError, TypeError):
-        name = "list of integers, as in 64,128" if typing.get_origin(kind) is tuple else kind.__name__
+        name = "list of numbers, as in 64,128" if typing.get_origin(kind) is tuple else kind.__name__
         raise InputError(f"{key}={value} has the wrong type; {key} is a {name}") from None
+
+
+def _cast(value: Any, kind: Any) -> Any:
+    """As `kind(value)`, but nothing is rounded, and neither a truth value nor a number is taken for something else."""
+    if typing.get_origin(kind) is tuple:
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(_cast(part, typing.get_args(kind)[0]) for part in parts)
+    if kind is bool:
+        return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
+    if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
+        raise TypeError
+    return operator.index(value) if kind is int and not isinstance(value, str) else kind(value)
