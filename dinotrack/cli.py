@@ -5,6 +5,7 @@ import contextlib
 import importlib.metadata
 import json
 import platform
+import shutil
 import signal
 import sys
 import tempfile
@@ -106,7 +107,9 @@ class Display:
         self.stage, self.since = stage, time.monotonic()
         self.told = self.since
         if self.terminal:
-            self.bar = tqdm(desc=f"{stage:<10}", total=total, initial=done, file=self.stream, dynamic_ncols=True)
+            columns, lines = shutil.get_terminal_size()  # unlike tqdm, it takes 0 for unknown
+            size = {"ncols": columns - 1, "nrows": lines}
+            self.bar = tqdm(desc=f"{stage:<10}", total=total, initial=done, file=self.stream, **size)
 
     def _close(self) -> None:
         self.stage = ""
