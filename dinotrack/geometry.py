@@ -40,8 +40,12 @@ class Grid:
         return index * self.stride + self.origin
 
     def sample(self, maps: Tensor, xy: Tensor) -> Tensor:
-        """Bilinear values of maps [B, C, rows, cols] at xy [B, N, 2] px, clamped to the outer cells -> [B, N, C]."""
+        """Bilinear values of maps [B, C, rows, cols] at xy [B, N, 2] px, clamped to the outer cells -> [B, N, C].
+
+        Maps of half precision are sampled, and returned, in float32: bfloat16 would round positions to whole pixels.
+        """
         assert maps.shape[-2:] == (self.rows, self.cols), (maps.shape, self)
+        maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
         index = self.to_index(xy.to(maps.dtype))
         span = torch.tensor((self.cols - 1, self.rows - 1), dtype=maps.dtype, device=maps.device)
         unit = torch.where(span > 0, 2 * index / span.clamp(min=1) - 1, torch.zeros_like(index))

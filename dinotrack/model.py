@@ -147,7 +147,7 @@ class Tracker(nn.Module):
             return torch.as_tensor(delta)
         centres = grid.centres(frames.device).expand(len(frames), -1, -1)
         at_cells = self.delta_dino.grid(*frames.shape[-2:]).sample(delta, centres)
-        return features.to(delta.dtype) + at_cells.transpose(1, 2).reshape(features.shape)
+        return features.to(at_cells.dtype) + at_cells.transpose(1, 2).reshape(features.shape)
 
     def heatmaps(self, correlation: Tensor) -> Tensor:
         """Cosines [N, h, w] -> log of the correspondence maps [N, h, w]."""

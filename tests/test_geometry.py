@@ -133,6 +133,17 @@ def test_sample_takes_halves_and_gradients() -> None:
     assert Grid(3, 4, 8, 3.5).sample(maps.detach().double(), torch.zeros(1, 1, 2)).dtype == torch.float64
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_sample_of_half_precision_maps_keeps_positions(dtype: torch.dtype) -> None:
+    """bfloat16 knows 427 only as 426 or 428."""
+    grid = Grid(60, 107, 8, 3.5)
+    maps = torch.randn(1, 2, 60, 107, generator=torch.Generator().manual_seed(0)).to(dtype)
+    xy = patch_grid(476, 854, 14, 7).centres()[None]
+    values = grid.sample(maps, xy)
+    assert values.dtype == torch.float32
+    assert torch.equal(values, grid.sample(maps.float(), xy))
+
+
 @given(positions, positions, st.integers(1, 9), st.sampled_from([1, 4, 7, 8]), st.floats(0, 8, width=32))
 @few
 def test_index_and_pixels_are_inverse(x: float, y: float, rows: int, stride: int, origin: float) -> None:
