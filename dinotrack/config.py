@@ -111,7 +111,7 @@ class TrainingConfig:
     batch: int = 512  # point pairs a step, half of them foreground
     frames: int = 4  # frames drawn for each half of the batch
     shared_frames: bool = False  # both halves from the same frames
-    max_gap: int = 0  # frames drawn lie within a window of that many frames; 0: anywhere
+    max_gap: int = 0  # frames drawn lie at most that many from one of them; 0: anywhere
     optimizer: str = "adam"  # adam or adamw
     learning_rate: float = 1e-2
     schedule: str = "step"  # step: x decay every decay_every steps, Delta-DINO only; cosine: warm-up, then to zero

@@ -180,7 +180,7 @@ def draw_pairs(material: Material, config: TrainingConfig, rng: torch.Generator)
         second = first if config.shared_frames else draw_frames(length, config, rng)
         eligible = [_seen_twice(material, first, True), _seen_twice(material, second, False)]
         half = config.batch // 2
-        counts = [half if len(eligible[1]) else config.batch, half if len(eligible[0]) else config.batch]
+        counts = [half if len(eligible[1]) else config.batch, config.batch - half if len(eligible[0]) else config.batch]
         parts = [
             _draw(material.chains, ids, frames, count, rng)
             for ids, frames, count in zip(eligible, (first, second), counts, strict=True)

@@ -1,0 +1,365 @@
+"""What a step draws, which terms it adds up, and that a fit can stop anywhere and go on."""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from dinotrack.buddies import best_buddies
+from dinotrack.config import FAST, PAPER, QUALITY, Config, TrainingConfig, override
+from dinotrack.errors import InputError
+from dinotrack.geometry import patch_grid
+from dinotrack.model import Tracker
+from dinotrack.training import (
+    Material,
+    State,
+    draw_frame_pairs,
+    draw_frames,
+    draw_pairs,
+    draw_points,
+    fit,
+    learning_rates,
+    start,
+    step_losses,
+)
+from dinotrack.trajectories import Chains
+
+LENGTH, HEIGHT, WIDTH = 6, 56, 70
+SHIFT = (2.0, 1.0)
+"""px a frame, the whole picture's motion."""
+
+TINY_PAPER = override(
+    PAPER,
+    {"model.widths": (4, 4, 4), "model.refiner_width": 3, "training.batch": 16, "training.contrastive_points": 8},
+)
+TINY_FAST = override(
+    FAST, {"model.widths": (8, 8), "model.dims": 8, "model.blocks": 1, "training.batch": 32, "training.steps": 30}
+)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def moving_picture() -> Tensor:
+    """uint8 [T, 3, H, W]: one texture, shifted by SHIFT each frame."""
+    y, x = torch.meshgrid(torch.arange(HEIGHT), torch.arange(WIDTH), indexing="ij")
+    frames = []
+    for t in range(LENGTH):
+        u, v = x - SHIFT[0] * t, y - SHIFT[1] * t
+        waves = [torch.sin(u / 5) * torch.cos(v / 7), torch.cos(u / 9 + v / 6), torch.sin((u - v) / 11)]
+        frames.append(torch.stack([128 + 90 * w for w in waves]))
+    return torch.stack(frames).to(torch.uint8)
+
+
+def straight_chains(starts: Tensor) -> Chains:
+    """Chains that move with the picture from frame 0 on, as far as they stay in it."""
+    t = torch.arange(LENGTH)
+    xy = starts[:, None] + t[None, :, None] * torch.tensor(SHIFT)
+    valid = (xy[..., 0] <= WIDTH - 1) & (xy[..., 1] <= HEIGHT - 1)
+    return Chains(xy * valid[..., None], valid)
+
+
+def material(config: Config, channels: int = 0) -> Material:
+    """A clip whose left half is foreground; with `channels`, random frozen features and their buddies."""
+    y, x = torch.meshgrid(torch.arange(2, HEIGHT, 6), torch.arange(2, WIDTH, 6), indexing="ij")
+    chains = straight_chains(torch.stack((x, y), dim=-1).reshape(-1, 2).float())
+    masks = torch.zeros(LENGTH, HEIGHT, WIDTH, dtype=torch.bool)
+    masks[..., : WIDTH // 2] = True
+    tracker = Tracker(config.model, channels or None)
+    grid = tracker.grid((HEIGHT, WIDTH), patch_grid(HEIGHT, WIDTH, 14, 7) if channels else None)
+    features, buddies = None, {}
+    if channels:
+        features = torch.randn(LENGTH, channels, grid.rows, grid.cols, generator=seeded(5))
+        pairs = [(i, j) for i in range(LENGTH) for j in range(LENGTH) if i != j]
+        buddies = {p: best_buddies(features[p[0]], features[p[1]], grid, p) for p in pairs}
+    return Material(moving_picture(), features, grid, chains, chains.first[:, 0] < WIDTH // 2, masks, buddies)
+
+
+def fresh(config: Config, channels: int = 0) -> State:
+    torch.manual_seed(3)
+    return start(Tracker(config.model, channels or None), config.training)
+
+
+def without_chains(known: Material) -> Material:
+    nothing = Chains(torch.zeros(0, LENGTH, 2), torch.zeros(0, LENGTH, dtype=torch.bool))
+    return replace(known, chains=nothing, chain_foreground=torch.zeros(0, dtype=torch.bool))
+
+
+def with_foreground(known: Material, foreground: bool) -> Material:
+    return replace(known, chain_foreground=torch.full_like(known.chain_foreground, foreground))
+
+
+def is_foreground(known: Material, frame: Tensor, xy: Tensor) -> Tensor:
+    """The kind of the chain through each xy [B, 2] in its frame: bool [B]."""
+    near = (known.chains.xy[:, frame] - xy).norm(dim=-1).masked_fill(~known.chains.valid[:, frame], torch.inf)
+    assert (near.amin(0) == 0).all()
+    return known.chain_foreground[near.argmin(0)]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_half_of_the_pairs_are_foreground_and_all_lie_on_one_chain(shared: bool, seed: int) -> None:
+    known = material(TINY_FAST)
+    pairs = draw_pairs(known, TrainingConfig(batch=40, frames=3, shared_frames=shared), seeded(seed))
+    assert pairs is not None
+    assert len(pairs.source) == len(pairs.target) == 40
+    assert (pairs.source_frame != pairs.target_frame).all()
+    # the clip moves as one, so a place and its frame tell the chain
+    steps = (pairs.target_frame - pairs.source_frame)[:, None] * torch.tensor(SHIFT)
+    torch.testing.assert_close(pairs.target, pairs.source + steps)
+    kinds = is_foreground(known, pairs.source_frame, pairs.source)
+    assert kinds.sum() == 20
+    assert kinds.tolist() == is_foreground(known, pairs.target_frame, pairs.target).tolist()
+    halves = [set(torch.cat((pairs.source_frame[k], pairs.target_frame[k])).tolist()) for k in (kinds, ~kinds)]
+    assert all(len(h) <= 3 for h in halves)
+    assert len(halves[0] | halves[1]) <= (3 if shared else 6)
+
+
+@pytest.mark.parametrize("foreground", [True, False])
+def test_a_half_without_labels_leaves_its_places(foreground: bool) -> None:
+    known = with_foreground(material(TINY_FAST), foreground)
+    pairs = draw_pairs(known, TrainingConfig(batch=40), seeded())
+    assert pairs is not None
+    assert len(pairs.source) == 40
+
+
+def test_an_odd_batch_is_drawn_whole() -> None:
+    pairs = draw_pairs(material(TINY_FAST), TrainingConfig(batch=7), seeded())
+    assert pairs is not None
+    assert len(pairs.source) == 7
+
+
+def test_no_labels_no_pairs() -> None:
+    known = material(TINY_FAST)
+    assert draw_pairs(without_chains(known), TrainingConfig(), seeded()) is None
+    once = replace(known, chains=Chains(known.chains.xy, known.chains.valid & (torch.arange(LENGTH) == 2)))
+    assert draw_pairs(once, TrainingConfig(), seeded()) is None
+    assert step_losses(fresh(TINY_FAST).tracker, once, TINY_FAST, 0, seeded(), torch.device("cpu")) == {}
+
+
+@pytest.mark.parametrize("gap", [0, 1, 4, 100])
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 40])
+def test_frames_are_different_and_near(length: int, gap: int) -> None:
+    config = TrainingConfig(frames=4, max_gap=gap)
+    seen = set()
+    for seed in range(30):
+        frames = draw_frames(length, config, seeded(seed)).tolist()
+        assert frames == sorted(set(frames))
+        assert set(frames) <= set(range(length))
+        near = gap or length
+        assert any(all(abs(t - centre) <= near for t in frames) for centre in frames)
+        assert len(frames) >= min(4, length, 1 + near)
+        seen |= set(frames)
+    assert length == 40 or seen == set(range(length))
+
+
+def test_frame_pairs_are_ordered_and_different() -> None:
+    pairs = draw_frame_pairs(torch.tensor([1, 4, 9]), 4, seeded())
+    assert len(set(pairs)) == 4
+    assert all(i != j and {i, j} <= {1, 4, 9} for i, j in pairs)
+    assert set(draw_frame_pairs(torch.tensor([1, 4]), 4, seeded())) == {(1, 4), (4, 1)}
+    assert draw_frame_pairs(torch.tensor([3]), 4, seeded()) == []
+
+
+@pytest.mark.parametrize(("rows", "inside"), [(0, 0), (1, 70), (9, 70), (10, 100)])
+def test_points_lie_on_the_mask_in_their_share(rows: int, inside: int) -> None:
+    mask = torch.zeros(10, 20, dtype=torch.bool)
+    mask[:rows] = True
+    points = draw_points(mask, 100, 0.7, seeded())
+    assert points.shape == (100, 2)
+    assert mask[points[:, 1].long(), points[:, 0].long()].sum() == inside
+
+
+def test_paper_s_learning_rates() -> None:
+    for step in (0, 39, 40, 79, 80, 4001, 9999):
+        assert learning_rates(PAPER.training, step) == (pytest.approx(1e-2 * 0.999 ** (step // 40)), 1e-2)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 400])
+def test_cosine_warms_up_then_falls(steps: int) -> None:
+    config = TrainingConfig(steps=steps, schedule="cosine", learning_rate=2e-3)
+    both = [learning_rates(config, step) for step in range(steps)]
+    rates = [a for a, b in both if a == b]
+    assert len(rates) == steps
+    peak = rates.index(max(rates))
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert min(rates) > 0
+    assert max(rates) <= 2e-3
+    if steps == 400:
+        assert (peak, rates[40], rates[220]) == (40, 2e-3, pytest.approx(1e-3))
+        assert rates[-1] < 1e-7
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(InputError, match=r"training\.schedule=linear"):
+        learning_rates(TrainingConfig(schedule="linear"), 0)
+    with pytest.raises(InputError, match=r"training\.optimizer=sgd"):
+        start(Tracker(TINY_FAST.model, None), TrainingConfig(optimizer="sgd"))
+
+
+ALWAYS = {"flow", "buddies", "norm", "angle"}
+LATE = {"refined_buddies", "cycle"}
+
+
+@pytest.mark.parametrize(("step", "names"), [(0, ALWAYS), (4999, ALWAYS), (5000, ALWAYS | LATE)])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_terms_of_the_paper(step: int, names: set[str], precision: str) -> None:
+    config = override(TINY_PAPER, {"training.precision": precision, "training.cycle_error": 1e3})
+    known, tracker = material(config, 6), fresh(config, 6).tracker
+    # away from its start, where nothing is added and the regularisers are flat
+    torch.nn.init.normal_(tracker.delta_dino.layers[-2].weight)
+    terms = step_losses(tracker, known, config, step, seeded(1), torch.device("cpu"))
+    assert terms.keys() == names
+    for name, term in terms.items():
+        assert term.isfinite(), name
+        tracker.zero_grad()
+        term.backward(retain_graph=True)
+        gradients = [p.grad for p in tracker.parameters() if p.grad is not None]
+        assert all(g.isfinite().all() for g in gradients), name
+        assert any(g.abs().max() > 0 for g in gradients), name
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_regularisers_start_at_zero(precision: str) -> None:
+    """Nothing is added to the frozen features at first, and they are not rounded to the networks' precision."""
+    config = override(
+        TINY_PAPER, {"training.precision": precision, "training.norm_weight": 1, "training.angle_weight": 1}
+    )
+    terms = step_losses(fresh(config, 6).tracker, material(config, 6), config, 0, seeded(), torch.device("cpu"))
+    assert max(terms["norm"].item(), terms["angle"].item()) < 1e-6
+
+
+WEIGHTS = {
+    "flow": "flow_weight",
+    "heatmap": "heatmap_weight",
+    "buddies": "buddy_weight",
+    "refined_buddies": "refined_buddy_weight",
+    "cycle": "cycle_weight",
+    "norm": "norm_weight",
+    "angle": "angle_weight",
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_terms_are_in_proportion_to_their_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = f"training.{WEIGHTS[name]}"
+    base = override(TINY_PAPER, {"training.heatmap_weight": 1.0, "training.late": 0.0, "training.cycle_error": 1e3})
+    known, tracker = material(base, 6), fresh(base, 6).tracker
+    torch.nn.init.normal_(tracker.delta_dino.layers[-2].weight)
+
+    def terms(weight: float) -> dict[str, Tensor]:
+        return step_losses(tracker, known, override(base, {key: weight}), 0, seeded(1), torch.device("cpu"))
+
+    one, three, none = terms(1.0), terms(3.0), terms(0.0)
+    assert one.keys() == WEIGHTS.keys()
+    assert none.keys() == WEIGHTS.keys() - {name}
+    torch.testing.assert_close(three[name], 3 * one[name])
+
+
+def test_without_a_vit_there_is_nothing_to_regularise() -> None:
+    config = override(TINY_PAPER, {"model.dims": 6, "training.late": 0.0})
+    terms = step_losses(fresh(config).tracker, material(config), config, 0, seeded(), torch.device("cpu"))
+    assert terms.keys() == {"flow", "refined_buddies", "cycle"}
+
+
+def ignore(state: State) -> None:
+    """Nothing to do after a step."""
+
+
+def weights_of(state: State) -> dict[str, Tensor]:
+    return state.tracker.state_dict()
+
+
+@pytest.mark.parametrize(("config", "channels"), [(TINY_FAST, 0), (TINY_PAPER, 6)], ids=["fast", "paper"])
+def test_a_continued_fit_is_the_one_that_never_stopped(config: Config, channels: int) -> None:
+    config = override(config, {"training.steps": 6})
+    known, state = material(config, channels), fresh(config, channels)
+    kept: list[tuple[dict[str, Tensor], dict[str, object], dict[str, list[float]]]] = []
+
+    def keep(now: State) -> None:
+        if now.step == 2:
+            kept.append(copy.deepcopy((now.tracker.state_dict(), now.optimizer.state_dict(), now.losses)))
+
+    fit(known, config, 7, state, keep)
+    continued = fresh(config, channels)
+    torch.rand(5)  # nothing hangs on the global random numbers
+    weights, optimizer, losses = kept[0]
+    continued.tracker.load_state_dict(weights)
+    continued.optimizer.load_state_dict(optimizer)
+    continued.step, continued.losses = 2, losses
+    fit(known, config, 7, continued, ignore)
+    assert (state.step, continued.step) == (6, 6)
+    assert state.losses == continued.losses
+    assert all(torch.equal(v, weights_of(continued)[k]) for k, v in weights_of(state).items())
+
+
+def test_seeds_differ_and_repeat() -> None:
+    config = override(TINY_FAST, {"training.steps": 2})
+    known = material(config)
+    runs = []
+    for seed in (0, 0, 1):
+        state = fresh(config)
+        fit(known, config, seed, state, ignore)
+        runs.append(state.losses)
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_the_loss_falls() -> None:
+    steps: list[int] = []
+    state = fresh(TINY_FAST)
+    fit(material(TINY_FAST), TINY_FAST, 0, state, lambda now: steps.append(now.step))
+    assert steps == list(range(1, 31))
+    assert state.losses.keys() == {"flow", "heatmap"}
+    for values in state.losses.values():
+        assert len(values) == 30
+        assert all(math.isfinite(v) for v in values)
+        assert sum(values[-5:]) < 0.8 * sum(values[:5])
+
+
+@pytest.mark.parametrize("config", [QUALITY, PAPER, FAST], ids=lambda c: c.preset)
+def test_both_networks_learn_under_every_preset(config: Config) -> None:
+    config = override(config, {"model.widths": (4, 4), "model.dims": 4, "training.steps": 1, "training.batch": 8})
+    state = fresh(config)
+    before = copy.deepcopy(weights_of(state))
+    fit(material(config), config, 0, state, ignore)
+    assert [g["lr"] for g in state.optimizer.param_groups] == list(learning_rates(config.training, 0))
+    for part in ("delta_dino", "refiner"):
+        changed = [not torch.equal(v, before[k]) for k, v in weights_of(state).items() if k.startswith(part)]
+        assert any(changed), part
+
+
+@pytest.mark.parametrize("emptied", [without_chains, lambda known: replace(known, chains=_seen_once(known.chains))])
+def test_without_chains_there_is_nothing_to_fit(emptied: Callable[[Material], Material]) -> None:
+    state = fresh(TINY_FAST)
+    before = copy.deepcopy(weights_of(state))
+    fit(emptied(material(TINY_FAST)), TINY_FAST, 0, state, lambda now: pytest.fail("a step without labels"))
+    assert (state.step, state.losses) == (0, {})
+    assert all(torch.equal(v, before[k]) for k, v in weights_of(state).items())
+
+
+def _seen_once(chains: Chains) -> Chains:
+    return Chains(chains.xy, chains.valid & (torch.arange(LENGTH) == chains.start[:, None]))
+
+
+def test_a_finished_fit_stays_as_it_is() -> None:
+    state = fresh(TINY_FAST)
+    state.step = TINY_FAST.training.steps
+    fit(material(TINY_FAST), TINY_FAST, 0, state, lambda now: pytest.fail("a step too many"))
+
+
+def test_steps_that_find_no_labels_pass() -> None:
+    """One chain of two frames: most draws of frames miss it, and the fit goes on."""
+    config = override(TINY_FAST, {"training.steps": 2, "training.max_gap": 1})
+    known = material(config)
+    valid = torch.zeros(1, LENGTH, dtype=torch.bool)
+    valid[0, [0, LENGTH - 1]] = True
+    lone = replace(known, chains=Chains(known.chains.xy[:1], valid), chain_foreground=torch.tensor([True]))
+    state = fresh(config)
+    fit(lone, config, 0, state, ignore)
+    assert (state.step, state.losses) == (2, {})
