@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from dinotrack import cli, load, weights
+from dinotrack.checkpoint import FILE
 from dinotrack.cli import Display, main
 from dinotrack.config import FAST
 from dinotrack.formats import load_tracks
@@ -313,7 +314,7 @@ def test_folder_that_takes_no_files(clip: str, file: Write, capfd: pytest.Captur
 def test_foreign_checkpoint(content: str, clip: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run = [clip, "--out", str(tmp_path), "--grid", "2", *QUICK]
     assert main(run) == 0
-    (path,) = (tmp_path / "model").iterdir()
+    path = tmp_path / "model" / FILE
     if content == "text":
         path.write_text("not a checkpoint")
     else:
