@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from dinotrack.benchmarks.accuracy import ROOT, Clip, Truth, find_clips
+from dinotrack.errors import InputError
 from dinotrack.geometry import rescale
 from dinotrack.joining import join
 from dinotrack.metrics import evaluated_frames
@@ -39,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, say: Callable[[str], None]) -> list[float]:
     """Says the weights, and how well they do on clips left out; returns them."""
     samples = [s for clip in find_clips(args.data, args.clips) for s in collect(clip, args.models / f"{clip.name}-0")]
+    if len(samples) < 2:
+        raise InputError(f"{len(samples)} truth files judge visibility in {args.data}; leaving one out takes 2 or more")
     left_out = [s[0] @ regress(samples[:k] + samples[k + 1 :]) for k, s in enumerate(samples)]
     score, truth = np.concatenate(left_out), np.concatenate([truth for _, truth in samples])
     weights = [round(float(w), 3) for w in regress(samples)]
@@ -90,9 +93,9 @@ def regress(samples: list[tuple[Array, Array]]) -> Array:
 
 
 def auroc(score: Array, truth: Array) -> float:
-    """Area under the ROC curve: the chance that a true sample scores above a false one."""
-    rank = np.empty(len(score))
-    rank[np.argsort(score, kind="stable")] = np.arange(len(score))
+    """Area under the ROC curve: the chance that a true sample scores above a false one; ties count half."""
+    _, level, counts = np.unique(score, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(counts) - (counts + 1) / 2)[level]
     true = int(truth.sum())
     return float((rank[truth].sum() - true * (true - 1) / 2) / max(true * (len(truth) - true), 1))
 
