@@ -188,7 +188,7 @@ def smooth(rough: Tensor, peaks: Tensor, queries: Tensor, flow: ConsecutiveFlow,
     rows, own = torch.arange(len(queries), device=queries.device), queries[:, 0].long()
     distance, nearest = (peaks - rough[:, :, None]).norm(dim=-1).min(dim=2)
     measured = peaks.gather(2, nearest[..., None, None].expand(-1, -1, 1, 2))[:, :, 0]
-    variance = torch.where(distance < config.match_reach, config.match_noise**2, NEVER)
+    variance = torch.where(distance < config.match_reach, config.match_noise**2, torch.inf)
     measured[rows, own], variance[rows, own] = queries[:, 1:], 1e-4
     ahead, ahead_variance, _, _ = _filter(rough, measured, variance, flow, config, forwards=True)
     _, _, behind, behind_variance = _filter(rough, measured, variance, flow, config, forwards=False)
