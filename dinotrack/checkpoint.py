@@ -3,6 +3,8 @@
 import hashlib
 import json
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from dinotrack.video import replacing
 
 FILE = "checkpoint.pt"
 FLOW_FILE = "flow.safetensors"
+MALFORMED = (LookupError, AttributeError, TypeError, ValueError)
+"""What taking values apart raises where they are not what they should be."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,7 @@ def save(folder: Path, state: State, identity: Identity) -> None:
         "step": state.step,
         "losses": state.losses,
     }
-    _make(folder)
-    with replacing(folder / FILE) as path:
+    with _writing(folder / FILE) as path:
         torch.save(
             {
                 "about": json.dumps(about),
@@ -87,7 +90,7 @@ def read(folder: Path) -> Stored:
             from_dict(about["config"]), about["seed"], about["video_hash"], about["foreground_hash"], about["source"]
         )
         return Stored(identity, about["step"], about["losses"], values["weights"], values["optimizer"])
-    except (KeyError, TypeError, ValueError, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+    except (*MALFORMED, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(
             f"{path} is no checkpoint of this version ({reason}); remove it or choose another --out"
@@ -126,8 +129,7 @@ def find(folder: Path, identity: Identity, resume: bool) -> Stored | None:
 
 def save_flow(folder: Path, flow: ConsecutiveFlow) -> None:
     """Keep a video's flow beside its fit, under a megabyte a frame: it takes longer to compute than to read."""
-    _make(folder)
-    with replacing(folder / FLOW_FILE) as path:
+    with _writing(folder / FLOW_FILE) as path:
         save_file({"forward": flow.forward.contiguous(), "backward": flow.backward.contiguous()}, path)
 
 
@@ -144,14 +146,19 @@ def restore(stored: Stored, state: State) -> None:
     try:
         state.tracker.load_state_dict(stored.weights)
         state.optimizer.load_state_dict(stored.optimizer)
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (*MALFORMED, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"the checkpoint does not fit its own settings ({reason}); remove it and fit again") from None
     state.step, state.losses = stored.step, stored.losses
 
 
-def _make(folder: Path) -> None:
+@contextmanager
+def _writing(path: Path) -> Iterator[Path]:
+    """`replacing`, in a folder that is made; torch and safetensors have errors of their own for a full disk."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder} can't be written ({error.strerror}); choose another folder with --out") from None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            yield part
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:120]
+        raise InputError(f"{path.parent} can't be written ({reason}); choose another folder with --out") from None
