@@ -167,11 +167,12 @@ def fit(
     video: a file, a folder of images, or RGB uint8 [T, H, W, 3].
     preset: fast, quality or paper; None: quality on CUDA, else fast. settings: what differs, {"training.steps": 2000}.
     foreground: bool [T, H, W] of the video, where it needn't be found.
+    seed: from 0 to 2^32 - 1.
     folder: where the fit is kept. A finished fit of the same video, settings and seed there is loaded instead of
     trained; an unfinished one is continued with `resume`. Ctrl-C leaves a checkpoint there.
     Raises InputError for what the user can mend.
     """
-    watch, where = Watch(progress), choose_device(device)
+    watch, where, seed = Watch(progress), choose_device(device), _check_seed(seed)
     config = choose_config(preset, settings, where)
     with watch.stage("read"):
         video = read_video(video, progress)
@@ -188,7 +189,8 @@ def fit(
         checkpoint.restore(stored, state)
     before = state.step
     if before < config.training.steps:
-        material = prepare(config, sight, tools, seed, foreground, watch)
+        grid = _grid(state.tracker, sight, tools)
+        material = prepare(config, sight, tools, grid, seed, foreground, watch)
         with watch.stage("fit"):
             _train(material, state, identity, Path(folder) if folder else None, progress)
     return _finish(video, identity, sight, state, tools, watch, state.step - before)
@@ -289,7 +291,11 @@ def look(video: Video, config: Config, tools: Tools, watch: Watch, known_flow: C
             size if fixed else working_size(video.size, replace(config.video, area=config.flow.area, multiple=1))
         )
         flow_frames = frames if flow_size == size else resize(video.frames, flow_size, config.video.filter)
-        flow = known_flow or consecutive_flow(flow_frames, tools.estimate_flow, size, watch.progress)
+        shape = (len(frames) - 1, 2, *size)
+        if known_flow is not None and known_flow.forward.shape == known_flow.backward.shape == shape:
+            flow = known_flow
+        else:
+            flow = consecutive_flow(flow_frames, tools.estimate_flow, size, watch.progress)
     if tools.backbone is None:
         return Sight(frames, flow_frames, None, flow)
     with watch.stage("features"):
@@ -312,6 +318,7 @@ def prepare(
     config: Config,
     sight: Sight,
     tools: Tools,
+    grid: Grid,
     seed: int,
     foreground: npt.NDArray[np.bool_] | None,
     watch: Watch,
@@ -321,7 +328,6 @@ def prepare(
     def direct(i: int, j: int) -> tuple[Flow, Flow]:
         return pair_flow(sight.flow_frames[i], sight.flow_frames[j], tools.estimate_flow, sight.size)
 
-    grid = _grid(config, sight, tools)
     with watch.stage("labels"):
         filtered = direct if config.trajectories.direct_filter else None
         chains = flow_chains(sight.flow.forward, sight.flow.backward, config.trajectories, filtered, watch.progress)
@@ -377,6 +383,7 @@ def _train(
         raise
     if state.step < steps:
         state.step = steps
+        progress("fit", steps, steps)
         warnings.warn(
             "no point could be followed from any frame to the next, so nothing was learnt; tracks are guesses",
             DinotrackWarning,
@@ -396,17 +403,15 @@ def _finish(
     trained: int,
 ) -> Fitted:
     """Refine all frames, so that tracking is ready to go."""
-    grid = _grid(identity.config, sight, tools)
+    grid = _grid(state.tracker, sight, tools)
     with watch.stage("refine"):
         maps = refine_video(state.tracker, sight.frames, sight.features, grid, progress=watch.progress)
     state.tracker.eval()
     return Fitted(video, identity, state, maps, grid, sight.flow, watch, trained)
 
 
-def _grid(config: Config, sight: Sight, tools: Tools) -> Grid:
-    if tools.backbone is not None:
-        return tools.backbone.grid(*sight.size)
-    return Tracker(config.model, None).grid(sight.size, None)
+def _grid(tracker: Tracker, sight: Sight, tools: Tools) -> Grid:
+    return tracker.grid(sight.size, None if tools.backbone is None else tools.backbone.grid(*sight.size))
 
 
 def _locate(fitted: Fitted, queries: npt.NDArray[np.float32], progress: Progress) -> Tracks:
@@ -430,6 +435,13 @@ def _locate(fitted: Fitted, queries: npt.NDArray[np.float32], progress: Progress
         xy[rows, own], visible[rows, own], confidence[rows, own] = asked[:, 1:], True, 1.0
     arrays = xy.float().cpu().numpy(), visible.cpu().numpy(), confidence.float().cpu().numpy()
     return Tracks(*arrays, queries=queries, size=video.size, fps=video.fps)
+
+
+def _check_seed(seed: int) -> int:
+    """The seed as Python's own integer; every step's random numbers are counted on from it."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed {seed} is out of range; give a whole number from 0 to {2**32 - 1}")
+    return int(seed)
 
 
 def _check_foreground(masks: npt.NDArray[np.bool_] | None, video: Video) -> None:

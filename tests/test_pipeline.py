@@ -1,0 +1,254 @@
+"""The Python API, whole: fit, track, save, load, stop and go on, on clips of a few tiny frames."""
+
+import dataclasses
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import dinotrack
+from dinotrack import DinotrackWarning, Fitted, InputError, Tracks, checkpoint
+from dinotrack.synthesis import Clip, generate
+from dinotrack.video import Video, write_video
+
+SIZE, FRAMES, STEPS = (64, 96), 6, 3
+SETTINGS = {"training.steps": STEPS, "model.widths": "8,16", "model.dims": 16, "model.blocks": 1}
+VIT = {"backbone.name": "vit_tiny_patch16_224", "backbone.pretrained": False, "flow.name": "dis"}
+
+
+def fit(video: Any, settings: dict[str, Any] | None = None, **options: Any) -> Fitted:
+    return dinotrack.fit(video, settings=SETTINGS | (settings or {}), **({"preset": "fast", "device": "cpu"} | options))
+
+
+def same(a: Tracks, b: Tracks) -> bool:
+    """Bit for bit."""
+    return all(np.array_equal(getattr(a, n), getattr(b, n)) for n in ("xy", "visible", "confidence", "queries"))
+
+
+def sound(tracks: Tracks, count: int, frames: int) -> None:
+    assert tracks.xy.shape == (count, frames, 2)
+    assert tracks.visible.shape == tracks.confidence.shape == (count, frames)
+    assert (tracks.xy.dtype, tracks.visible.dtype, tracks.confidence.dtype) == (np.float32, np.bool_, np.float32)
+    assert np.isfinite(tracks.xy).all()
+    assert ((tracks.confidence >= 0) & (tracks.confidence <= 1)).all()
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    return generate(SIZE, FRAMES, 2, seed=4, points=8)
+
+
+@pytest.fixture(scope="module")
+def told() -> list[tuple[str, int, int]]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def fitted(clip: Clip, told: list[tuple[str, int, int]]) -> Fitted:
+    return fit(clip.frames, progress=lambda *report: told.append(report))
+
+
+@pytest.fixture(scope="module")
+def tracks(fitted: Fitted, clip: Clip) -> Tracks:
+    return fitted.track(clip.queries)
+
+
+def test_tracks_are_sound(fitted: Fitted, tracks: Tracks, clip: Clip) -> None:
+    sound(tracks, len(clip.queries), FRAMES)
+    assert tracks.size == SIZE
+    assert tracks.fps == 24
+    assert fitted.steps == fitted.steps_trained_now == STEPS
+    assert all(np.isfinite(values).all() for values in fitted.record["losses"].values())
+    assert {"read", "flow", "labels", "fit", "refine", "track"} <= fitted.record["seconds"].keys()
+
+
+def test_a_point_is_its_query_in_its_own_frame(tracks: Tracks, clip: Clip) -> None:
+    rows, own = np.arange(len(clip.queries)), clip.queries[:, 0].astype(int)
+    np.testing.assert_array_equal(tracks.queries, clip.queries)
+    np.testing.assert_array_equal(tracks.xy[rows, own], clip.queries[:, 1:])
+    assert tracks.visible[rows, own].all()
+    assert (tracks.confidence[rows, own] == 1).all()
+
+
+def test_progress_ends_every_stage(fitted: Fitted, tracks: Tracks, told: list[tuple[str, int, int]]) -> None:
+    last = {stage: (done, total) for stage, done, total in told}
+    assert {"flow", "labels", "fit", "refine", "track"} <= last.keys()
+    assert all(done == total for done, total in last.values()), last
+    by_stage = defaultdict(list)
+    for stage, done, _ in told:
+        by_stage[stage].append(done)
+    assert all(done == sorted(done) for done in by_stage.values())
+
+
+def test_same_seed_same_bits(fitted: Fitted, tracks: Tracks, clip: Clip) -> None:
+    state = torch.random.get_rng_state()
+    again, other = fit(clip.frames), fit(clip.frames, seed=1)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert same(again.track(clip.queries), tracks)
+    assert same(fitted.track(clip.queries), tracks)
+    assert not same(other.track(clip.queries), tracks)
+
+
+def test_queries_do_not_depend_on_each_other(fitted: Fitted, tracks: Tracks, clip: Clip) -> None:
+    alone = fitted.track(clip.queries[2:3])
+    np.testing.assert_allclose(alone.xy[0], tracks.xy[2], atol=1e-3)
+
+
+def test_saved_and_loaded(fitted: Fitted, tracks: Tracks, clip: Clip, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "model")
+    with pytest.raises(InputError, match="does not say where its video lies"):
+        dinotrack.load(tmp_path / "model")
+    with pytest.raises(InputError, match="another video"):
+        dinotrack.load(tmp_path / "model", clip.frames[:-1])
+    back = dinotrack.load(tmp_path / "model", clip.frames, device="cpu")
+    assert (back.steps, back.steps_trained_now) == (STEPS, 0)
+    assert back.config == fitted.config
+    assert same(back.track(clip.queries), tracks)
+
+
+def test_flow_kept_for_another_size_is_not_taken(fitted: Fitted, tracks: Tracks, clip: Clip, tmp_path: Path) -> None:
+    fitted.save(tmp_path)
+    forward = fitted.flow.forward[:, :, ::2, ::2]
+    checkpoint.save_flow(tmp_path, dataclasses.replace(fitted.flow, forward=forward, backward=forward))
+    assert same(dinotrack.load(tmp_path, clip.frames, device="cpu").track(clip.queries), tracks)
+
+
+def test_a_kept_fit_is_used_again(clip: Clip, tracks: Tracks, tmp_path: Path) -> None:
+    first = fit(clip.frames, folder=tmp_path)
+    second = fit(clip.frames, {"inference.method": "match"}, folder=tmp_path)
+    third = fit(clip.frames, folder=tmp_path)
+    assert [f.steps_trained_now for f in (first, second, third)] == [STEPS, 0, 0]
+    assert second.config.inference.method == "match"
+    assert same(first.track(clip.queries), tracks)
+    assert same(third.track(clip.queries), tracks)
+    assert not same(second.track(clip.queries), tracks)
+    with pytest.raises(InputError, match=r"training\.batch: 256 / 64"):
+        fit(clip.frames, {"training.batch": 64}, folder=tmp_path)
+    with pytest.raises(InputError, match="seed"):
+        fit(clip.frames, seed=7, folder=tmp_path)
+    with pytest.raises(InputError, match="not to this video"):
+        fit(clip.frames[::-1], folder=tmp_path)
+
+
+def test_stopped_and_continued(clip: Clip, tracks: Tracks, tmp_path: Path) -> None:
+    def stop(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("fit", 1):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(clip.frames, folder=tmp_path, progress=stop)
+    with pytest.raises(InputError, match=f"step 1 of {STEPS}"):
+        fit(clip.frames, folder=tmp_path)
+    resumed = fit(clip.frames, folder=tmp_path, resume=True)
+    assert (resumed.steps, resumed.steps_trained_now) == (STEPS, STEPS - 1)
+    assert all(len(values) == STEPS for values in resumed.record["losses"].values())
+    assert same(resumed.track(clip.queries), tracks)
+
+
+def test_every_source_is_the_same_video(clip: Clip, tracks: Tracks, tmp_path: Path) -> None:
+    assert same(fit(Video(clip.frames, 12.0, "pony")).track(clip.queries), tracks)
+    write_video(tmp_path / "pony.mp4", clip.frames, 12.0)
+    kept = fit(tmp_path / "pony.mp4", folder=tmp_path / "model")
+    from_path = kept.track(clip.queries)
+    sound(from_path, len(clip.queries), FRAMES)
+    assert from_path.fps == 12
+    assert same(dinotrack.load(tmp_path / "model", device="cpu").track(clip.queries), from_path)
+
+
+def test_what_is_wrong_is_said_before_any_fit(clip: Clip) -> None:
+    def never(stage: str, done: int, total: int) -> None:
+        raise AssertionError(stage)
+
+    outside = {"row 1: t": [[0, 1, 1], [FRAMES, 1, 1]], "row 0: x": [[0, 96, 1]], "row 0: y": [[0, 1, np.nan]]}
+    for message, queries in outside.items():
+        with pytest.raises(InputError, match=message):
+            dinotrack.track(clip.frames, queries, preset="fast", progress=never)
+    with pytest.raises(InputError, match="query row 0"):
+        dinotrack.track(clip.frames, grid=2, query_frame=FRAMES, progress=never)
+    with pytest.raises(InputError, match="foreground has shape"):
+        fit(clip.frames, foreground=np.ones((FRAMES, 8, 8), dtype=bool), progress=never)
+    with pytest.raises(InputError, match="unknown preset"):
+        fit(clip.frames, preset="best", progress=never)
+    with pytest.raises(InputError, match="unknown device"):
+        fit(clip.frames, device="abacus", progress=never)
+
+
+def test_foreground_given(clip: Clip, tracks: Tracks, tmp_path: Path) -> None:
+    masks = np.zeros((FRAMES, *SIZE), dtype=bool)
+    masks[:, 10:40, 20:60] = True
+    kept = fit(clip.frames, foreground=masks, folder=tmp_path)
+    assert not same(kept.track(clip.queries), tracks)
+    assert fit(clip.frames, foreground=masks, folder=tmp_path).steps_trained_now == 0
+    with pytest.raises(InputError, match="foreground"):
+        fit(clip.frames, folder=tmp_path)
+
+
+def test_grid_and_mask(fitted: Fitted) -> None:
+    mask = np.zeros(SIZE, dtype=bool)
+    mask[:, :48] = True
+    assert len(fitted.track(grid=3).queries) == 9
+    half = fitted.track(grid=4, query_frame=2, mask=mask).queries
+    assert len(half) == 8
+    assert (half[:, 0] == 2).all()
+    assert (half[:, 1] < 48).all()
+
+
+def odd_clips(frames: np.ndarray) -> dict[str, np.ndarray]:
+    return {
+        "two frames": frames[:2],
+        "static": frames[:1].repeat(4, axis=0),
+        "black": np.zeros_like(frames[:4]),
+        "small": np.ascontiguousarray(frames[:3, :17, :23]),
+    }
+
+
+@pytest.mark.parametrize("name", ["two frames", "static", "black", "small"])
+def test_odd_videos(clip: Clip, name: str) -> None:
+    frames = odd_clips(clip.frames)[name]
+    tracks = dinotrack.track(frames, grid=2, preset="fast", device="cpu", settings=SETTINGS)
+    sound(tracks, 4, len(frames))
+    if name in ("static", "black"):
+        np.testing.assert_allclose(tracks.xy, np.broadcast_to(tracks.queries[:, None, 1:], tracks.xy.shape), atol=1.0)
+
+
+def test_one_frame_is_tracked_with_a_warning(clip: Clip, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    with pytest.warns(DinotrackWarning, match="nothing was learnt"):
+        one = fit(clip.frames[:1], folder=tmp_path, progress=lambda *report: told.append(report))
+    tracks = one.track(grid=2)
+    sound(tracks, 4, 1)
+    np.testing.assert_array_equal(tracks.xy[:, 0], tracks.queries[:, 1:])
+    last = {stage: (done, total) for stage, done, total in told}
+    assert all(done == total for done, total in last.values()), last
+    assert same(fit(clip.frames[:1], folder=tmp_path).track(grid=2), tracks)
+
+
+def test_a_seed_of_any_kind_of_integer(clip: Clip, tmp_path: Path) -> None:
+    numpy_seed = fit(clip.frames[:2], seed=np.int64(5), folder=tmp_path)
+    assert same(fit(clip.frames[:2], seed=5, folder=tmp_path).track(grid=2), numpy_seed.track(grid=2))
+    for seed in (-1, 2**32):
+        with pytest.raises(InputError, match="seed"):
+            fit(clip.frames[:2], seed=seed)
+
+
+@pytest.mark.parametrize("preset", ["paper", "quality"])
+def test_presets_with_a_vit(clip: Clip, preset: str, tmp_path: Path) -> None:
+    """The paper's networks on a random ViT; late losses are reached, and the ViT is the same one when loaded."""
+    state = torch.random.get_rng_state()
+    size = {"video.height": 70, "video.width": 98} if preset == "paper" else {"video.area": 70 * 98}
+    few_chains = {"trajectories.cycle_error": 0.05, "trajectories.direct_cycle_error": 0.05}  # the rest may be buddies
+    settings = VIT | size | few_chains | {"training.steps": 4, "training.batch": 32}
+    fitted = dinotrack.fit(clip.frames[:4], preset=preset, settings=settings, device="cpu")
+    assert torch.equal(torch.random.get_rng_state(), state)
+    queries = clip.queries[clip.queries[:, 0] < 4]
+    tracks = fitted.track(queries)
+    sound(tracks, len(queries), 4)
+    assert {"flow", "buddies", "refined_buddies", "cycle", "norm", "angle"} <= fitted.record["losses"].keys()
+    assert all(np.isfinite(values).all() for values in fitted.record["losses"].values())
+    if preset == "paper":
+        assert fitted.maps.shape == (4, 192, (70 - 16) // 7 + 1, (98 - 16) // 7 + 1)
+        fitted.save(tmp_path)
+        assert same(dinotrack.load(tmp_path, clip.frames[:4], device="cpu").track(queries), tracks)
