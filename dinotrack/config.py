@@ -163,8 +163,8 @@ class InferenceConfig:
     stray: float = 16.0  # px off the path from which smoothing starts anew
     # logistic regression on (1, cosine, log(1 + cycle error), followed, distinctness), see joining.Evidence; made by
     # python -m dinotrack.benchmarks calibrate
-    confidence_weights: tuple[float, ...] = (-1.08, 3.29, -0.87, 1.40, 5.41)
-    visible_confidence: float = 0.6  # a point is visible from this confidence on: a wrong place is better called hidden
+    confidence_weights: tuple[float, ...] = (-1.89, 3.14, -0.68, 1.49, 6.38)
+    visible_confidence: float = 0.45  # a point is visible from this confidence on
 
 
 @dataclass(frozen=True)

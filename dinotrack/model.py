@@ -87,6 +87,14 @@ class DeltaDino(nn.Module):
         return delta
 
 
+def least_side(config: ModelConfig) -> int:
+    """The shortest side, in px, of a frame that Delta-DINO takes: a border can reflect fewer cells than there are."""
+    side = 1 + max(config.dilation * (config.kernel // 2), int(config.blocks > 0))
+    for _ in config.widths:
+        side = max(2 * side - 1, config.kernel // 2 + 1, 3 if config.downsample == "blur" else 1)
+    return side
+
+
 class Refiner(nn.Module):
     """Two 3x3 convolutions with zero padding, each slice divided by its own signed sum; then a softmax over the map."""
 

@@ -26,7 +26,7 @@ from dinotrack.formats import check_queries, grid_queries
 from dinotrack.geometry import Grid, rescale
 from dinotrack.inference import refine_video, track_by_matching
 from dinotrack.joining import track_by_joining
-from dinotrack.model import Tracker
+from dinotrack.model import Tracker, least_side
 from dinotrack.progress import Progress, silent
 from dinotrack.tracks import Tracks
 from dinotrack.trajectories import flow_chains, in_foreground
@@ -176,7 +176,8 @@ def fit(
     config = choose_config(preset, settings, where)
     with watch.stage("read"):
         video = read_video(video, progress)
-    _check_foreground(foreground, video)
+    if foreground is not None:
+        foreground = _as_masks(foreground, video.frames.shape[:3], "foreground")
     identity = checkpoint.Identity(config, seed, content_hash(video), checkpoint.hash_masks(foreground), video.path)
     stored = checkpoint.find(Path(folder), identity, resume) if folder else None
     tools = make_tools(config, where, named=preset is not None)
@@ -264,6 +265,8 @@ def choose_queries(
     mask: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.float32]:
     """The queries asked for, checked, or a grid of them: float32 [N, 3] (t, x, y) px of the video."""
+    if mask is not None:
+        mask = _as_masks(mask, video.size, "mask")
     if queries is None:
         queries = grid_queries(grid, video.size, query_frame, mask)
     return check_queries(queries, len(video.frames), video.size)
@@ -284,7 +287,7 @@ def make_tools(config: Config, device: torch.device, named: bool) -> Tools:
 def look(video: Video, config: Config, tools: Tools, watch: Watch, known_flow: ConsecutiveFlow | None = None) -> Sight:
     """Working frames, flow and frozen features of a video. known_flow: where it has been computed before."""
     with watch.stage("flow"):
-        size = working_size(video.size, config.video)
+        size = _working_size(video, config)
         frames = resize(video.frames, size, config.video.filter)
         fixed = bool(config.video.height and config.video.width)
         flow_size = (
@@ -303,6 +306,17 @@ def look(video: Video, config: Config, tools: Tools, watch: Watch, known_flow: C
         precision = torch.bfloat16 if half else torch.float32
         features = extract_features(tools.backbone, frames, config.backbone.components, precision, watch.progress)
     return Sight(frames, flow_frames, features, flow)
+
+
+def _working_size(video: Video, config: Config) -> tuple[int, int]:
+    """(H, W) of the working frames. Raises InputError where the networks can't take them."""
+    size, least = working_size(video.size, config.video), least_side(config.model)
+    if min(size) < least:
+        raise InputError(
+            f"the networks need frames of {least} px a side, and these are {size[1]} x {size[0]}; take fewer "
+            "model.widths, or a larger video.min_side (or video.height and video.width)"
+        )
+    return size
 
 
 def begin(config: Config, sight: Sight, seed: int, device: torch.device) -> training.State:
@@ -444,9 +458,9 @@ def _check_seed(seed: int) -> int:
     return int(seed)
 
 
-def _check_foreground(masks: npt.NDArray[np.bool_] | None, video: Video) -> None:
-    expected = video.frames.shape[:3]
-    if masks is not None and masks.shape != expected:
-        raise InputError(
-            f"the foreground has shape {masks.shape}, the video {expected}; give one mask a frame, of its size"
-        )
+def _as_masks(masks: npt.ArrayLike, shape: tuple[int, ...], name: str) -> npt.NDArray[np.bool_]:
+    """The user's masks as bool, true where they are not zero. Raises InputError for another shape."""
+    values = np.asarray(masks)
+    if values.shape != shape:
+        raise InputError(f"the {name} has shape {values.shape}; give an array of the video's, {shape}")
+    return values.astype(np.bool_, copy=False)

@@ -89,8 +89,10 @@ def test_truth_scores_one(data: Path, scene: Clip) -> None:
 
 def test_one_fit_serves_all_truth_of_a_clip(data: Path, scene: Clip) -> None:
     oracle = Oracle(scene, 0.0)
-    run(arguments(data, "--seeds", "7", "--preset", "fast", "--set", "training.steps=3"), lambda _: None, fit=oracle)
+    asked = ["--seeds", "7", "--preset", "fast", "--set", "training.steps=3", "--models", "kept"]
+    run(arguments(data, *asked), lambda _: None, fit=oracle)
     options = {"preset": "fast", "settings": {"training.steps": "3"}, "seed": 7, "device": "auto"}
+    options |= {"folder": Path("kept/pony-7"), "resume": True}
     assert oracle.fits == [("pony", options)]
     assert [len(q) for q in oracle.asked] == [sum(len(t.queries) for t in find_clips(data)[0].truths)]
 

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dinotrack.config import FAST, PAPER, ModelConfig
+from dinotrack.config import FAST, PAPER, PRESETS, Config, ModelConfig
 from dinotrack.geometry import Grid, from_unit, inside, patch_grid, pixel_grid, rescale, to_unit
-from dinotrack.model import DeltaDino
+from dinotrack.model import DeltaDino, least_side
+from dinotrack.video import working_size
 
 SIZES = [
     *((14, 14), (14, 15), (15, 14), (20, 21), (21, 20), (27, 28), (28, 27), (29, 41), (33, 32), (40, 56)),
@@ -68,23 +69,33 @@ def test_delta_dino_grid_is_the_networks(size: tuple[int, int], model: ModelConf
     assert ((grid.to_pixels(nearest) - corners).abs() <= grid.stride).all()
 
 
-@pytest.mark.parametrize("size", [(56, 56), (56, 77), (476, 63), (57, 90)])
-def test_paper_network_runs_from_56_px_on(size: tuple[int, int]) -> None:
-    """Its last convolution reflects four cells of eight pixels; `quality` enlarges smaller frames."""
-    network = DeltaDino(replace(PAPER.model, widths=(2, 2, 2)), 2)
-    with torch.no_grad():
-        out = network(torch.rand(1, 3, *size))
-    grid = network.grid(*size)
-    assert out.shape[-2:] == (grid.rows, grid.cols)
+@pytest.mark.parametrize(
+    "model",
+    [
+        PAPER.model,
+        FAST.model,
+        replace(FAST.model, widths=(2, 2, 2, 2), blocks=0, kernel=1),
+        replace(FAST.model, widths=(2,), kernel=7),
+        replace(PAPER.model, widths=(2, 2), kernel=1, blocks=1),
+        replace(PAPER.model, widths=(), kernel=3, dilation=4),
+    ],
+)
+def test_least_side_is_the_networks(model: ModelConfig) -> None:
+    """It runs on frames of that side, and on none a pixel shorter: borders reflect fewer cells than there are."""
+    network, least = DeltaDino(replace(model, widths=(2,) * len(model.widths)), 2).eval(), least_side(model)
+    for size in ((least, least), (least, least + 9)):
+        grid = network.grid(*size)
+        with torch.no_grad():
+            assert network(torch.rand(1, 3, *size)).shape[-2:] == (grid.rows, grid.cols)
+    if least > 1:
+        with pytest.raises(RuntimeError, match="[Pp]adding"):
+            network(torch.rand(1, 3, least - 1, least - 1))
 
 
-@pytest.mark.parametrize("size", [(16, 16), (16, 24), (17, 16), (16, 200)])
-def test_fast_network_runs_from_16_px_on(size: tuple[int, int]) -> None:
-    network = DeltaDino(FAST.model, 8)
-    with torch.no_grad():
-        out = network(torch.rand(1, 3, *size))
-    grid = network.grid(*size)
-    assert out.shape[-2:] == (grid.rows, grid.cols)
+@pytest.mark.parametrize("config", PRESETS.values(), ids=PRESETS)
+@pytest.mark.parametrize("size", [(1, 1), (48, 32), (3, 4000), (480, 854), (2160, 3840)])
+def test_presets_give_their_networks_frames_they_take(config: Config, size: tuple[int, int]) -> None:
+    assert min(working_size(size, config.video)) >= least_side(config.model)
 
 
 def sample_plainly(grid: Grid, maps: torch.Tensor, xy: torch.Tensor) -> torch.Tensor:

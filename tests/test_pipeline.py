@@ -196,16 +196,37 @@ def test_grid_and_mask(fitted: Fitted) -> None:
     assert (half[:, 1] < 48).all()
 
 
+def test_masks_of_another_size_or_kind(fitted: Fitted, clip: Clip) -> None:
+    for shape in ((8, 8), (400, 400), (*SIZE, 1)):
+        with pytest.raises(InputError, match="mask has shape"):
+            fitted.track(grid=2, mask=np.ones(shape, dtype=bool))
+    mask = np.zeros(SIZE, dtype=np.uint8)
+    mask[:, :48] = 255
+    assert len(fitted.track(grid=4, mask=mask).queries) == 8
+    masks = np.zeros((FRAMES, *SIZE), dtype=bool)
+    masks[:, 10:40, 20:60] = True
+    plain, floats = (fit(clip.frames, foreground=m).track(grid=2) for m in (masks, masks.astype(np.float32)))
+    assert same(plain, floats)
+
+
+def test_frames_too_small_for_the_networks_are_named(clip: Clip) -> None:
+    for settings in ({"model.widths": [4] * 8}, {"video.height": 3}):
+        with pytest.raises(InputError, match=r"the networks need frames of \d+ px a side"):
+            fit(clip.frames, settings)
+
+
 def odd_clips(frames: np.ndarray) -> dict[str, np.ndarray]:
     return {
         "two frames": frames[:2],
         "static": frames[:1].repeat(4, axis=0),
         "black": np.zeros_like(frames[:4]),
         "small": np.ascontiguousarray(frames[:3, :17, :23]),
+        "one pixel": np.ascontiguousarray(frames[:3, :1, :1]),
+        "one line": np.ascontiguousarray(frames[:3, :1]),
     }
 
 
-@pytest.mark.parametrize("name", ["two frames", "static", "black", "small"])
+@pytest.mark.parametrize("name", ["two frames", "static", "black", "small", "one pixel", "one line"])
 def test_odd_videos(clip: Clip, name: str) -> None:
     frames = odd_clips(clip.frames)[name]
     tracks = dinotrack.track(frames, grid=2, preset="fast", device="cpu", settings=SETTINGS)

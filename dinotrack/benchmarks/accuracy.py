@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dinotrack import metrics
+from dinotrack.config import parse_assignment
 from dinotrack.errors import InputError
 from dinotrack.tracks import Tracks
 
@@ -173,7 +174,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, say: Say, fit: Fit | None = None) -> dict[str, Any]:
     """Runs the benchmark, says one line a clip and the means, writes (after every clip) and returns the report."""
-    settings = dict(_assignment(text) for text in args.set)
+    settings = dict(parse_assignment(text) for text in args.set)
     clips = find_clips(args.data, args.clips)
     fit_video = _dinotrack_fit() if fit is None else fit
 
@@ -232,13 +233,6 @@ def _truths(files: Iterable[Path], kind: str = "") -> tuple[Truth, ...]:
             with np.load(path) as file:
                 found.append(Truth(kind or path.stem, dict(file)))
     return tuple(found)
-
-
-def _assignment(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"{text!r} sets nothing; write KEY=VALUE, as in training.steps=2000")
-    return key, value
 
 
 def _finite(value: Any) -> Any:
