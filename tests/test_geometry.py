@@ -82,13 +82,13 @@ def test_delta_dino_grid_is_the_networks(size: tuple[int, int], model: ModelConf
 )
 def test_least_side_is_the_networks(model: ModelConfig) -> None:
     """It runs on frames of that side, and on none a pixel shorter: borders reflect fewer cells than there are."""
-    network, least = DeltaDino(replace(model, widths=(2,) * len(model.widths)), 2).eval(), least_side(model)
+    network, least = DeltaDino(replace(model, widths=(16,) * len(model.widths)), 16).eval(), least_side(model)
     for size in ((least, least), (least, least + 9)):
         grid = network.grid(*size)
         with torch.no_grad():
             assert network(torch.rand(1, 3, *size)).shape[-2:] == (grid.rows, grid.cols)
     if least > 1:
-        with pytest.raises(RuntimeError, match="[Pp]adding"):
+        with pytest.raises(RuntimeError, match=r"[Pp]adding"):
             network(torch.rand(1, 3, least - 1, least - 1))
 
 
