@@ -161,6 +161,8 @@ class InferenceConfig:
     match_noise: float = 6.0  # px
     match_reach: float = 2.0  # px: a match this near the path is a measurement of it
     stray: float = 16.0  # px off the path from which smoothing starts anew
+    memory_weight: float = 2.0  # of what was surely seen in other frames beside the query's own look; 0: no second pass
+    memory_confidence: float = 0.8  # from which a point was surely seen
     # logistic regression on (1, cosine, log(1 + cycle error), followed, distinctness), see joining.Evidence; made by
     # python -m dinotrack.benchmarks calibrate
     confidence_weights: tuple[float, ...] = (-1.89, 3.14, -0.68, 1.49, 6.38)
@@ -301,6 +303,7 @@ LENGTH: dict[str, int] = {"inference.confidence_weights": 5}
 MOST: dict[str, float] = {
     "foreground.share": 1,
     "inference.visible_confidence": 1,
+    "inference.memory_confidence": 1,
     "training.contrastive_foreground": 1,
 }
 

@@ -4,7 +4,8 @@ Matching each frame on its own never drifts but is a cell coarse and may jump to
 frame to the next but drifts and dies behind an occluder. So every frame proposes a few matches (`propose`), flow from
 the query proposes one more (`follow`), the best path through them is found as in a hidden Markov model whose
 transitions are flow (`best_path`), and positions along it are smoothed as in a Kalman smoother whose motion is flow and
-whose measurements are matches (`smooth`). All positions are working px; everything is batched over queries.
+whose measurements are matches (`smooth`). What was surely seen is then remembered, and all is done once more
+(`remember`). All positions are working px; everything is batched over queries.
 """
 
 from dataclasses import dataclass
@@ -85,22 +86,52 @@ def track_by_joining(
 def join(
     tracker: Tracker, maps: Tensor, grid: Grid, flow: ConsecutiveFlow, queries: Tensor, config: InferenceConfig
 ) -> tuple[Tensor, Evidence]:
-    """Trajectories [N, T, 2] of a few queries, as `track_by_joining`, and what speaks for each position."""
+    """Trajectories [N, T, 2] of a few queries, as `track_by_joining`, and what speaks for each position.
+
+    Twice, if config.memory_weight: what was surely seen the first time is looked for together with the query.
+    """
     flow = ConsecutiveFlow(flow.forward.to(maps.device), flow.backward.to(maps.device))
-    own = queries[:, 0].long()
     vectors = normalise(embed(maps, grid, queries), dim=1)
+    chain = follow(flow, queries, config.chain_error)
+    xy, evidence = _join_once(tracker, maps, grid, flow, queries, vectors, chain, config)
+    if config.memory_weight:
+        vectors = remember(vectors, embed_tracks(maps, grid, xy), evidence.confidence(config), queries, config)
+        xy, evidence = _join_once(tracker, maps, grid, flow, queries, vectors, chain, config)
+    return xy, evidence
+
+
+def _join_once(
+    tracker: Tracker,
+    maps: Tensor,
+    grid: Grid,
+    flow: ConsecutiveFlow,
+    queries: Tensor,
+    vectors: Tensor,
+    chain: tuple[Tensor, Tensor],
+    config: InferenceConfig,
+) -> tuple[Tensor, Evidence]:
+    """`join` for what is looked for: vectors [N, C], unit length. chain: what `follow` gave."""
+    xy, followed = chain
     peaks, scores = propose(tracker, maps, grid, vectors, config.candidates)
-    chain, followed = follow(flow, queries, config.chain_error)
-    chain_score = torch.where(followed, _cosine(maps, grid, chain, vectors), -torch.inf)
-    places = torch.cat((chain[:, :, None], peaks), dim=2)
+    chain_score = torch.where(followed, _cosine(maps, grid, xy, vectors), -torch.inf)
+    places = torch.cat((xy[:, :, None], peaks), dim=2)
     cost = ((1 - torch.cat((chain_score[..., None], scores), dim=2)) / config.match_scale).clamp(max=NEVER)
-    path = best_path(places, cost, own, flow, config)
+    path = best_path(places, cost, queries[:, 0].long(), flow, config)
     rough = places.gather(2, path[..., None, None].expand(-1, -1, 1, 2))[:, :, 0]
     xy = smooth(rough, peaks, queries, flow, config)
-    cosine = _cosine(maps, grid, xy, vectors)
     errors = cycle_errors(tracker, maps, grid, xy, queries)
     best = scores.topk(2, dim=2).values
-    return xy, Evidence(cosine, errors, followed, best[..., 0] - best[..., 1])
+    return xy, Evidence(_cosine(maps, grid, xy, vectors), errors, followed, best[..., 0] - best[..., 1])
+
+
+def remember(vectors: Tensor, seen: Tensor, confidence: Tensor, queries: Tensor, config: InferenceConfig) -> Tensor:
+    """The queries' features and, beside them, the mean of those that were surely seen in other frames.
+
+    vectors [N, C], unit length; seen [N, T, C] features along the tracks, confidence [N, T] -> [N, C], unit length.
+    """
+    sure = (confidence >= config.memory_confidence).scatter(1, queries[:, :1].long(), False)[..., None]
+    mean = (normalise(seen, dim=-1) * sure).sum(dim=1) / sure.sum(dim=1).clamp(min=1)
+    return normalise(vectors + config.memory_weight * mean, dim=1)
 
 
 def propose(tracker: Tracker, maps: Tensor, grid: Grid, vectors: Tensor, count: int) -> tuple[Tensor, Tensor]:

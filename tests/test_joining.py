@@ -14,7 +14,7 @@ from dinotrack.config import FAST, InferenceConfig, ModelConfig, override
 from dinotrack.errors import InputError
 from dinotrack.flow import ConsecutiveFlow, Flow
 from dinotrack.geometry import Grid
-from dinotrack.joining import best_path, follow, join, propose, smooth, track_by_joining
+from dinotrack.joining import best_path, follow, join, propose, remember, smooth, track_by_joining
 from dinotrack.model import Tracker
 
 HEIGHT, WIDTH, STRIDE, CHANNELS = 48, 64, 4, 16
@@ -260,3 +260,16 @@ def test_groups_of_queries_change_nothing(tracker: Tracker, monkeypatch: pytest.
     for a, b in zip(whole, parts, strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
     assert told == [("track", done, 7) for done in (2, 4, 6, 7)]
+
+
+def test_only_what_was_surely_seen_elsewhere_is_remembered() -> None:
+    config = dataclasses.replace(CONFIG, memory_weight=2.0, memory_confidence=0.8)
+    vectors = torch.nn.functional.normalize(torch.randn(3, 6), dim=1)
+    seen = torch.randn(3, 5, 6)
+    confidence = torch.tensor([[1.0, 0.9, 0.1, 0.85, 0.0], [0.1, 1.0, 0.2, 0.3, 0.4], [0.9, 0.9, 1.0, 0.9, 0.9]])
+    queries = torch.tensor([[0.0, 1, 1], [1.0, 2, 2], [2.0, 3, 3]])
+    found = remember(vectors, seen, confidence, queries, config)
+    for n in range(3):
+        unit = [seen[n, t] / seen[n, t].norm() for t in range(5) if confidence[n, t] >= 0.8 and t != int(queries[n, 0])]
+        expected = vectors[n] + (2.0 * torch.stack(unit).mean(0) if unit else 0.0)
+        torch.testing.assert_close(found[n], expected / expected.norm())
