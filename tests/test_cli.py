@@ -3,7 +3,7 @@
 import csv
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +177,15 @@ def test_same_seed_same_bytes(clip: str, tmp_path: Path) -> None:
     assert (tmp_path / "a" / "tracks.npz").read_bytes() == (tmp_path / "b" / "tracks.npz").read_bytes()
 
 
+@pytest.fixture
+def ctrl_c_heard() -> Iterator[None]:
+    """Python's own answer to Ctrl-C, also where the tests run in the background, whose shell ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_heard")
 def test_interrupted_and_resumed(
     clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
