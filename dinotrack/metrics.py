@@ -129,6 +129,40 @@ def badja_metrics(
     return {"pck": _share(error < reach, judged), "within_3": _share(error < 3, judged), "n": int(judged.sum())}
 
 
+def reliability(confidence: Array, truth: Array, bins: int = 15) -> tuple[Array, Array, Array]:
+    """Whether confidence means what it says: mean confidence, share of truth and count of each bin, ascending.
+
+    confidence [M], truth bool [M]. Bins hold equally many samples, as far as equal confidences, which share one, let
+    them; empty ones are left out.
+    """
+    _, level, counts = np.unique(confidence, return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - counts / 2  # a level lies where the middle of its samples does
+    label = np.floor(middle * bins / max(len(truth), 1)).astype(int)[level]
+    count = np.bincount(label, minlength=bins)
+    held = count > 0
+    sums = (np.bincount(label, values, minlength=bins)[held] for values in (confidence, truth))
+    mean, share = (total / count[held] for total in sums)
+    return mean, share, count[held]
+
+
+def calibration_error(confidence: Array, truth: Array, bins: int = 15) -> float:
+    """Expected calibration error: how far confidence [M] lies from the share of truth bool [M], mean over `bins` bins
+    of equal mass (`reliability`). NaN for no samples."""
+    mean, share, count = reliability(confidence, truth, bins)
+    return _ratio((count * np.abs(mean - share)).sum(), count.sum())
+
+
+def auroc(score: Array, truth: Array) -> float:
+    """Area under the ROC curve: the chance that a true sample scores above a false one; ties count half.
+
+    score [M], truth bool [M]. NaN where all are true or all false.
+    """
+    _, level, counts = np.unique(score, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(counts) - (counts + 1) / 2)[level]
+    true = int(truth.sum())
+    return _ratio(rank[truth].sum() - true * (true - 1) / 2, true * (len(truth) - true))
+
+
 def mean_metrics(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Mean over clips of every metric that some clip has (NaN skipped). after_occlusion is pooled over observations;
     counts (n, n_after) are summed."""

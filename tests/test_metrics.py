@@ -1,4 +1,4 @@
-"""TAP-Vid and BADJA metrics: golden numbers, slow oracles, and the shared scorer."""
+"""TAP-Vid, BADJA and confidence metrics: golden numbers, slow oracles, and the shared scorer."""
 
 import importlib.util
 from collections.abc import Callable
@@ -149,3 +149,64 @@ def test_agrees_with_the_shared_scorer(shared_data: Path) -> None:
     mean = metrics.mean_metrics(ours)
     for key, value in score.mean(theirs).items():
         assert mean[NAMES.get(key, key)] == pytest.approx(value)
+
+
+@pytest.mark.parametrize("levels", [3, 1000])
+def test_auroc_counts_pairs(levels: int) -> None:
+    """Ties, many with few levels, count half."""
+    rng = np.random.default_rng(levels)
+    truth = rng.random(80) < 0.3
+    score = np.round((rng.random(80) + 0.3 * truth) * levels) / levels
+    above = (score[truth][:, None] > score[~truth]).mean() + 0.5 * (score[truth][:, None] == score[~truth]).mean()
+    assert metrics.auroc(score, truth) == pytest.approx(above)
+
+
+def test_auroc_at_its_ends() -> None:
+    score, truth = np.arange(6.0), np.arange(6) > 2
+    assert metrics.auroc(score, truth) == 1.0
+    assert metrics.auroc(-score, truth) == 0.0
+    assert metrics.auroc(np.zeros(6), truth) == 0.5
+
+
+def test_calibration_error_of_known_shifts() -> None:
+    """Blocks of 100 samples with one probability each; that share of them is true."""
+    levels = np.array([0.1, 0.3, 0.5, 0.7, 0.9])
+    probability = levels.repeat(100)
+    truth = np.concatenate([np.arange(100) < round(100 * level) for level in levels])
+    assert metrics.calibration_error(probability, truth, bins=5) == pytest.approx(0.0, abs=1e-9)
+    assert metrics.calibration_error(probability - 0.05, truth, bins=5) == pytest.approx(0.05)
+    assert metrics.calibration_error(np.ones(500), truth, bins=5) >= 0.5 - 1e-9
+
+
+@pytest.mark.parametrize("levels", [4, 1000])
+def test_calibration_does_not_depend_on_order(levels: int) -> None:
+    """Equal confidences, many with few levels, share a bin, so that their order doesn't matter."""
+    rng = np.random.default_rng(levels)
+    confidence = rng.integers(0, levels, 3000) / levels
+    truth = rng.random(3000) < confidence
+    sorted_by_truth = np.argsort(truth, kind="stable")
+    expected = metrics.reliability(confidence, truth)
+    for ours, other in zip(
+        metrics.reliability(confidence[sorted_by_truth], truth[sorted_by_truth]), expected, strict=True
+    ):
+        np.testing.assert_allclose(ours, other)
+    assert metrics.calibration_error(confidence, truth) < 0.05
+    assert metrics.calibration_error(np.full(200, 0.5), np.arange(200) < 100) == 0
+
+
+def test_bins_of_reliability_are_equally_full_and_right() -> None:
+    rng = np.random.default_rng(5)
+    confidence = rng.random(600)
+    truth = rng.random(600) < confidence**2
+    mean, share, count = metrics.reliability(confidence, truth, bins=6)
+    np.testing.assert_array_equal(count, [100] * 6)
+    order = np.argsort(confidence).reshape(6, 100)
+    np.testing.assert_allclose(mean, confidence[order].mean(axis=1))
+    np.testing.assert_allclose(share, truth[order].mean(axis=1))
+    mean, share, count = metrics.reliability(np.array([0.2, 0.9, 0.9]), np.array([False, True, False]), bins=15)
+    np.testing.assert_allclose(np.stack((mean, share, count)), [[0.2, 0.9], [0, 0.5], [1, 2]])
+
+
+def test_confidence_of_nothing_is_nan() -> None:
+    assert np.isnan(metrics.calibration_error(np.zeros(0), np.zeros(0, bool)))
+    assert np.isnan(metrics.auroc(np.arange(3.0), np.ones(3, bool)))

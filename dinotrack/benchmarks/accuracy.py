@@ -1,155 +1,100 @@
-"""Fits every clip that has truth, tracks the truth's queries, and scores the tracks (metrics.py).
+"""Runs any methods on any data sets and scores their tracks (metrics.py): a JSON file and, with --table, Markdown.
 
-Clips: eval/davis/*/ (TAP-Vid and BADJA) and eval/*.npz (layers) of the data folder; without one, the demo in videos/.
+By default our tracker, with the preset this machine takes by itself, on the davis, badja and layers clips of --data; on
+the demo clip where there are none.
 """
 
 import argparse
 import datetime
 import itertools
-import json
 import os
 import platform
+import re
+import shlex
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from dinotrack import metrics
+from dinotrack.benchmarks import datasets, report
+from dinotrack.benchmarks.datasets import Clip
+from dinotrack.benchmarks.methods import METHODS, Method, Options, make_method
 from dinotrack.config import parse_assignment
-from dinotrack.errors import InputError
+from dinotrack.pipeline import choose_config, choose_device, peak_memory
 from dinotrack.tracks import Tracks
+from dinotrack.video import read_video
 
-HELP = "positions and visibility against truth"
-ROOT = Path(__file__).resolve().parents[2]
+HELP = "positions, visibility and confidence against truth"
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "kornia")
-COLUMNS = {
-    "average_jaccard": "AJ", "average_pts_within_thresh": "delta", "occlusion_accuracy": "OA",
-    "recall_mean": "recall", "after_occlusion": "after", "pck": "PCK", "within_3": "in 3 px",
-}  # fmt: skip
+EXAMPLES = """\
+methods: PRESET/ABLATION is one of our presets with one part taken out or changed, as fast/without-joining; a wrong name
+lists all. file:FOLDER are anyone's tracks, FOLDER/CLIP-SEED.npz or CLIP.npz with `tracks` [N, T, 2] px, `visible`
+[N, T] and perhaps `confidence` [N, T], a row for each query, as --save writes them; give them one data set at a time.
+
+examples:
+  accuracy --data DIR                                    our tracker on what DIR/eval holds
+  accuracy --methods fast dis still --datasets davis badja --seeds 0 1 2 --out a.json
+  accuracy --datasets tapvid:tapvid_davis.pkl,mode=first synthetic:difficulty=2,seed=0+1
+  accuracy --methods file:predictions --datasets davis   someone else's tracks: predictions/CLIP.npz
+  accuracy --from a.json b.json --table results.md       one table of earlier runs; nothing is run
+
+"""
 
 Array = npt.NDArray[Any]
 Say = Callable[[str], None]
-Row = dict[str, Any]
-
-
-class Fitted(Protocol):
-    """A tracker fitted to one video."""
-
-    def track(self, queries: Array) -> Tracks: ...
-
-
-class Fit(Protocol):
-    """`dinotrack.fit`, or what stands in for it in a test."""
-
-    def __call__(
-        self,
-        video: Path,
-        *,
-        preset: str | None,
-        settings: Mapping[str, Any],
-        seed: int,
-        device: str,
-        folder: Path | None,
-        resume: bool,
-    ) -> Fitted: ...
+Row = report.Row
+MakeMethod = Callable[[str, Options], Method]
 
 
 @dataclass(frozen=True)
-class Truth:
-    """One truth file (EVALUATION.md). kind: tapvid, badja, layers or demo; means are taken over each kind."""
+class Measured:
+    """What one method did on one truth with one seed. confidence [M], correct bool [M]: of the judged frames."""
 
-    kind: str
-    arrays: Mapping[str, Array]
-
-    @property
-    def queries(self) -> Array:
-        """float32 [N, 3], (t, x, y)."""
-        return self.arrays["query"]
-
-    def score(self, xy: Array, visible: Array) -> dict[str, float]:
-        """The metrics of predictions [N, T', 2] and [N, T'], T' >= the truth's T; later frames are not judged."""
-        t = self.arrays
-        size = (int(t["size"][0]), int(t["size"][1]))
-        frames = t["visible"].shape[1]
-        xy, visible = xy[:, :frames], visible[:, :frames]
-        if self.kind == "badja":
-            first = int(t["annotated"][0])
-            return metrics.badja_metrics(t["keypoints"], t["visible"], t["area"], first, xy, size)
-        mode: metrics.Mode = "strided" if "mode" in t and str(t["mode"]) == "strided" else "first"
-        return metrics.track_metrics(self.queries, t["tracks"], t["visible"], xy, visible, size, mode)
+    row: Row
+    confidence: Array
+    correct: Array
 
 
-@dataclass(frozen=True)
-class Clip:
-    """A video and the truth files about it."""
+def evaluate(clip: Clip, name: str, method: Method, seed: int, save: Path | None = None) -> list[Measured]:
+    """Runs the method called `name` on a clip once, for the queries of all its truths together, and scores each.
 
-    name: str
-    video: Path
-    truths: tuple[Truth, ...]
-
-
-def find_clips(data: Path, only: Sequence[str] = ()) -> list[Clip]:
-    """The clips of a data folder, or the project's demo where it has no eval/; `only` those names, if any given.
-
-    Raises InputError where nothing is found.
+    save: the folder where predictions are written, a file for each truth.
     """
-    if (data / "eval").is_dir():
-        folders = sorted(path.parent for path in (data / "eval" / "davis").glob("*/frames"))
-        clips = [Clip(f.name, f / "frames", _truths([f / "tapvid.npz", f / "badja.npz"])) for f in folders]
-        files = sorted((data / "eval").glob("*.npz"))
-        clips += [Clip(f.stem, f.with_suffix(".mp4"), _truths([f], kind="layers")) for f in files]
-    else:
-        demo = ROOT / "videos" / "demo.npz"
-        clips = [Clip("demo", demo.with_suffix(".mp4"), _truths([demo], kind="demo"))]
-    names = {clip.name for clip in clips if clip.truths}
-    if missing := set(only) - names:
-        raise InputError(f"no clip named {', '.join(sorted(missing))}; there are {', '.join(sorted(names)) or 'none'}")
-    if not names:
-        raise InputError(f"no truth files under {data}; point --data at a folder that holds eval/")
-    return [clip for clip in clips if clip.truths and (not only or clip.name in only)]
-
-
-def evaluate(clip: Clip, seed: int, fit: Callable[[Path, int], Fitted], save: Path | None = None) -> list[Row]:
-    """Fits a clip once, tracks the queries of all its truth files together, and scores each: one row a file."""
-    yardstick = dis_seconds(clip.video)
-    start = time.perf_counter()
-    fitted = fit(clip.video, seed)
-    fitted_at = time.perf_counter()
-    tracks = fitted.track(np.concatenate([truth.queries for truth in clip.truths]))
-    seconds = {"fit_s": fitted_at - start, "track_s": time.perf_counter() - fitted_at, "dis_s": yardstick}
-    rows, begin = [], 0
+    queries = np.concatenate([truth.queries for truth in clip.truths])
+    tracks, costs = _run_measured(clip, method, queries, seed)
+    out, begin = [], 0
     for truth in clip.truths:
         part = slice(begin, begin + len(truth.queries))
         begin = part.stop
-        xy, visible = tracks.xy[part], tracks.visible[part]
-        name = clip.name if truth is clip.truths[0] else f"{clip.name}-{truth.kind}"
+        xy, visible, confidence = tracks.xy[part], tracks.visible[part], tracks.confidence[part]
         if save is not None:
+            file = clip.name if truth is clip.truths[0] else f"{clip.name}-{slug(truth.dataset)}"
+            arrays = {"tracks": xy, "visible": visible, "confidence": confidence, "queries": tracks.queries[part]}
             save.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(save / f"{name}-{seed}.npz", tracks=xy, visible=visible, queries=tracks.queries[part])
-        rows.append({"clip": name, "kind": truth.kind, "seed": seed, **truth.score(xy, visible), **seconds})
-    return rows
+            np.savez_compressed(save / f"{file}-{seed}.npz", **arrays)  # type: ignore[arg-type]
+        sure, correct = truth.certainty(xy, confidence)
+        row = {"method": name, "dataset": truth.dataset, "clip": clip.name, "seed": seed}
+        row |= truth.score(xy, visible) | judge_confidence(sure, correct) | costs
+        out.append(Measured(row, sure, correct))
+    return out
 
 
-def means(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """The mean of each kind of truth over clips and seeds ("tapvid") and, of several seeds, each ("tapvid seed 0")."""
-    groups: dict[str, list[Row]] = {}
-    several = len({row["seed"] for row in rows}) > 1
-    for row in rows:
-        for name in (row["kind"], f"{row['kind']} seed {row['seed']}")[: 1 + several]:
-            groups.setdefault(name, []).append({k: v for k, v in row.items() if k not in ("clip", "kind", "seed")})
-    return {name: metrics.mean_metrics(group) for name, group in groups.items()}
+def judge_confidence(confidence: Array, correct: Array) -> dict[str, float]:
+    """Calibration error and AUROC of confidence [M] against bool [M]; NaN where there is nothing to judge."""
+    return {"ece": metrics.calibration_error(confidence, correct), "auroc": metrics.auroc(confidence, correct)}
 
 
-def dis_seconds(video: Path) -> float:
+def dis_seconds(video: Path | Array) -> float:
     """Seconds that OpenCV's DIS flow takes over the consecutive pairs of a video: how fast this machine is just now."""
-    from dinotrack.video import read_video
-
     frames = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in read_video(video).frames]
     flow: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     start = time.perf_counter()
@@ -160,53 +105,53 @@ def dis_seconds(video: Path) -> float:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
-    default = os.environ.get("DINOTRACK_DATA", str(ROOT.parent / "shared"))
-    parser.add_argument("--data", type=Path, default=Path(default), help="folder that holds eval/ (DINOTRACK_DATA)")
-    parser.add_argument("--clips", nargs="+", default=[], metavar="NAME", help="only these clips")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="fit each clip once per seed")
-    parser.add_argument("--preset", help="fast, quality or paper")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change settings")
-    parser.add_argument("--out", type=Path, default=Path("accuracy.json"), help="JSON to write (accuracy.json)")
-    parser.add_argument("--models", type=Path, metavar="DIR", help="keep fits as DIR/CLIP-SEED, and use those there")
-    parser.add_argument("--save", type=Path, metavar="DIR", help="also write each prediction as DIR/CLIP-SEED.npz")
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLES + datasets.HELP
+    default = os.environ.get("DINOTRACK_DATA", str(datasets.ROOT.parent / "shared"))
+    add = parser.add_argument
+    rivals = ", ".join(METHODS)
+    add(
+        "--methods", nargs="+", default=[], metavar="NAME", help=f"{rivals}, PRESET/ABLATION or file:FOLDER (see below)"
+    )
+    add("--datasets", nargs="+", default=[], metavar="SET", help="see below (all three of --data, or the demo)")
+    add("--data", type=Path, default=Path(default), metavar="DIR", help="folder that holds eval/ (DINOTRACK_DATA)")
+    add("--clips", nargs="+", default=[], metavar="NAME", help="only these clips, as the report names them")
+    add("--seeds", nargs="+", type=int, default=[0], metavar="N", help="run every clip once per seed (0)")
+    add("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
+    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change settings, as in track.py")
+    add("--out", type=Path, default=Path("accuracy.json"), metavar="FILE", help="JSON to write (accuracy.json)")
+    add("--table", type=Path, metavar="FILE", help="also write Markdown")
+    add("--models", type=Path, metavar="DIR", help="keep fits as DIR/CLIP-SEED, and use those there; a DIR per preset")
+    add("--save", type=Path, metavar="DIR", help="also write predictions as DIR/METHOD/CLIP-SEED.npz")
+    merge = "run nothing: merge what --out wrote earlier into one --table; of equal rows the last file's count"
+    add("--from", nargs="+", type=Path, dest="earlier", metavar="FILE", help=merge)
 
 
-def run(args: argparse.Namespace, say: Say, fit: Fit | None = None) -> dict[str, Any]:
-    """Runs the benchmark, says one line a clip and the means, writes (after every clip) and returns the report."""
-    settings = dict(parse_assignment(text) for text in args.set)
-    clips = find_clips(args.data, args.clips)
-    fit_video = _dinotrack_fit() if fit is None else fit
-
-    def fit_one(video: Path, seed: int) -> Fitted:
-        name = video.parent.name if video.name == "frames" else video.stem
-        kept = args.models / f"{name}-{seed}" if args.models else None
-        options = {"preset": args.preset, "settings": settings, "seed": seed, "device": args.device}
-        return fit_video(video, **options, folder=kept, resume=True)
-
-    report: dict[str, Any] = {"about": about(args, settings), "means": {}, "clips": []}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    for seed, clip in itertools.product(args.seeds, clips):
-        for row in evaluate(clip, seed, fit_one, args.save):
-            report["clips"].append(row)
-            say(line(f"{row['clip']} seed {seed}", row))
-        report["means"] = means(report["clips"])
-        args.out.write_text(json.dumps(_finite(report), indent=1) + "\n")
-    for name, mean in report["means"].items():
-        say(line(f"mean {name}", mean))
-    say(f"wrote {args.out}")
-    return report
+def run(args: argparse.Namespace, say: Say, make: MakeMethod = make_method) -> dict[str, Any]:
+    """Runs the benchmark, says one line a row and the means, writes and returns the report."""
+    command = f"python -m dinotrack.benchmarks {shlex.join(sys.argv[1:])}"
+    if args.earlier:
+        merged = report.merge([report.read_report(path) for path in args.earlier])
+        text = report.markdown(merged, command)
+        if args.table:
+            report.write(args.table, text)
+        say(f"wrote {args.table}" if args.table else text)
+        return merged
+    result = _measure_all(args, say, make, {"command": command, **about(args)})
+    for mean in result["means"]:
+        say(line(f"mean {mean['method']} {mean['dataset']}", mean["mean"]))
+    say(f"wrote {args.out}" + (f" and {args.table}" if args.table else ""))
+    return result
 
 
-def about(args: argparse.Namespace, settings: Mapping[str, Any]) -> dict[str, Any]:
+def about(args: argparse.Namespace) -> dict[str, Any]:
     """What was measured, with what, on what."""
     return {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "preset": args.preset,
-        "settings": dict(settings),
+        "settings": dict(parse_assignment(text) for text in args.set),
         "seeds": args.seeds,
         "device": args.device,
         "cpus": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "machine": platform.machine(),
         "versions": {"python": platform.python_version(), "opencv": cv2.__version__}
         | {name: version(name) for name in PACKAGES},
@@ -214,31 +159,55 @@ def about(args: argparse.Namespace, settings: Mapping[str, Any]) -> dict[str, An
 
 
 def line(name: str, row: Mapping[str, Any]) -> str:
-    """One row for people: percent, and seconds."""
-    shares = [f"{label} {100 * row[key]:5.1f}" for key, label in COLUMNS.items() if not np.isnan(row.get(key, np.nan))]
-    seconds = f"fit {row['fit_s']:.1f} s, track {row['track_s']:.1f} s, DIS {row['dis_s']:.2f} s"
-    return f"{name:<28} {'  '.join(shares)}  {seconds}"
+    """One row for people: percent, seconds and memory."""
+    shares = [
+        f"{label} {100 * row[key]:.1f}" for key, label in report.SHARES.items() if not np.isnan(row.get(key, np.nan))
+    ]
+    costs = f"{row['seconds']:.1f} s (DIS {row['dis_s']:.2f} s), {row['peak_mb']:.0f} MB"
+    return f"{name:<32} {'  '.join(shares)}  {costs}"
 
 
-def _dinotrack_fit() -> Fit:
-    from dinotrack import fit  # here, so that scoring needs nothing of the tracker
-
-    return fit
-
-
-def _truths(files: Iterable[Path], kind: str = "") -> tuple[Truth, ...]:
-    found = []
-    for path in files:
-        if path.is_file():
-            with np.load(path) as file:
-                found.append(Truth(kind or path.stem, dict(file)))
-    return tuple(found)
+def slug(name: str) -> str:
+    """A name as one part of a path."""
+    return re.sub(r"[^\w.-]+", "-", name)
 
 
-def _finite(value: Any) -> Any:
-    """NaN -> null, which JSON has."""
-    if isinstance(value, Mapping):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and np.isnan(value) else value
+def _measure_all(args: argparse.Namespace, say: Say, make: MakeMethod, about: Row) -> dict[str, Any]:
+    """Every method with every seed on every clip, one clip after another, as a data set may be too large for memory.
+
+    The files are written anew after each run of a method, so that nothing is lost.
+    """
+    options = Options(settings=about["settings"], device=args.device, models=args.models)
+    names = args.methods or [choose_config(None, None, choose_device(args.device)).preset]
+    methods = {name: make(name, options) for name in names}  # before anything runs: a wrong name costs no time
+    rows: list[Row] = []
+    samples: dict[report.Group, list[tuple[Array, Array]]] = {}
+    pooled: dict[report.Group, dict[str, float]] = {}
+    result: dict[str, Any] = {}
+    for clip in datasets.open_datasets(args.datasets, args.data, args.clips):
+        for name, seed in itertools.product(methods, dict.fromkeys(args.seeds)):
+            for measured in evaluate(clip, name, methods[name], seed, args.save and args.save / slug(name)):
+                rows.append(measured.row)
+                say(line(f"{name} {measured.row['dataset']} {clip.name} seed {seed}", measured.row))
+                key = report.group(measured.row)
+                part = samples.setdefault(key, [])
+                part.append((measured.confidence, measured.correct))
+                pooled[key] = judge_confidence(*(np.concatenate(arrays) for arrays in zip(*part, strict=True)))
+            result = {"runs": [about], "rows": rows, **report.summarise(rows, pooled)}
+            report.write(args.out, report.to_json(result))
+            if args.table:
+                report.write(args.table, report.markdown(result, about["command"]))
+    return result
+
+
+def _run_measured(clip: Clip, method: Method, queries: Array, seed: int) -> tuple[Tracks, dict[str, float]]:
+    """A method's tracks, and what they cost. The yardstick is taken right before, as machines are noisy."""
+    costs = {"dis_s": dis_seconds(clip.video)}
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.init()
+        torch.cuda.reset_peak_memory_stats()
+    start = time.perf_counter()
+    tracks = method(clip.name, clip.video, queries, seed)
+    costs |= {"seconds": time.perf_counter() - start, "peak_mb": peak_memory() / 2**20}
+    return tracks, costs | ({"gpu_mb": torch.cuda.max_memory_allocated() / 2**20} if on_gpu else {})

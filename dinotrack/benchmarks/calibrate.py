@@ -14,14 +14,13 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from dinotrack.benchmarks.accuracy import ROOT, Clip, Truth, find_clips
+from dinotrack.benchmarks.datasets import NEAR, ROOT, Clip, Truth, find_clips
 from dinotrack.errors import InputError
 from dinotrack.geometry import rescale
 from dinotrack.joining import join
-from dinotrack.metrics import evaluated_frames
+from dinotrack.metrics import auroc, calibration_error, evaluated_frames
 
 HELP = "the weights of confidence, from truth"
-NEAR = 8.0  # px at 256 x 256: what confidence promises
 DECAY = 1e-4
 
 Array = npt.NDArray[Any]
@@ -65,9 +64,8 @@ def _judged(fitted: Any, truth: Truth) -> tuple[Array, Array]:
     size, working = fitted.video.size, (fitted.flow.forward.shape[-2], fitted.flow.forward.shape[-1])
     inner = torch.cat((asked[:, :1], rescale(asked[:, 1:], size, working)), dim=1)
     xy, evidence = join(fitted.state.tracker, fitted.maps, fitted.grid, fitted.flow, inner, fitted.config.inference)
-    visible, frames = truth.arrays["visible"], truth.arrays["visible"].shape[1]
-    mode: Any = "strided" if str(truth.arrays.get("mode", "")) == "strided" else "first"
-    judged = evaluated_frames(truth.queries, frames, mode)
+    visible, frames = truth.arrays["visible"], truth.frames
+    judged = evaluated_frames(truth.queries, frames, truth.mode)
     off = (rescale(xy, working, size).numpy()[:, :frames] - truth.arrays["tracks"]) * (256 / np.array(size[::-1]))
     near = visible & (np.linalg.norm(off, axis=-1) < NEAR)
     return evidence.features().numpy()[:, :frames][judged], near[judged]
@@ -90,18 +88,3 @@ def regress(samples: list[tuple[Array, Array]]) -> Array:
 
     optimizer.step(closure)
     return weights.detach().float().numpy()
-
-
-def auroc(score: Array, truth: Array) -> float:
-    """Area under the ROC curve: the chance that a true sample scores above a false one; ties count half."""
-    _, level, counts = np.unique(score, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(counts) - (counts + 1) / 2)[level]
-    true = int(truth.sum())
-    return float((rank[truth].sum() - true * (true - 1) / 2) / max(true * (len(truth) - true), 1))
-
-
-def calibration_error(probability: Array, truth: Array, bins: int = 15) -> float:
-    """Expected calibration error over bins of equal mass."""
-    parts = np.array_split(np.argsort(probability, kind="stable"), bins)
-    gaps = [len(p) * abs(probability[p].mean() - truth[p].mean()) for p in parts if len(p)]
-    return float(sum(gaps) / len(truth))
