@@ -46,7 +46,8 @@ class FlowConfig:
     area: int = 854 * 480  # flow is computed on frames of at most this many px, then expressed in working px
     updates: int = 24  # RAFT's refinement steps
     finest_scale: int = 0  # DIS: halvings at which it stops; its medium preset's 1 loses thin and fast parts
-    smoothness: float = 10.0  # DIS: weight of smoothness; its medium preset's 20 bleeds over thin parts
+    coarsest_scale: int = 3  # DIS: halvings at which it starts, too many lose what is small; 0: as OpenCV decides
+    smoothness: float = 20.0  # DIS: weight of smoothness
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ class ModelConfig:
     gain: float = 0.05  # initial gain of the last normalisation
     dilation: int = 2  # of the last convolution
     exact_centres: bool = True  # False: Delta-DINO's map read where the reference reads it, 3.5 px off
+    start: str = "random"  # of the CNN without a ViT; auto: our own weights where they fit its shape; or pretrained
+    refiner: bool = True  # False: no refiner, the softmax of the correlations themselves
     refiner_width: int = 16
     sharp_start: bool = False  # the refiner begins as almost the identity
     whole_map: bool = True  # refine whole maps; False: only the disc, with the same answer
@@ -228,6 +231,7 @@ FAST = Config(
         dims=96,
         gain=1.0,
         dilation=1,
+        start="auto",
         refiner_width=4,
         sharp_start=True,
         whole_map=False,
@@ -261,6 +265,7 @@ PRESETS: dict[str, Config] = {"fast": FAST, "quality": QUALITY, "paper": PAPER}
 
 CHOICES: dict[str, tuple[str | int, ...]] = {
     "video.filter": ("area", "lanczos"),
+    "model.start": ("random", "auto", "pretrained"),
     "foreground.method": ("pca", "motion", "none"),
     "model.kernel": (1, 3, 5, 7, 9, 11),
     "model.norm": ("batch", "group"),

@@ -1,5 +1,6 @@
 """Optical flow: a frame pair -> where every pixel moves. Flow as a value one can sample, follow and check."""
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -111,6 +112,9 @@ def dis(config: FlowConfig, device: torch.device, offline: bool) -> Estimator:
         method.setVariationalRefinementAlpha(config.smoothness)
         height, width = first.shape[-2:]
         size = max(height, DIS_MIN_SIDE), max(width, DIS_MIN_SIDE)
+        if config.coarsest_scale:
+            most = int(math.log2(min(size) / method.getPatchSize()))  # a patch must fit into the coarsest frame
+            method.setCoarsestScale(min(max(config.coarsest_scale, config.finest_scale), most))
         flows = [method.calc(a, b, None) for a, b in zip(_grey(first, size), _grey(second, size), strict=True)]
         displacement = torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2)
         return resize_flow(displacement, (height, width)).to(first.device)

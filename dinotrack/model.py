@@ -87,6 +87,11 @@ class DeltaDino(nn.Module):
         return delta
 
 
+def memory_format(device: torch.device) -> torch.memory_format:
+    """How maps lie in memory: channels last, but for CPUs, whose convolutions then learn a third slower."""
+    return torch.contiguous_format if device.type == "cpu" else torch.channels_last
+
+
 def least_side(config: ModelConfig) -> int:
     """The shortest side, in px, of a frame that Delta-DINO takes: a border can reflect fewer cells than there are."""
     side = 1 + max(config.dilation * (config.kernel // 2), int(config.blocks > 0))
@@ -159,8 +164,13 @@ class Tracker(nn.Module):
 
     def heatmaps(self, correlation: Tensor) -> Tensor:
         """Cosines [N, h, w] -> log of the correspondence maps [N, h, w]."""
-        log_map: Tensor = self.refiner(F.relu(correlation) / self.config.temperature)
-        return log_map
+        log_map = self._scores(F.relu(correlation)).flatten(1).log_softmax(1)
+        return log_map.view_as(correlation)
+
+    def _scores(self, positive: Tensor) -> Tensor:
+        """Correlations after ReLU [N, h, w] -> unnormalised log-probabilities [N, h, w]."""
+        scaled = positive / self.config.temperature
+        return self.refiner.scores(scaled) if self.config.refiner else scaled
 
     def locate(self, correlation: Tensor, grid: Grid) -> Tensor:
         """Cosines [N, h, w] -> positions [N, 2] px: the correspondence map's expectation around the best correlation.
@@ -173,7 +183,7 @@ class Tracker(nn.Module):
             return soft_argmax(positive, self.heatmaps(correlation).exp(), grid, self.config.radius)
         reach = int(self.config.radius // grid.stride)
         crops, cells, peak = _crop(positive, reach + 2)  # two 3x3 convolutions look two cells further
-        scores = self.refiner.scores(crops / self.config.temperature)
+        scores = self._scores(crops)
         far = (cells - peak[:, None, None]).square().sum(-1) > (self.config.radius / grid.stride) ** 2
         weights = scores.masked_fill(far, -torch.inf).flatten(1).softmax(1)
         return grid.to_pixels((weights[..., None] * cells.flatten(1, 2)).sum(1))

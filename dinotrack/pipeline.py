@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dinotrack import checkpoint, training
+from dinotrack import checkpoint, training, weights
 from dinotrack.buddies import find_buddies
 from dinotrack.config import Config, override
 from dinotrack.config import preset as named_preset
@@ -26,12 +26,13 @@ from dinotrack.formats import check_queries, grid_queries
 from dinotrack.geometry import Grid, rescale
 from dinotrack.inference import refine_video, track_by_matching
 from dinotrack.joining import track_by_joining
-from dinotrack.model import Tracker, least_side
+from dinotrack.model import DeltaDino, Tracker, least_side, memory_format
 from dinotrack.progress import Progress, silent
 from dinotrack.tracks import Tracks
 from dinotrack.trajectories import flow_chains, in_foreground
 from dinotrack.video import Source, Video, content_hash, read_video, resize, working_size
 
+START = weights.Source("the start of a fit without a ViT", files=("dinotrack_cnn.safetensors",))
 SAVE_EVERY = 250  # steps between checkpoints, for what not even Ctrl-C announces
 
 
@@ -324,8 +325,30 @@ def begin(config: Config, sight: Sight, seed: int, device: torch.device) -> trai
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         tracker = Tracker(config.model, None if sight.features is None else sight.features.shape[1])
-    tracker = tracker.to(device).to(memory_format=torch.channels_last)
-    return training.start(tracker, config.training)
+    if sight.features is None and config.model.start != "random":
+        start_pretrained(tracker.delta_dino, must=config.model.start == "pretrained")
+    return training.start(tracker.to(device).to(memory_format=memory_format(device)), config.training)
+
+
+def start_pretrained(network: DeltaDino, must: bool) -> None:
+    """Fill the CNN with our own pretrained weights (dinotrack.pretraining.start).
+
+    Where they are not on this machine, or are of another shape: InputError, or, unless `must`, a DinotrackWarning that
+    they are missing; another shape is left as it is.
+    """
+    path = weights.find(START)
+    if path is None:
+        missing = f"the weights a fit starts from, {START.files[0]}, are missing; put them into ./weights"
+        if must:
+            raise InputError(f"{missing}, or take --set model.start=random")
+        warnings.warn(f"{missing}; starting from random ones instead", DinotrackWarning, stacklevel=2)
+        return
+    state, own = weights.read(path), network.state_dict()
+    fits = state.keys() == own.keys() and all(state[name].shape == own[name].shape for name in own)
+    if must and not fits:
+        raise InputError(f"{path} is for other model.* settings; leave those as in `fast`, or take model.start=random")
+    if fits:
+        network.load_state_dict(state)
 
 
 def prepare(

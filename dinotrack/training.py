@@ -13,7 +13,7 @@ from dinotrack.config import Config, TrainingConfig
 from dinotrack.correlation import correlation_maps
 from dinotrack.errors import InputError
 from dinotrack.geometry import Grid, to_unit
-from dinotrack.model import Tracker
+from dinotrack.model import Tracker, memory_format
 from dinotrack.trajectories import Chains
 
 DRAWS = 20  # tries to find frames that share labels before a step goes without them
@@ -305,7 +305,7 @@ def _refine(
 ) -> tuple[Tensor, Tensor | None]:
     """Refined and frozen features of some frames, in float32, the networks in config.precision."""
     precision = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
-    pictures = (material.frames[frames].to(device).float() / 255).contiguous(memory_format=torch.channels_last)
+    pictures = (material.frames[frames].to(device).float() / 255).contiguous(memory_format=memory_format(device))
     raw = None if material.features is None else material.features[frames].to(device).float()
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
         maps = tracker.refine(pictures, raw, material.grid)

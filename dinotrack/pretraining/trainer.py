@@ -1,0 +1,196 @@
+"""The training loop: a student that sees changed, cropped, masked views, and a teacher that is its moving average."""
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dinotrack.errors import InputError
+from dinotrack.geometry import Grid, patch_grid
+from dinotrack.pretraining import losses
+from dinotrack.pretraining.network import Network
+from dinotrack.pretraining.recipes import PretrainConfig
+from dinotrack.pretraining.views import Batch, stream
+from dinotrack.video import replacing
+
+WATCHED = 512  # local tokens that uniformity and the spread are taken from
+
+
+@dataclass
+class State:
+    """All that training changes."""
+
+    student: Network
+    teacher: Network
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+
+
+def start(config: PretrainConfig, seed: int, device: torch.device) -> State:
+    """A student before its first step, and its copy. The ViT's weights are the same for every seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        student = Network(config).to(device)
+    teacher = copy.deepcopy(student).requires_grad_(False)
+    matrices = [p for p in student.parameters() if p.ndim > 1]
+    others = [p for p in student.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return State(student, teacher, torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98)))
+
+
+def train(
+    config: PretrainConfig,
+    seed: int,
+    state: State,
+    on_step: Callable[[State, dict[str, float]], bool],
+    progress: Callable[[int], float] | None = None,
+) -> State:
+    """Train from state.step to config.steps. on_step gets each step's numbers, and ends the run by returning True.
+
+    progress: step -> how much of the run is over, 0 to 1, for the schedules; by default step / config.steps.
+    """
+    device = next(state.student.parameters()).device
+    for batch in stream(config, seed, state.step):
+        over = progress(state.step) if progress else state.step / config.steps
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate(config, over)
+        numbers = train_step(config, state, batch.to(device))
+        update_teacher(state, momentum(config, over))
+        state.step += 1
+        if on_step(state, {**numbers, "rate": learning_rate(config, over)}):
+            break
+    return state
+
+
+def train_step(config: PretrainConfig, state: State, batch: Batch) -> dict[str, float]:
+    """One step of the student. Returns the losses and indicators."""
+    device = batch.views.device
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+        total, numbers = objective(config, state, batch)
+    state.optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    norm = torch.nn.utils.clip_grad_norm_(state.student.parameters(), config.clip)
+    state.optimizer.step()
+    values = torch.stack([total.detach(), norm, *(v.float() for v in numbers.values())]).tolist()
+    return dict(zip(("total", "gradient", *numbers), values, strict=True))
+
+
+def objective(config: PretrainConfig, state: State, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """The sum of the terms, and each of them with the indicators."""
+    student, teacher = state.student, state.teacher
+    summary, tokens = student(batch.views, batch.windows, batch.masks)
+    crop_summary, _ = student(batch.crops, batch.crop_windows)
+    with torch.no_grad():
+        summary_t, tokens_t = teacher(batch.views, batch.windows)
+        targets = losses.sinkhorn(teacher.dino_head(summary_t), config.teacher_temperature)
+        masked_t = teacher.ibot_head(teacher.vit.norm(tokens_t[batch.masks]))
+        masked_targets = losses.sinkhorn(masked_t, config.teacher_temperature)
+    scores = student.dino_head(summary)
+    dino = losses.dino_loss(targets, scores, student.dino_head(crop_summary), config.student_temperature)
+    masked = student.ibot_head(student.vit.norm(tokens[batch.masks]))
+    ibot = losses.cross_entropy(masked_targets, masked, config.student_temperature)
+    dense, indicators = dense_terms(config, tokens, batch)
+    total = config.dino_weight * dino + config.ibot_weight * ibot + config.dense_weight * dense
+    return total, {
+        "dense": dense.detach(),
+        "dino": dino.detach(),
+        "ibot": ibot.detach(),
+        "entropy": losses.teacher_entropy(targets),
+        "kl": losses.collapse_kl(targets, scores.roll(len(scores) // 2, 0), config.student_temperature),
+        **indicators,
+    }
+
+
+def dense_terms(config: PretrainConfig, tokens: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """The dense contrastive term, both ways between the views, and what is watched of local tokens [2 B, h w, C]."""
+    side = batch.views.shape[-1]
+    grid = patch_grid(side, side, config.patch, config.patch)
+    maps = tokens.float().transpose(1, 2).unflatten(2, (grid.rows, grid.cols)).chunk(2)
+    places = batch.points.unbind(2)
+    valid = batch.valid
+    for mask, xy in zip(batch.masks.chunk(2), places, strict=True):
+        valid = valid & ~mask.gather(1, nearest_cells(grid, xy))
+    points = [grid.sample(m, xy) for m, xy in zip(maps, places, strict=True)]
+    terms = [
+        losses.dense_loss(points[a], maps[b], grid, places[b], valid, config.dense_temperature)
+        for a, b in ((0, 1), (1, 0))
+    ]
+    flat = tokens.detach().flatten(0, 1)
+    some = flat[:: max(len(flat) // WATCHED, 1)]
+    return torch.stack(terms).mean(), {
+        "found": losses.found_share(points[0], maps[1], grid, places[1], valid),
+        "alignment": losses.alignment(points[0][valid], points[1][valid]),
+        "uniformity": losses.uniformity(some),
+        "std": losses.feature_std(some),
+    }
+
+
+def nearest_cells(grid: Grid, xy: Tensor) -> Tensor:
+    """Indices [B, N] of the cells nearest to xy [B, N, 2] px; the outer ones for places outside."""
+    column, row = grid.to_index(xy).round().long().unbind(-1)
+    return row.clamp(0, grid.rows - 1) * grid.cols + column.clamp(0, grid.cols - 1)
+
+
+@torch.no_grad()
+def update_teacher(state: State, momentum: float) -> None:
+    """Move the teacher towards the student: an exponential moving average."""
+    pairs = zip(state.teacher.parameters(), state.student.parameters(), strict=True)
+    for mine, other in pairs:
+        mine.lerp_(other, 1 - momentum)
+
+
+def learning_rate(config: PretrainConfig, over: float) -> float:
+    """A line up, then a cosine down. over: how much of the run is over, 0 to 1."""
+    if over < config.warmup:
+        return config.rate * (over + 1e-3) / (config.warmup + 1e-3)
+    part = (over - config.warmup) / (1 - config.warmup)
+    return config.final_rate + (config.rate - config.final_rate) * (1 + math.cos(math.pi * min(part, 1.0))) / 2
+
+
+def momentum(config: PretrainConfig, over: float) -> float:
+    """The teacher's momentum: a cosine from `momentum` to `final_momentum`."""
+    rise = config.final_momentum - config.momentum
+    return config.final_momentum - rise * (1 + math.cos(math.pi * min(over, 1.0))) / 2
+
+
+def save(path: Path, state: State, config: PretrainConfig, seed: int, **facts: Any) -> None:
+    """Write all that `load` needs to go on, in one atomic step."""
+    content = {
+        "config": dataclasses.asdict(config),
+        "seed": seed,
+        "step": state.step,
+        "student": state.student.state_dict(),
+        "teacher": state.teacher.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "facts": facts,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
+        torch.save(content, part)
+
+
+def load(path: Path, config: PretrainConfig, seed: int, device: torch.device) -> tuple[State, dict[str, Any]]:
+    """A state that was saved, and the facts. Raises InputError where it belongs to other settings or can't be read."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        saved, saved_seed = content["config"], content["seed"]
+    except Exception as error:
+        raise InputError(f"can't read the checkpoint {path}; start anew without --resume") from error
+    ours = dataclasses.asdict(dataclasses.replace(config, workers=saved.get("workers")))
+    if saved != ours or saved_seed != seed:
+        raise InputError(f"{path} was trained with other settings; give the same ones, or start anew without --resume")
+    state = start(config, seed, device)
+    state.student.load_state_dict(content["student"])
+    state.teacher.load_state_dict(content["teacher"])
+    state.optimizer.load_state_dict(content["optimizer"])
+    state.step = content["step"]
+    return state, content["facts"]
