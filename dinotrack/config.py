@@ -163,12 +163,17 @@ class InferenceConfig:
     flow_noise: float = 0.05  # px a frame
     match_noise: float = 6.0  # px
     match_reach: float = 2.0  # px: a match this near the path is a measurement of it
+    patch_reach: int = 4  # px: a query's patch spans that far to each side
+    patch_likeness: float = 0.8  # normalised cross-correlation from which the patch is found
+    patch_lost: float = 0.1  # correlation below which flow from the query is taken to have lost it
+    patch_shift: float = 2.0  # px: most by which the patch mends a step of flow
+    patch_noise: float = 0.3  # px
     stray: float = 16.0  # px off the path from which smoothing starts anew
     memory_weight: float = 2.0  # of what was surely seen in other frames beside the query's own look; 0: no second pass
     memory_confidence: float = 0.8  # from which a point was surely seen
     # logistic regression on (1, cosine, log(1 + cycle error), followed, distinctness), see joining.Evidence; made by
     # python -m dinotrack.benchmarks calibrate
-    confidence_weights: tuple[float, ...] = (-1.89, 3.14, -0.68, 1.49, 6.38)
+    confidence_weights: tuple[float, ...] = (-1.89, 3.14, -0.68, 1.49, 6.38, 0.0, 0.0, 0.0)
     visible_confidence: float = 0.45  # a point is visible from this confidence on
 
 
@@ -302,7 +307,7 @@ LEAST: dict[str, float] = {
 }
 """The least some numbers may be; other whole numbers are 0 or more."""
 
-LENGTH: dict[str, int] = {"inference.confidence_weights": 5}
+LENGTH: dict[str, int] = {"inference.confidence_weights": 8}
 """How many numbers some lists have."""
 
 MOST: dict[str, float] = {

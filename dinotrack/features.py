@@ -46,6 +46,9 @@ BACKBONES: dict[str, str] = {
 }
 """Short names of timm's ViTs. Any other name of timm's, with or without tag, works as it is."""
 
+SHIPPED = "dinotrack_vit"
+"""The ViT that comes with the project (dinotrack.pretraining). Its file says what it is made of."""
+
 AUTO = ("dinov2_vitl14", "dinov2_vitb14", "dinov2_vits14")
 """What "auto" chooses from: the best first on CUDA, the lightest first elsewhere."""
 
@@ -195,9 +198,13 @@ def make_backbone(config: BackboneConfig, device: torch.device, offline: bool = 
     name = resolve_backbone_name(config, device, offline)
     if name == "none":
         return None
-    path = weights.obtain(weight_source(name, config.name != "auto"), offline) if config.pretrained else None
-    model: Any = load_vit(name, path)
-    layer = round(len(model.blocks) * 2 / 3) - 1 if config.layer < 0 else config.layer
+    if name == SHIPPED:
+        model: Any = load_shipped(config.pretrained)
+        layer = len(model.blocks) - 1 if config.layer < 0 else config.layer  # its local tokens are trained at the end
+    else:
+        path = weights.obtain(weight_source(name, config.name != "auto"), offline) if config.pretrained else None
+        model = load_vit(name, path)
+        layer = round(len(model.blocks) * 2 / 3) - 1 if config.layer < 0 else config.layer
     stride = config.stride or model.patch_embed.proj.kernel_size[0]
     return TimmBackbone(model.to(device), layer, stride, config.exact_centres)
 
@@ -208,8 +215,8 @@ def resolve_backbone_name(config: BackboneConfig, device: torch.device, offline:
     "auto": a DINOv2 on this machine, else one downloaded, else "none" with a DinotrackWarning.
     Raises InputError for a name nobody knows.
     """
-    if config.name == "none":
-        return "none"
+    if config.name in ("none", SHIPPED):
+        return config.name
     if config.name != "auto":
         return full_name(config.name)
     names = [BACKBONES[n] for n in (AUTO if device.type == "cuda" else AUTO[::-1])]
@@ -225,12 +232,22 @@ def resolve_backbone_name(config: BackboneConfig, device: torch.device, offline:
     return names[0]
 
 
+def load_shipped(pretrained: bool = True) -> torch.nn.Module:
+    """The ViT in weights/, or one of its make with random weights. Raises InputError where the file is missing."""
+    path = weights.obtain(weights.Source(SHIPPED, files=(f"{SHIPPED}.safetensors",)), offline=True)
+    facts = weights.facts(path)
+    make = {key: facts[key] for key in ("patch_size", "embed_dim", "depth", "num_heads", "img_size", "num_classes")}
+    model: Any = load_vit(facts["architecture"], path if pretrained else None, **make)
+    model.pretrained_cfg.update(mean=tuple(facts["mean"]), std=tuple(facts["std"]))
+    return cast(torch.nn.Module, model)
+
+
 def full_name(name: str) -> str:
     """timm's full name, architecture.tag, for a short, bare or full one. Raises InputError for others."""
     known = BACKBONES.get(name, name.removeprefix("timm/"))
     architecture = known.partition(".")[0]
     if not timm.models.is_model_in_modules(architecture, VIT_MODULES):
-        choice = [*BACKBONES, *timm.list_models(module="vision_transformer"), *timm.list_models(module="eva")]
+        choice = [SHIPPED, *BACKBONES, *timm.list_models(module="vision_transformer"), *timm.list_models(module="eva")]
         close = difflib.get_close_matches(name, choice, n=4) or list(BACKBONES)
         raise InputError(f"unknown backbone {name!r}; choose a ViT of timm's, such as {', '.join(close)}")
     try:

@@ -11,6 +11,7 @@ whose measurements are matches (`smooth`). What was surely seen is then remember
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dinotrack.config import InferenceConfig
@@ -20,6 +21,7 @@ from dinotrack.geometry import Grid, inside
 from dinotrack.inference import embed, embed_tracks
 from dinotrack.model import Tracker
 from dinotrack.progress import Progress, silent
+from dinotrack.templates import align, carry, grey, make_templates
 
 QUERIES_AT_ONCE = 512
 """Queries joined at a time: what bounds memory, one map a query and frame."""
@@ -39,15 +41,22 @@ class Evidence:
     """bool: flow from the query got there unbroken."""
     distinctness: Tensor
     """How much higher the frame's best match scores than its second best; 0 or more."""
+    likeness: Tensor
+    """How much the flow's place looks as the query's patch does, in [-1, 1]; 0 where not followed."""
+    strain: Tensor
+    """px: how far flow from here and from the path in the frames beside it lead apart, mean of log(1 + px)."""
 
     def features(self) -> Tensor:
-        """What the logistic regression sees: [N, T, 5]."""
+        """What the logistic regression sees: [N, T, 8]."""
         columns = (
             torch.ones_like(self.cosine),
             self.cosine,
             self.cycle_error.log1p(),
             self.followed,
             self.distinctness,
+            self.likeness,
+            self.strain,
+            _beside(self.cosine),
         )
         return torch.stack([column.float() for column in columns], dim=-1)
 
@@ -57,24 +66,39 @@ class Evidence:
         return (self.features() @ weights).sigmoid()
 
 
+@dataclass(frozen=True)
+class Chain:
+    """Flow from each of N queries, as far as it goes."""
+
+    xy: Tensor
+    """[N, T, 2] px, 0 where not followed."""
+    followed: Tensor
+    """bool [N, T]."""
+    likeness: Tensor
+    """[N, T]: how much the place looks as the query's patch does, normalised cross-correlation; 0 where not followed."""
+    anchored: Tensor
+    """bool [N, T]: where the query's patch was found, so that errors of flow did not add up."""
+
+
 @torch.no_grad()
 def track_by_joining(
     tracker: Tracker,
     maps: Tensor,
     grid: Grid,
     flow: ConsecutiveFlow,
+    frames: Tensor,
     queries: Tensor,
     config: InferenceConfig,
     progress: Progress = silent,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Trajectories, visibility and confidence of queries [N, 3] (t, x, y) working px.
 
-    maps [T, C, h, w] refined features on `grid`; flow in working px.
+    maps [T, C, h, w] refined features on `grid`; flow in working px; frames uint8 [T, 3, H, W], the working frames.
     -> xy [N, T, 2], visible bool [N, T], confidence [N, T] in [0, 1].
     """
-    parts = []
+    parts, pictures = [], grey(frames.to(maps.device))
     for start in range(0, len(queries), QUERIES_AT_ONCE):
-        xy, evidence = join(tracker, maps, grid, flow, queries[start : start + QUERIES_AT_ONCE], config)
+        xy, evidence = join(tracker, maps, grid, flow, pictures, queries[start : start + QUERIES_AT_ONCE], config)
         confidence = evidence.confidence(config)
         parts.append((xy, confidence >= config.visible_confidence, confidence))
         progress("track", min(start + QUERIES_AT_ONCE, len(queries)), len(queries))
@@ -84,7 +108,13 @@ def track_by_joining(
 
 @torch.no_grad()
 def join(
-    tracker: Tracker, maps: Tensor, grid: Grid, flow: ConsecutiveFlow, queries: Tensor, config: InferenceConfig
+    tracker: Tracker,
+    maps: Tensor,
+    grid: Grid,
+    flow: ConsecutiveFlow,
+    pictures: Tensor,
+    queries: Tensor,
+    config: InferenceConfig,
 ) -> tuple[Tensor, Evidence]:
     """Trajectories [N, T, 2] of a few queries, as `track_by_joining`, and what speaks for each position.
 
@@ -92,7 +122,7 @@ def join(
     """
     flow = ConsecutiveFlow(flow.forward.to(maps.device), flow.backward.to(maps.device))
     vectors = normalise(embed(maps, grid, queries), dim=1)
-    chain = follow(flow, queries, config.chain_error)
+    chain = follow(flow, pictures, queries, config)
     xy, evidence = _join_once(tracker, maps, grid, flow, queries, vectors, chain, config)
     if config.memory_weight:
         vectors = remember(vectors, embed_tracks(maps, grid, xy), evidence.confidence(config), queries, config)
@@ -107,21 +137,21 @@ def _join_once(
     flow: ConsecutiveFlow,
     queries: Tensor,
     vectors: Tensor,
-    chain: tuple[Tensor, Tensor],
+    chain: Chain,
     config: InferenceConfig,
 ) -> tuple[Tensor, Evidence]:
     """`join` for what is looked for: vectors [N, C], unit length. chain: what `follow` gave."""
-    xy, followed = chain
     peaks, scores = propose(tracker, maps, grid, vectors, config.candidates)
-    chain_score = torch.where(followed, _cosine(maps, grid, xy, vectors), -torch.inf)
-    places = torch.cat((xy[:, :, None], peaks), dim=2)
+    chain_score = torch.where(chain.followed, _cosine(maps, grid, chain.xy, vectors), -torch.inf)
+    places = torch.cat((chain.xy[:, :, None], peaks), dim=2)
     cost = ((1 - torch.cat((chain_score[..., None], scores), dim=2)) / config.match_scale).clamp(max=NEVER)
     path = best_path(places, cost, queries[:, 0].long(), flow, config)
     rough = places.gather(2, path[..., None, None].expand(-1, -1, 1, 2))[:, :, 0]
-    xy = smooth(rough, peaks, queries, flow, config)
+    xy = smooth(rough, peaks, queries, flow, config, chain.anchored & (path == 0))
     errors = cycle_errors(tracker, maps, grid, xy, queries)
     best = scores.topk(2, dim=2).values
-    return xy, Evidence(_cosine(maps, grid, xy, vectors), errors, followed, best[..., 0] - best[..., 1])
+    cosine, distinctness = _cosine(maps, grid, xy, vectors), best[..., 0] - best[..., 1]
+    return xy, Evidence(cosine, errors, chain.followed, distinctness, chain.likeness, strain(flow, xy))
 
 
 def remember(vectors: Tensor, seen: Tensor, confidence: Tensor, queries: Tensor, config: InferenceConfig) -> Tensor:
@@ -153,25 +183,37 @@ def propose(tracker: Tracker, maps: Tensor, grid: Grid, vectors: Tensor, count: 
     return xy, torch.stack([_cosine(maps, grid, xy[:, :, k], vectors) for k in range(count)], dim=2)
 
 
-def follow(flow: ConsecutiveFlow, queries: Tensor, cycle_error: float) -> tuple[Tensor, Tensor]:
+def follow(flow: ConsecutiveFlow, pictures: Tensor, queries: Tensor, config: InferenceConfig) -> Chain:
     """Flow from each query, forwards and backwards in time, until it leaves the frame or contradicts its way back.
 
-    -> xy [N, T, 2] px, 0 where not followed; followed bool [N, T].
+    At every step the position is mended to where pictures [T, H, W] look as the query's surroundings do.
     """
     frames = len(flow.forward) + 1
     rows, own = torch.arange(len(queries), device=queries.device), queries[:, 0].long()
+    patches = make_templates(pictures, queries, config.patch_reach)
     xy = queries.new_zeros((len(queries), frames, 2))
+    shape = torch.eye(2, device=xy.device).repeat(len(queries), frames, 1, 1)
     followed = torch.zeros(xy.shape[:2], dtype=torch.bool, device=xy.device)
     xy[rows, own], followed[rows, own] = queries[:, 1:], True
+    anchored, likeness = followed.clone(), followed.float()
     for order in (range(frames - 1), range(frames - 1, 0, -1)):
         for t in order:
             other = t + order.step
             alive = followed[:, t] & ~followed[:, other] & ((own <= t) if order.step > 0 else (own >= t))
             moved, error = _step(flow, xy[:, t], t, other)
-            alive = alive & (error < cycle_error) & inside(moved, _size(flow))
-            xy[:, other] = torch.where(alive[:, None], moved, xy[:, other])
+            alive = alive & (error < config.chain_error) & inside(moved, _size(flow))
+            shape[:, other] = torch.where(
+                alive[:, None, None], carry(_flow(flow, t, other), xy[:, t], shape[:, t], patches.offsets), shape[:, t]
+            )
+            mended, alike = align(patches, pictures[other], moved, shape[:, other])
+            alive = alive & ~(patches.textured & (alike < config.patch_lost))
+            found = patches.textured & (alike >= config.patch_likeness)
+            found = found & ((mended - moved).norm(dim=-1) < config.patch_shift)
+            likeness[:, other] = torch.where(alive, alike, likeness[:, other])
+            xy[:, other] = torch.where(alive[:, None], torch.where(found[:, None], mended, moved), xy[:, other])
             followed[:, other] |= alive
-    return xy, followed
+            anchored[:, other] |= alive & found
+    return Chain(xy, followed, likeness, anchored)
 
 
 def best_path(places: Tensor, cost: Tensor, own: Tensor, flow: ConsecutiveFlow, config: InferenceConfig) -> Tensor:
@@ -210,16 +252,21 @@ def _step_cost(before: Tensor, after: Tensor, t: int, flow: ConsecutiveFlow, con
     return torch.minimum(torch.minimum(forth, home) / config.step_scale, cap)
 
 
-def smooth(rough: Tensor, peaks: Tensor, queries: Tensor, flow: ConsecutiveFlow, config: InferenceConfig) -> Tensor:
+def smooth(
+    rough: Tensor, peaks: Tensor, queries: Tensor, flow: ConsecutiveFlow, config: InferenceConfig, anchored: Tensor
+) -> Tensor:
     """Positions along a path, as a Kalman smoother sees them: motion is flow, measurements are matches near the path.
 
     Two filters, one forwards and one backwards in time, are weighed by their variances. A filter starts anew where flow
-    contradicts itself or strays from the path. rough [N, T, 2], peaks [N, T, K, 2] -> [N, T, 2] px.
+    contradicts itself or strays from the path. Where the path is anchored bool [N, T], it is a measurement itself.
+    rough [N, T, 2], peaks [N, T, K, 2] -> [N, T, 2] px.
     """
     rows, own = torch.arange(len(queries), device=queries.device), queries[:, 0].long()
     distance, nearest = (peaks - rough[:, :, None]).norm(dim=-1).min(dim=2)
     measured = peaks.gather(2, nearest[..., None, None].expand(-1, -1, 1, 2))[:, :, 0]
     variance = torch.where(distance < config.match_reach, config.match_noise**2, torch.inf)
+    measured = torch.where(anchored[..., None], rough, measured)
+    variance = torch.where(anchored, config.patch_noise**2, variance)
     measured[rows, own], variance[rows, own] = queries[:, 1:], 1e-4
     ahead, ahead_variance, _, _ = _filter(rough, measured, variance, flow, config, forwards=True)
     _, _, behind, behind_variance = _filter(rough, measured, variance, flow, config, forwards=False)
@@ -263,6 +310,25 @@ def cycle_errors(tracker: Tracker, maps: Tensor, grid: Grid, xy: Tensor, queries
     return errors
 
 
+def strain(flow: ConsecutiveFlow, xy: Tensor) -> Tensor:
+    """How badly paths xy [N, T, 2] px agree with flow: mean over the frames beside of log(1 + px between them): [N, T]."""
+    frames = xy.shape[1]
+    off = xy.new_zeros((len(xy), max(frames - 1, 0), 2))
+    for t in range(frames - 1):
+        off[:, t, 0] = (_flow(flow, t, t + 1).move(xy[:, t]) - xy[:, t + 1]).norm(dim=-1)
+        off[:, t, 1] = (_flow(flow, t + 1, t).move(xy[:, t + 1]) - xy[:, t]).norm(dim=-1)
+    ahead, behind = F.pad(off[..., 0].log1p(), (0, 1)), F.pad(off[..., 1].log1p(), (1, 0))
+    sides = torch.full((frames,), 2.0, device=xy.device)
+    sides[[0, -1]] = 1
+    return (ahead + behind) / sides
+
+
+def _beside(values: Tensor) -> Tensor:
+    """Mean of values [N, T] over the frames before and after; at the ends, of the one there is and the own."""
+    padded = F.pad(values[:, None], (1, 1), mode="replicate")[:, 0]
+    return (padded[:, :-2] + padded[:, 2:]) / 2
+
+
 def _cosine(maps: Tensor, grid: Grid, xy: Tensor, vectors: Tensor) -> Tensor:
     """Cosine between unit vectors [N, C] and the features at xy [N, T, 2]: [N, T]."""
     return torch.einsum("ntc,nc->nt", normalise(embed_tracks(maps, grid, xy), dim=-1), vectors)
@@ -270,12 +336,13 @@ def _cosine(maps: Tensor, grid: Grid, xy: Tensor, vectors: Tensor) -> Tensor:
 
 def _step(flow: ConsecutiveFlow, xy: Tensor, t: int, other: int) -> tuple[Tensor, Tensor]:
     """Positions [K, 2] of frame t in the next or previous frame, and how far the way back misses [K] px."""
-    early = min(t, other)
-    there, back = Flow(flow.forward[early]), Flow(flow.backward[early])
-    if other < t:
-        there, back = back, there
-    moved = there.move(xy)
-    return moved, (back.move(moved) - xy).norm(dim=-1)
+    moved = _flow(flow, t, other).move(xy)
+    return moved, (_flow(flow, other, t).move(moved) - xy).norm(dim=-1)
+
+
+def _flow(flow: ConsecutiveFlow, t: int, other: int) -> Flow:
+    """Flow from a frame to the next or the previous one."""
+    return Flow(flow.forward[t] if other > t else flow.backward[other])
 
 
 def _size(flow: ConsecutiveFlow) -> tuple[int, int]:

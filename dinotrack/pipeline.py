@@ -102,6 +102,8 @@ class Fitted:
     grid: Grid
     flow: ConsecutiveFlow
     """In working px."""
+    frames: Tensor
+    """uint8 [T, 3, H, W], the working frames."""
     watch: Watch
     steps_trained_now: int
     """0 where a finished fit was loaded."""
@@ -444,7 +446,7 @@ def _finish(
     with watch.stage("refine"):
         maps = refine_video(state.tracker, sight.frames, sight.features, grid, progress=watch.progress)
     state.tracker.eval()
-    return Fitted(video, identity, state, maps, grid, sight.flow, watch, trained)
+    return Fitted(video, identity, state, maps, grid, sight.flow, sight.frames, watch, trained)
 
 
 def _grid(tracker: Tracker, sight: Sight, tools: Tools) -> Grid:
@@ -462,7 +464,9 @@ def _locate(fitted: Fitted, queries: npt.NDArray[np.float32], progress: Progress
     if config.inference.method == "match":
         found = track_by_matching(tracker, fitted.maps, fitted.grid, inner, config.inference, progress)
     elif config.inference.method == "join":
-        found = track_by_joining(tracker, fitted.maps, fitted.grid, fitted.flow, inner, config.inference, progress)
+        found = track_by_joining(
+            tracker, fitted.maps, fitted.grid, fitted.flow, fitted.frames, inner, config.inference, progress
+        )
     else:
         raise InputError(f"inference.method={config.inference.method} is unknown; choose match or join")
     xy, visible, confidence = found[0].clone(), found[1].clone(), found[2].clone()

@@ -1,6 +1,7 @@
 """Finding weights on this machine, fetching what is missing, and reading them safely."""
 
 import hashlib
+import json
 import os
 import re
 import socket
@@ -9,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import huggingface_hub
@@ -62,7 +64,7 @@ def _candidates(source: Source) -> Iterator[Path]:
     if chosen and Path(chosen).is_file() and (source.any_file or Path(chosen).name in source.names):
         yield Path(chosen)
     folders = [Path(chosen)] if chosen else []
-    folders += [Path("weights"), PACKAGE / "weights", PACKAGE.parent / "weights"]
+    folders += [Path("weights"), PACKAGE / "shipped", PACKAGE.parent / "weights"]
     yield from (folder / name for folder in folders for name in source.names)
     for repository, file in source.hub:
         cached = huggingface_hub.try_to_load_from_cache(repository, file)
@@ -155,6 +157,18 @@ def read(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         raise InputError(f"{path} holds no weights by name; give a state dict")
     return dict(content)
+
+
+def facts(path: Path) -> dict[str, Any]:
+    """What a .safetensors file of ours says of itself: the JSON values of its metadata.
+
+    Raises InputError for a damaged file, or one that says nothing.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return {key: json.loads(value) for key, value in file.metadata().items()}
+    except Exception as error:
+        raise InputError(f"can't read what {path} holds: {_first_line(error)}; fetch the file again") from error
 
 
 def _first_line(error: Exception) -> str:

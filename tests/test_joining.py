@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from dinotrack.config import FAST, InferenceConfig, ModelConfig, override
 from dinotrack.errors import InputError
 from dinotrack.flow import ConsecutiveFlow, Flow
 from dinotrack.geometry import Grid
-from dinotrack.joining import best_path, follow, join, propose, remember, smooth, track_by_joining
+from dinotrack.joining import best_path, follow, join, propose, remember, smooth, strain, track_by_joining
 from dinotrack.model import Tracker
 
 HEIGHT, WIDTH, STRIDE, CHANNELS = 48, 64, 4, 16
@@ -33,9 +34,12 @@ CONFIG = InferenceConfig(  # the tests' own numbers: presets may change theirs
     match_noise=3.0,
     match_reach=2.0,
     stray=8.0,
-    confidence_weights=(-3.4, 6.3, -0.3, 1.0, 0.0),
+    confidence_weights=(-3.4, 6.3, -0.3, 1.0, 0.0, 0.0, 0.0, 0.0),
     visible_confidence=0.5,
 )
+
+
+NOWHERE = torch.zeros((1, 1), dtype=torch.bool)  # a path that is anchored nowhere
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +75,11 @@ def random_flow(frames: int, size: float, seed: int) -> ConsecutiveFlow:
     return ConsecutiveFlow(forward, -forward + 0.3 * noise)
 
 
+def blank(frames: int) -> Tensor:
+    """Pictures without any texture: no patch can be located in them."""
+    return torch.full((frames, HEIGHT, WIDTH), 0.5)
+
+
 def truth(queries: Tensor, frames: int) -> Tensor:
     times = torch.arange(frames)[None, :, None] - queries[:, 0, None, None]
     return queries[:, None, 1:] + times * torch.tensor(SHIFT)
@@ -97,7 +106,8 @@ def plain_step(flow: ConsecutiveFlow, xy: Tensor, t: int, other: int) -> tuple[T
 def test_follow_is_one_step_after_another() -> None:
     frames, limit = 6, 1.0
     flow, queries = random_flow(frames, 4.0, seed=1), some_queries(frames, 40, seed=2)
-    xy, followed = follow(flow, queries, limit)
+    chain = follow(flow, blank(frames), queries, dataclasses.replace(CONFIG, chain_error=limit))
+    xy, followed = chain.xy, chain.followed
     for row, query in enumerate(queries):
         own = int(query[0])
         expected = {own: query[1:]}
@@ -162,7 +172,7 @@ def test_translation_is_followed_within_a_pixel(tracker: Tracker) -> None:
     """Queries of every frame are tracked forwards and backwards."""
     frames = 6
     queries, flow, maps = some_queries(frames, 24), constant_flow(frames), shifted_maps(frames)
-    xy, evidence = join(tracker, maps, GRID, flow, queries, CONFIG)
+    xy, evidence = join(tracker, maps, GRID, flow, blank(frames), queries, CONFIG)
     expected = truth(queries, frames)
     seen = within(expected, STRIDE)
     errors = (xy - expected).norm(dim=-1)
@@ -182,7 +192,7 @@ def test_comes_back_after_an_occluder(tracker: Tracker) -> None:
     flow.forward[2:5] = torch.tensor((9.0, 9.0))[:, None, None]
     flow.backward[2:5] = torch.tensor((9.0, -9.0))[:, None, None]
     queries = torch.tensor([(0.0, x, y) for x in (12.0, 20.0, 30.0) for y in (20.0, 28.0, 38.0)])
-    xy, evidence = join(tracker, maps, GRID, flow, queries, CONFIG)
+    xy, evidence = join(tracker, maps, GRID, flow, blank(frames), queries, CONFIG)
     after = [0, 1, 2, 5, 6, 7]
     expected = truth(queries, frames)
     assert within(expected, STRIDE).all()
@@ -197,7 +207,7 @@ def test_smooth_keeps_exact_matches() -> None:
     queries = torch.tensor([[2.0, 30.0, 24.0], [0.0, 20.0, 30.0]])
     expected = truth(queries, frames)
     peaks = torch.stack((expected + 20, expected), dim=2)
-    xy = smooth(expected.clone(), peaks, queries, constant_flow(frames), CONFIG)
+    xy = smooth(expected.clone(), peaks, queries, constant_flow(frames), CONFIG, NOWHERE)
     torch.testing.assert_close(xy, expected, atol=1e-3, rtol=0)
 
 
@@ -208,7 +218,7 @@ def test_smooth_averages_noisy_matches() -> None:
     expected = truth(queries, frames)
     noise = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
     noise[:, 0] = 0
-    xy = smooth(expected + noise, (expected + noise)[:, :, None], queries, constant_flow(frames), CONFIG)
+    xy = smooth(expected + noise, (expected + noise)[:, :, None], queries, constant_flow(frames), CONFIG, NOWHERE)
     assert (xy - expected).norm(dim=-1).max() < 0.1
 
 
@@ -219,14 +229,15 @@ def test_smooth_leaves_matches_that_are_far_alone() -> None:
     flow.backward.mul_(-5)  # contradicts the way there everywhere
     queries = torch.tensor([[0.0, 20.0, 34.0]])
     rough = truth(queries, frames)
-    xy = smooth(rough, (rough + 15)[:, :, None], queries, flow, CONFIG)
+    xy = smooth(rough, (rough + 15)[:, :, None], queries, flow, CONFIG, NOWHERE)
     torch.testing.assert_close(xy, rough, atol=1e-2, rtol=0)
 
 
 def test_one_frame(tracker: Tracker) -> None:
     queries = torch.tensor([[0.0, 20.0, 30.0], [0.0, 0.0, 0.0]])
+    frames = torch.full((1, 3, HEIGHT, WIDTH), 127, dtype=torch.uint8)
     flow = ConsecutiveFlow(torch.zeros((0, 2, HEIGHT, WIDTH)), torch.zeros((0, 2, HEIGHT, WIDTH)))
-    xy, visible, confidence = track_by_joining(tracker, shifted_maps(1), GRID, flow, queries, CONFIG)
+    xy, visible, confidence = track_by_joining(tracker, shifted_maps(1), GRID, flow, frames, queries, CONFIG)
     torch.testing.assert_close(xy[:, 0], queries[:, 1:], atol=1e-2, rtol=0)
     assert visible.all()
     assert confidence.shape == (2, 1)
@@ -235,8 +246,9 @@ def test_one_frame(tracker: Tracker) -> None:
 @pytest.mark.parametrize("maps", [torch.zeros(4, CHANNELS, GRID.rows, GRID.cols), torch.ones(4, CHANNELS, 12, 16)])
 def test_finite_where_nothing_can_be_told_apart(tracker: Tracker, maps: Tensor) -> None:
     corners = torch.tensor([[t, x, y] for t in (0.0, 3.0) for x in (-0.5, WIDTH - 0.5) for y in (-0.5, HEIGHT - 0.5)])
+    frames = torch.zeros((4, 3, HEIGHT, WIDTH), dtype=torch.uint8)
     config = dataclasses.replace(CONFIG, candidates=30)  # more than there is room for
-    xy, visible, confidence = track_by_joining(tracker, maps, GRID, random_flow(4, 30.0, 0), corners, config)
+    xy, visible, confidence = track_by_joining(tracker, maps, GRID, random_flow(4, 30.0, 0), frames, corners, config)
     assert torch.isfinite(xy).all()
     assert visible.shape == confidence.shape == (8, 4)
     assert ((confidence >= 0) & (confidence <= 1)).all()
@@ -247,13 +259,14 @@ def test_two_candidates_are_the_fewest(tracker: Tracker) -> None:
     with pytest.raises(InputError, match="at least 2"):
         override(FAST, {"inference.candidates": 1})
     queries, config = some_queries(3, 4), dataclasses.replace(CONFIG, candidates=2)
-    _, evidence = join(tracker, shifted_maps(3), GRID, constant_flow(3), queries, config)
+    _, evidence = join(tracker, shifted_maps(3), GRID, constant_flow(3), blank(3), queries, config)
     assert (evidence.distinctness >= 0).all()
 
 
 def test_groups_of_queries_change_nothing(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
     frames, told = 4, []
-    args = tracker, shifted_maps(frames), GRID, random_flow(frames, 2.0, 3), some_queries(frames, 7), CONFIG
+    video = torch.randint(256, (frames, 3, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(0)).byte()
+    args = tracker, shifted_maps(frames), GRID, random_flow(frames, 2.0, 3), video, some_queries(frames, 7), CONFIG
     whole = track_by_joining(*args)
     monkeypatch.setattr(joining, "QUERIES_AT_ONCE", 2)
     parts = track_by_joining(*args, lambda *report: told.append(report))
@@ -273,3 +286,53 @@ def test_only_what_was_surely_seen_elsewhere_is_remembered() -> None:
         unit = [seen[n, t] / seen[n, t].norm() for t in range(5) if confidence[n, t] >= 0.8 and t != int(queries[n, 0])]
         expected = vectors[n] + (2.0 * torch.stack(unit).mean(0) if unit else 0.0)
         torch.testing.assert_close(found[n], expected / expected.norm())
+
+
+def moving_pictures(frames: int, hidden: Sequence[int] = ()) -> Tensor:
+    """A smooth random picture moved by SHIFT a frame, [T, H, W]; another one in the hidden frames."""
+    rng = torch.Generator().manual_seed(3)
+    plane = Grid(HEIGHT * 2, WIDTH * 2, 1.0, 0.0)
+    places = Grid(HEIGHT, WIDTH, 1.0, 0.0).centres() + torch.tensor((WIDTH / 2, HEIGHT / 2))
+    wide, other = (F.avg_pool2d(torch.rand((1, 1, HEIGHT * 2, WIDTH * 2), generator=rng), 5, 1, 2) for _ in range(2))
+    shifted = [places - t * torch.tensor(SHIFT) for t in range(frames)]
+    read = [plane.sample(other if t in hidden else wide, xy[None])[0] for t, xy in enumerate(shifted)]
+    return torch.stack([values.reshape(HEIGHT, WIDTH) for values in read])
+
+
+def test_errors_of_flow_do_not_add_up_where_the_patch_is_found() -> None:
+    frames = 6
+    flow = constant_flow(frames)
+    flow.forward.add_(0.7)  # half a pixel and more off at every step, both ways alike
+    flow.backward.sub_(0.7)
+    queries = torch.tensor([[0.0, 20.0, 30.0], [5.0, 40.0, 20.0]])
+    expected = truth(queries, frames)
+    mended = follow(flow, moving_pictures(frames), queries, CONFIG)
+    drifting = follow(flow, blank(frames), queries, CONFIG)
+    assert mended.anchored.all()
+    assert (mended.xy - expected).norm(dim=-1).max() < 0.15
+    assert (drifting.xy - expected).norm(dim=-1).max() > 4
+    assert not drifting.anchored[:, 1:5].any()
+
+
+def test_flow_is_not_followed_onto_what_looks_otherwise() -> None:
+    """An occluder moves as the point does, so flow is consistent; the picture says that it is another thing."""
+    frames = 6
+    queries = torch.tensor([[0.0, 20.0, 30.0]])
+    chain = follow(constant_flow(frames), moving_pictures(frames, hidden=(3, 4, 5)), queries, CONFIG)
+    assert chain.followed.tolist() == [[True, True, True, False, False, False]]
+    assert (chain.likeness[0, :3] > 0.95).all()
+    assert (chain.likeness[0, 3:] == 0).all()
+
+
+def test_strain_is_what_flow_and_path_disagree_by() -> None:
+    frames = 4
+    flow = random_flow(frames, 3.0, 5)
+    xy = torch.rand((3, frames, 2), generator=torch.Generator().manual_seed(1)) * 40
+    found = strain(flow, xy)
+    for n, t in itertools.product(range(3), range(frames)):
+        off = []
+        if t + 1 < frames:
+            off.append(float((plain_step(flow, xy[n, t], t, t + 1)[0] - xy[n, t + 1]).norm()))
+        if t > 0:
+            off.append(float((plain_step(flow, xy[n, t], t, t - 1)[0] - xy[n, t - 1]).norm()))
+        assert float(found[n, t]) == pytest.approx(float(np.log1p(off).mean()), abs=1e-4)

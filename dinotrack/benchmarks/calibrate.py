@@ -19,6 +19,7 @@ from dinotrack.errors import InputError
 from dinotrack.geometry import rescale
 from dinotrack.joining import join
 from dinotrack.metrics import auroc, calibration_error, evaluated_frames
+from dinotrack.templates import grey
 
 HELP = "the weights of confidence, from truth"
 DECAY = 1e-4
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> list[float]:
 
 
 def collect(clip: Clip, folder: Path) -> list[tuple[Array, Array]]:
-    """(features [M, 5], visible and near [M]) of a clip's judged frames, one pair a TAP-Vid-like truth file."""
+    """(features [M, 8], visible and near [M]) of a clip's judged frames, one pair a TAP-Vid-like truth file."""
     from dinotrack import load
 
     truths = [t for t in clip.truths if "tracks" in t.arrays]
@@ -63,7 +64,8 @@ def _judged(fitted: Any, truth: Truth) -> tuple[Array, Array]:
     asked = torch.from_numpy(truth.queries).float()
     size, working = fitted.video.size, (fitted.flow.forward.shape[-2], fitted.flow.forward.shape[-1])
     inner = torch.cat((asked[:, :1], rescale(asked[:, 1:], size, working)), dim=1)
-    xy, evidence = join(fitted.state.tracker, fitted.maps, fitted.grid, fitted.flow, inner, fitted.config.inference)
+    pictures, config = grey(fitted.frames.to(fitted.maps.device)), fitted.config.inference
+    xy, evidence = join(fitted.state.tracker, fitted.maps, fitted.grid, fitted.flow, pictures, inner, config)
     visible, frames = truth.arrays["visible"], truth.frames
     judged = evaluated_frames(truth.queries, frames, truth.mode)
     off = (rescale(xy, working, size).numpy()[:, :frames] - truth.arrays["tracks"]) * (256 / np.array(size[::-1]))

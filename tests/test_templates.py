@@ -1,0 +1,89 @@
+"""Patches are found where they are: known shifts, turns and flows."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dinotrack.flow import Flow
+from dinotrack.geometry import pixel_grid
+from dinotrack.templates import align, carry, grey, make_templates
+
+HEIGHT, WIDTH = 60, 80
+
+
+def picture(seed: int = 0) -> Tensor:
+    noise = torch.rand((1, 1, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(seed))
+    return F.avg_pool2d(F.avg_pool2d(noise, 5, 1, 2), 3, 1, 1)[0, 0]
+
+
+def warped(image: Tensor, shape: Tensor, centre: Tensor, shift: Tensor) -> Tensor:
+    """The image mapped by x -> shape (x - centre) + centre + shift."""
+    grid = pixel_grid(HEIGHT, WIDTH)
+    source = (grid.centres() - centre - shift) @ torch.linalg.inv(shape).T + centre
+    return grid.sample(image[None, None], source[None])[0, :, 0].reshape(HEIGHT, WIDTH)
+
+
+def turn(degrees: float, scale: float) -> Tensor:
+    angle = math.radians(degrees)
+    return scale * torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+
+
+@pytest.mark.parametrize(("degrees", "scale"), [(0.0, 1.0), (30.0, 1.0), (-70.0, 1.3), (10.0, 0.8)])
+@pytest.mark.parametrize("light", [(1.0, 0.0), (0.5, 0.3)])
+def test_a_patch_is_found_to_a_tenth_of_a_pixel(degrees, scale, light) -> None:
+    first, centre, shift = picture(), torch.tensor([40.0, 30.0]), torch.tensor([0.8, -0.6])
+    shape = turn(degrees, scale)
+    second = light[0] * warped(first, shape, centre, shift) + light[1]
+    templates = make_templates(torch.stack((first, second)), torch.tensor([[0.0, 40.0, 30.0]]), 4)
+    found, alike = align(templates, second, centre[None], shape[None])
+    assert templates.textured.all()
+    assert (found[0] - centre - shift).norm() < 0.1
+    assert alike[0] > 0.95
+
+
+def test_another_patch_is_not_alike() -> None:
+    places = torch.tensor([[0.0, x, y] for x in (20.0, 35.0, 50.0) for y in (20.0, 35.0)])
+    templates = make_templates(torch.stack((picture(0), picture(1))), places, 4)
+    found, alike = align(templates, picture(1), places[:, 1:], torch.eye(2).expand(6, 2, 2))
+    near = (found - places[:, 1:]).norm(dim=1) < 2  # as far as a step of flow is mended
+    assert near.sum() >= 3
+    assert alike[near].max() < 0.8
+    assert alike.mean() < 0.5
+
+
+def test_flat_patches_and_edges_can_not_be_located() -> None:
+    ramp = torch.arange(WIDTH).expand(HEIGHT, WIDTH) / WIDTH
+    for image in (torch.full((HEIGHT, WIDTH), 0.4), ramp):
+        templates = make_templates(image[None], torch.tensor([[0.0, 40.0, 30.0]]), 4)
+        assert not templates.textured.any()
+        found, alike = align(templates, image, torch.tensor([[40.0, 30.0]]), torch.eye(2)[None])
+        assert torch.isfinite(found).all()
+        assert torch.isfinite(alike).all()
+
+
+def test_a_linear_flow_is_carried_exactly() -> None:
+    linear, centre = turn(12.0, 1.1), torch.tensor([40.0, 30.0])
+    places = pixel_grid(HEIGHT, WIDTH).centres()
+    moved = (places - centre) @ linear.T + centre + torch.tensor([2.0, 1.0])
+    flow = Flow((moved - places).T.reshape(2, HEIGHT, WIDTH))
+    templates = make_templates(picture()[None], torch.tensor([[0.0, 38.0, 31.0]]), 4)
+    before = turn(-5.0, 0.9)[None]
+    after = carry(flow, torch.tensor([[38.0, 31.0]]), before, templates.offsets)
+    torch.testing.assert_close(after, linear @ before, atol=1e-3, rtol=0)
+
+
+def test_a_flow_that_tears_a_patch_leaves_its_shape() -> None:
+    displacement = torch.zeros(2, HEIGHT, WIDTH)
+    displacement[0, :, 40:] = 30.0
+    templates = make_templates(picture()[None], torch.tensor([[0.0, 39.5, 31.0]]), 4)
+    after = carry(Flow(displacement), torch.tensor([[39.5, 31.0]]), torch.eye(2)[None], templates.offsets)
+    torch.testing.assert_close(after, torch.eye(2)[None])
+
+
+def test_grey_is_luma() -> None:
+    frames = torch.zeros((1, 3, 1, 4), dtype=torch.uint8)
+    frames[0, 0, 0, 0], frames[0, 1, 0, 1], frames[0, 2, 0, 2], frames[0, :, 0, 3] = 255, 255, 255, 255
+    torch.testing.assert_close(grey(frames)[0, 0], torch.tensor([0.299, 0.587, 0.114, 1.0]))
