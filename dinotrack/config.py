@@ -244,7 +244,7 @@ FAST = Config(
         temperature=0.2,
     ),
     training=TrainingConfig(
-        steps=400,
+        steps=200,
         batch=256,
         frames=3,
         shared_frames=True,

@@ -14,9 +14,9 @@ from dinotrack.templates import align, carry, grey, make_templates
 HEIGHT, WIDTH = 60, 80
 
 
-def picture(seed: int = 0) -> Tensor:
+def picture(seed: int = 0, blur: int = 5) -> Tensor:
     noise = torch.rand((1, 1, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(seed))
-    return F.avg_pool2d(F.avg_pool2d(noise, 5, 1, 2), 3, 1, 1)[0, 0]
+    return F.avg_pool2d(F.avg_pool2d(noise, blur, 1, blur // 2), 3, 1, 1)[0, 0]
 
 
 def warped(image: Tensor, shape: Tensor, centre: Tensor, shift: Tensor) -> Tensor:
@@ -45,12 +45,11 @@ def test_a_patch_is_found_to_a_tenth_of_a_pixel(degrees, scale, light) -> None:
 
 
 def test_another_patch_is_not_alike() -> None:
-    places = torch.tensor([[0.0, x, y] for x in (20.0, 35.0, 50.0) for y in (20.0, 35.0)])
-    templates = make_templates(torch.stack((picture(0), picture(1))), places, 4)
-    found, alike = align(templates, picture(1), places[:, 1:], torch.eye(2).expand(6, 2, 2))
-    near = (found - places[:, 1:]).norm(dim=1) < 2  # as far as a step of flow is mended
-    assert near.sum() >= 3
-    assert alike[near].max() < 0.8
+    places = torch.tensor([[0.0, x, y] for x in range(15, 70, 6) for y in range(15, 50, 6)]).float()
+    first, second = picture(0, blur=1), picture(1, blur=1)
+    templates = make_templates(torch.stack((first, second)), places, 4)
+    _, alike = align(templates, second, places[:, 1:], torch.eye(2).expand(len(places), 2, 2))
+    assert (alike < 0.8).float().mean() > 0.9
     assert alike.mean() < 0.5
 
 
