@@ -97,7 +97,9 @@ class ModelConfig:
     gain: float = 0.05  # initial gain of the last normalisation
     dilation: int = 2  # of the last convolution
     exact_centres: bool = True  # False: Delta-DINO's map read where the reference reads it, 3.5 px off
-    start: str = "random"  # of the CNN without a ViT; auto: our own weights where they fit its shape; or pretrained
+    fusion: str = "sum"  # of ViT and CNN: sum, the paper's equation 1; or beside, on the CNN's finer grid
+    vit_weight: float = 0.5  # beside: of the ViT's unit features before the CNN's
+    start: str = "random"  # of the CNN; auto: our own weights where they fit its shape; or pretrained
     refiner: bool = True  # False: no refiner, the softmax of the correlations themselves
     refiner_width: int = 16
     sharp_start: bool = False  # the refiner begins as almost the identity
@@ -236,6 +238,7 @@ FAST = Config(
         dims=96,
         gain=1.0,
         dilation=1,
+        fusion="beside",
         start="auto",
         refiner_width=4,
         sharp_start=True,
@@ -270,6 +273,7 @@ PRESETS: dict[str, Config] = {"fast": FAST, "quality": QUALITY, "paper": PAPER}
 
 CHOICES: dict[str, tuple[str | int, ...]] = {
     "video.filter": ("area", "lanczos"),
+    "model.fusion": ("sum", "beside"),
     "model.start": ("random", "auto", "pretrained"),
     "foreground.method": ("pca", "motion", "none"),
     "model.kernel": (1, 3, 5, 7, 9, 11),

@@ -42,8 +42,7 @@ def refine_video(
     device = next(tracker.parameters()).device
     training = tracker.training
     tracker.eval()
-    channels = tracker.config.dims if features is None else features.shape[1]
-    maps = torch.empty((len(frames), channels, grid.rows, grid.cols), dtype=dtype, device=device)
+    maps = torch.empty((len(frames), tracker.dims, grid.rows, grid.cols), dtype=dtype, device=device)
     for start in range(0, len(frames), FRAMES_AT_ONCE):
         part = slice(start, start + FRAMES_AT_ONCE)
         raw = None if features is None else features[part].to(device)

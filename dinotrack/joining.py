@@ -75,7 +75,7 @@ class Chain:
     followed: Tensor
     """bool [N, T]."""
     likeness: Tensor
-    """[N, T]: how much the place looks as the query's patch does, normalised cross-correlation; 0 where not followed."""
+    """[N, T]: how much it looks there as the query's patch does, normalised cross-correlation; 0 where not followed."""
     anchored: Tensor
     """bool [N, T]: where the query's patch was found, so that errors of flow did not add up."""
 
@@ -183,14 +183,15 @@ def propose(tracker: Tracker, maps: Tensor, grid: Grid, vectors: Tensor, count: 
     return xy, torch.stack([_cosine(maps, grid, xy[:, :, k], vectors) for k in range(count)], dim=2)
 
 
-def follow(flow: ConsecutiveFlow, pictures: Tensor, queries: Tensor, config: InferenceConfig) -> Chain:
+def follow(flow: ConsecutiveFlow, pictures: Tensor | None, queries: Tensor, config: InferenceConfig) -> Chain:
     """Flow from each query, forwards and backwards in time, until it leaves the frame or contradicts its way back.
 
-    At every step the position is mended to where pictures [T, H, W] look as the query's surroundings do.
+    At every step the position is mended to where pictures [T, H, W] look as the query's surroundings do, and the chain
+    ends where they look otherwise. None: flow alone.
     """
     frames = len(flow.forward) + 1
     rows, own = torch.arange(len(queries), device=queries.device), queries[:, 0].long()
-    patches = make_templates(pictures, queries, config.patch_reach)
+    patches = None if pictures is None else make_templates(pictures, queries, config.patch_reach)
     xy = queries.new_zeros((len(queries), frames, 2))
     shape = torch.eye(2, device=xy.device).repeat(len(queries), frames, 1, 1)
     followed = torch.zeros(xy.shape[:2], dtype=torch.bool, device=xy.device)
@@ -202,17 +203,18 @@ def follow(flow: ConsecutiveFlow, pictures: Tensor, queries: Tensor, config: Inf
             alive = followed[:, t] & ~followed[:, other] & ((own <= t) if order.step > 0 else (own >= t))
             moved, error = _step(flow, xy[:, t], t, other)
             alive = alive & (error < config.chain_error) & inside(moved, _size(flow))
-            shape[:, other] = torch.where(
-                alive[:, None, None], carry(_flow(flow, t, other), xy[:, t], shape[:, t], patches.offsets), shape[:, t]
-            )
-            mended, alike = align(patches, pictures[other], moved, shape[:, other])
-            alive = alive & ~(patches.textured & (alike < config.patch_lost))
-            found = patches.textured & (alike >= config.patch_likeness)
-            found = found & ((mended - moved).norm(dim=-1) < config.patch_shift)
-            likeness[:, other] = torch.where(alive, alike, likeness[:, other])
-            xy[:, other] = torch.where(alive[:, None], torch.where(found[:, None], mended, moved), xy[:, other])
+            if patches is not None and pictures is not None:
+                carried = carry(_flow(flow, t, other), xy[:, t], shape[:, t], patches.offsets)
+                mended, alike = align(patches, pictures[other], moved, carried)
+                alive = alive & ~(patches.textured & (alike < config.patch_lost))
+                found = alive & patches.textured & (alike >= config.patch_likeness)
+                found = found & ((mended - moved).norm(dim=-1) < config.patch_shift)
+                moved = torch.where(found[:, None], mended, moved)
+                shape[:, other] = torch.where(alive[:, None, None], carried, shape[:, other])
+                likeness[:, other] = torch.where(alive, alike, likeness[:, other])
+                anchored[:, other] |= found
+            xy[:, other] = torch.where(alive[:, None], moved, xy[:, other])
             followed[:, other] |= alive
-            anchored[:, other] |= alive & found
     return Chain(xy, followed, likeness, anchored)
 
 
@@ -311,7 +313,7 @@ def cycle_errors(tracker: Tracker, maps: Tensor, grid: Grid, xy: Tensor, queries
 
 
 def strain(flow: ConsecutiveFlow, xy: Tensor) -> Tensor:
-    """How badly paths xy [N, T, 2] px agree with flow: mean over the frames beside of log(1 + px between them): [N, T]."""
+    """How badly paths xy [N, T, 2] px agree with flow: [N, T], mean over the frames beside of log(1 + px between)."""
     frames = xy.shape[1]
     off = xy.new_zeros((len(xy), max(frames - 1, 0), 2))
     for t in range(frames - 1):

@@ -73,13 +73,7 @@ class DeltaDino(nn.Module):
 
     def grid(self, height: int, width: int) -> Grid:
         """Where the cells of the map lie on a height x width frame."""
-        for _ in self.config.widths:
-            height, width = math.ceil(height / 2), math.ceil(width / 2)
-        stride = 2 ** len(self.config.widths)
-        if not self.config.exact_centres:
-            return Grid(height, width, stride, 0.5)
-        # each blur's taps reach from -1 to 2, so it shifts by half an input pixel; a strided odd kernel doesn't
-        return Grid(height, width, stride, (stride - 1) / 2 if self.config.downsample == "blur" else 0.0)
+        return delta_grid(self.config, height, width)
 
     def forward(self, frames: Tensor) -> Tensor:
         """frames [B, 3, H, W] in [0, 1] -> [B, dims, rows, cols] on `grid(H, W)`."""
@@ -98,6 +92,17 @@ def least_side(config: ModelConfig) -> int:
     for _ in config.widths:
         side = max(2 * side - 1, config.kernel // 2 + 1, 3 if config.downsample == "blur" else 1)
     return side
+
+
+def delta_grid(config: ModelConfig, height: int, width: int) -> Grid:
+    """Where the cells of Delta-DINO's map lie on a height x width frame."""
+    for _ in config.widths:
+        height, width = math.ceil(height / 2), math.ceil(width / 2)
+    stride = 2 ** len(config.widths)
+    if not config.exact_centres:
+        return Grid(height, width, stride, 0.5)
+    # each blur's taps reach from -1 to 2, so it shifts by half an input pixel; a strided odd kernel doesn't
+    return Grid(height, width, stride, (stride - 1) / 2 if config.downsample == "blur" else 0.0)
 
 
 class Refiner(nn.Module):
@@ -139,25 +144,32 @@ class Tracker(nn.Module):
         """dims: width of the frozen features; None where there is no ViT."""
         super().__init__()
         self.config = config
-        self.delta_dino = DeltaDino(config, config.dims if dims is None else dims)
+        adds = dims is not None and config.fusion == "sum"
+        width = config.dims if dims is None or not adds else dims
+        self.dims = width if dims is None or adds else dims + width  # of the refined features
+        self.delta_dino = DeltaDino(config, width)
         self.refiner = Refiner(config.refiner_width)
-        if dims is not None:
+        if adds:
             self.delta_dino.zero_last()
         if config.sharp_start:
             self.refiner.start_as_identity()
 
     def grid(self, size: tuple[int, int], backbone_grid: Grid | None) -> Grid:
-        """The grid of the refined features: the ViT's, or the CNN's own."""
-        return self.delta_dino.grid(*size) if backbone_grid is None else backbone_grid
+        """The grid of the refined features: the ViT's, or the CNN's own without one, and where they stand beside."""
+        alone = backbone_grid is None or self.config.fusion == "beside"
+        return self.delta_dino.grid(*size) if alone or backbone_grid is None else backbone_grid
 
     def refine(self, frames: Tensor, features: Tensor | None, grid: Grid) -> Tensor:
         """Refined features = ViT features + Delta-DINO(frame), equation 1 of the paper.
 
         frames [B, 3, H, W] in [0, 1], features [B, C, h, w] on `grid` or None -> [B, C, h, w].
+        config.fusion beside: the ViT's features, as they are, before the CNN's, of unit length; [B, C + dims, h, w].
         """
         delta = self.delta_dino(frames)
         if features is None:
             return torch.as_tensor(delta)
+        if self.config.fusion == "beside":
+            return torch.cat((features.to(delta.dtype), F.normalize(delta, dim=1)), dim=1)
         centres = grid.centres(frames.device).expand(len(frames), -1, -1)
         at_cells = self.delta_dino.grid(*frames.shape[-2:]).sample(delta, centres)
         return features.to(at_cells.dtype) + at_cells.transpose(1, 2).reshape(features.shape)

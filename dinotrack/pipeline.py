@@ -16,8 +16,9 @@ from torch import Tensor
 
 from dinotrack import checkpoint, training, weights
 from dinotrack.buddies import find_buddies
-from dinotrack.config import Config, override
+from dinotrack.config import Config, ModelConfig, override
 from dinotrack.config import preset as named_preset
+from dinotrack.correlation import normalise
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.features import Backbone, TimmBackbone, extract_features, make_backbone
 from dinotrack.flow import ConsecutiveFlow, Estimator, Flow, consecutive_flow, make_flow, pair_flow
@@ -26,7 +27,7 @@ from dinotrack.formats import check_queries, grid_queries
 from dinotrack.geometry import Grid, rescale
 from dinotrack.inference import refine_video, track_by_matching
 from dinotrack.joining import track_by_joining
-from dinotrack.model import DeltaDino, Tracker, least_side, memory_format
+from dinotrack.model import DeltaDino, Tracker, delta_grid, least_side, memory_format
 from dinotrack.progress import Progress, silent
 from dinotrack.tracks import Tracks
 from dinotrack.trajectories import flow_chains, in_foreground
@@ -308,7 +309,19 @@ def look(video: Video, config: Config, tools: Tools, watch: Watch, known_flow: C
         half = tools.device.type == "cuda" and config.training.precision != "float32"
         precision = torch.bfloat16 if half else torch.float32
         features = extract_features(tools.backbone, frames, config.backbone.components, precision, watch.progress)
+        if config.model.fusion == "beside":
+            features = _beside(features, tools.backbone.grid(*size), delta_grid(config.model, *size), config.model)
     return Sight(frames, flow_frames, features, flow)
+
+
+def _beside(features: Tensor, grid: Grid, finer: Grid, config: ModelConfig) -> Tensor:
+    """Features [T, C, ., .] on a ViT's grid, of length config.vit_weight, on the CNN's finer one: [T, C, h, w]."""
+    out = features.new_empty((*features.shape[:2], finer.rows, finer.cols))
+    for t, maps in enumerate(features):
+        there = grid.sample(maps[None], finer.centres(maps.device)[None])[0]
+        unit = config.vit_weight * normalise(there, dim=1)
+        out[t] = unit.T.reshape(out.shape[1:])
+    return out
 
 
 def _working_size(video: Video, config: Config) -> tuple[int, int]:
@@ -327,7 +340,7 @@ def begin(config: Config, sight: Sight, seed: int, device: torch.device) -> trai
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         tracker = Tracker(config.model, None if sight.features is None else sight.features.shape[1])
-    if sight.features is None and config.model.start != "random":
+    if config.model.start != "random" and (sight.features is None or config.model.fusion == "beside"):
         start_pretrained(tracker.delta_dino, must=config.model.start == "pretrained")
     return training.start(tracker.to(device).to(memory_format=memory_format(device)), config.training)
 

@@ -1,4 +1,4 @@
-"""What a query looks like, and where exactly that is found: inverse compositional Lucas-Kanade (Baker and Matthews, 2004).
+"""What a query looks like, and where exactly that is: inverse compositional Lucas-Kanade (Baker and Matthews, 2004).
 
 Flow that is followed from frame to frame adds up its errors. The query's own small patch, carried along and turned and
 stretched as the flow around it says, is compared with every frame it reaches, so errors don't add up while the patch
@@ -44,7 +44,6 @@ def make_templates(pictures: Tensor, queries: Tensor, reach: int) -> Templates:
     """The patches of 2 reach + 1 px a side around queries [N, 3] (t, x, y) in pictures [T, H, W]."""
     axis = torch.arange(-reach, reach + 1, device=pictures.device, dtype=torch.float32)
     offsets = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).reshape(-1, 2)
-    values, slopes = queries.new_zeros((len(queries), len(offsets))), []
     steps = HALF * torch.tensor(((0.0, 0.0), (1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)), device=pictures.device)
     read = torch.stack([_read_own(pictures, queries, offsets + step) for step in steps])
     values, spread = _normalise(read[0])

@@ -128,6 +128,8 @@ def step_losses(
         )
     if training.cycle_weight and late:
         terms["cycle"] = training.cycle_weight * cycle_term(tracker, view, material, training, links, rng)
+    if config.model.fusion == "beside":  # the ViT's features stay as they are, and the CNN's are bound by nothing
+        raw = None
     if raw is not None and training.norm_weight:
         terms["norm"] = training.norm_weight * losses.norm_regularizer(maps, raw)
     if raw is not None and training.angle_weight:

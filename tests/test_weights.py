@@ -52,7 +52,7 @@ def test_places_are_searched_in_order(place: Path, monkeypatch: pytest.MonkeyPat
         put(place / "torch" / "hub" / "checkpoints", "tiny.pth"),
         put_into_hub_cache(place / "hub"),
         put(place / "repository" / "weights"),
-        put(place / "repository" / "dinotrack" / "weights"),
+        put(place / "repository" / "dinotrack" / "shipped"),
         put(place / "work" / "weights", "tiny.pth"),
         put(place / "work" / "weights"),
         put(place / "mine", "tiny.pth"),

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dinotrack.config import Config, FlowConfig
+from dinotrack.config import Config, FlowConfig, InferenceConfig
 from dinotrack.correlation import correlation_maps
 from dinotrack.errors import InputError
 from dinotrack.features import Backbone, extract_features, make_backbone
@@ -80,8 +80,9 @@ class FlowChains:
     def __call__(self, clip: str, video: Source, queries: Array, seed: int) -> Tracks:
         known = read_video(video)
         flow = consecutive_flow(torch.from_numpy(known.frames).permute(0, 3, 1, 2), self._estimate, known.size)
-        xy, followed = follow(flow, torch.from_numpy(queries).float(), FLOW_CYCLE)
-        return _tracks(known, queries, _hold(xy.numpy(), followed.numpy()), followed.numpy())
+        chain = follow(flow, None, torch.from_numpy(queries).float(), InferenceConfig(chain_error=FLOW_CYCLE))
+        followed = chain.followed.numpy()
+        return _tracks(known, queries, _hold(chain.xy.numpy(), followed), followed)
 
 
 class RawFeatures:

@@ -1,0 +1,129 @@
+"""The weights a fit without a ViT starts from, the ViT that is shipped, and both of them side by side."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import dinotrack
+from dinotrack import weights
+from dinotrack.config import FAST, BackboneConfig, override
+from dinotrack.errors import DinotrackWarning, InputError
+from dinotrack.features import SHIPPED, load_shipped, make_backbone
+from dinotrack.model import DeltaDino, Tracker
+from dinotrack.pipeline import start_pretrained
+from dinotrack.pretraining import start
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = start.RECIPE.replace(shapes=((48, 2),), points=16, materials=3, worlds=2, world_side=160, steps=3)
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine without any weights."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(weights, "PACKAGE", tmp_path / "repository" / "dinotrack")
+    monkeypatch.delenv(weights.FOLDER_VARIABLE, raising=False)
+    return tmp_path
+
+
+def fresh() -> DeltaDino:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(1)
+        return DeltaDino(FAST.model, FAST.model.dims)
+
+
+def test_what_is_pretrained_is_what_a_fit_starts_from(nowhere: Path) -> None:
+    state = start.start(FAST.model, TINY, seed=0)
+    start.export(state.network, nowhere / "weights" / "dinotrack_cnn.safetensors", steps=0)
+    network = fresh()
+    start_pretrained(network, must=True)
+    for mine, other in zip(network.parameters(), state.network.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-3, rtol=1e-3)  # half precision on the way
+
+
+def test_missing_weights_are_told_of(nowhere: Path) -> None:
+    network = fresh()
+    before = [p.clone() for p in network.parameters()]
+    with pytest.raises(InputError, match=r"dinotrack_cnn\.safetensors.*model\.start=random"):
+        start_pretrained(network, must=True)
+    with pytest.warns(DinotrackWarning, match="starting from random ones"):
+        start_pretrained(network, must=False)
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+def test_another_shape_starts_at_random_unless_asked_for(nowhere: Path) -> None:
+    state = start.start(FAST.model, TINY, seed=0)
+    start.export(state.network, nowhere / "weights" / "dinotrack_cnn.safetensors")
+    other = DeltaDino(override(FAST, {"model.widths": "8,16", "model.dims": 24}).model, 24)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        start_pretrained(other, must=False)
+    with pytest.raises(InputError, match="other model"):
+        start_pretrained(other, must=True)
+
+
+def test_training_is_repeatable_and_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start, "RECIPE", TINY)
+    monkeypatch.setattr(start, "SAVED", 2)
+    whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
+    assert start.main(["--out", str(whole), "--steps", "3"]) == 0
+    assert start.main(["--out", str(parts), "--steps", "3"]) == 0
+    assert whole.read_bytes() == parts.read_bytes()
+    state = start.start(FAST.model, TINY, seed=0)
+    losses: list[float] = []
+    start.train(TINY.replace(steps=3), 0, state, lambda _, loss, found: losses.append(loss))
+    assert len(losses) == 3
+    assert all(np.isfinite(losses))
+    assert weights.facts(whole) == {"steps": 3, "seed": 0}
+
+
+def test_going_on_from_nothing_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert start.main(["--out", str(tmp_path / "cnn.safetensors"), "--resume"]) == 2
+    assert "start anew without --resume" in capsys.readouterr().err
+
+
+def test_what_is_shipped_is_small_and_half_precision() -> None:
+    for name, kind in (("dinotrack_cnn", "start"), (SHIPPED, "ViT")):
+        path = ROOT / "weights" / f"{name}.safetensors"
+        assert path.stat().st_size < 16e6, kind
+        assert {t.dtype for t in weights.read(path).values()} == {torch.float16}
+
+
+def test_the_shipped_vit_sees_and_differs_from_a_random_one() -> None:
+    frames = torch.randint(256, (1, 3, 40, 56), generator=torch.Generator().manual_seed(0)).byte()
+    seen = []
+    for pretrained in (True, False):
+        config = BackboneConfig(name=SHIPPED, stride=8, pretrained=pretrained)
+        backbone = make_backbone(config, torch.device("cpu"))
+        assert backbone is not None
+        assert backbone.layer == backbone.depth - 1
+        seen.append(backbone(frames))
+        assert seen[-1].shape == (1, backbone.dims, 5, 7)
+    assert not torch.allclose(seen[0], seen[1], atol=0.1)
+
+
+def test_a_missing_shipped_vit_is_one_sentence(nowhere: Path) -> None:
+    with pytest.raises(InputError, match="dinotrack_vit"):
+        load_shipped()
+
+
+def test_beside_the_cnn_keeps_its_grid_and_its_start() -> None:
+    settings = {"training.steps": 1, "video.area": 64 * 48, "backbone.name": SHIPPED, "backbone.stride": 8}
+    video = np.random.default_rng(0).integers(0, 255, (4, 48, 64, 3), dtype=np.uint8)
+    fitted = dinotrack.fit(video, preset="fast", settings=settings)
+    config = fitted.config.model
+    assert (fitted.grid.rows, fitted.grid.cols) == (12, 16)
+    vit, cnn = fitted.maps.split([fitted.maps.shape[1] - config.dims, config.dims], dim=1)
+    torch.testing.assert_close(cnn.norm(dim=1), torch.ones(4, 12, 16), atol=1e-4, rtol=0)
+    torch.testing.assert_close(vit.norm(dim=1), torch.full((4, 12, 16), config.vit_weight), atol=1e-4, rtol=0)
+
+
+def test_without_the_refiner_correlations_are_the_map() -> None:
+    config = override(FAST, {"model.refiner": False}).model
+    tracker = Tracker(config, None)
+    correlation = torch.rand((2, 9, 11), generator=torch.Generator().manual_seed(0))
+    expected = (correlation / config.temperature).flatten(1).log_softmax(1).view_as(correlation)
+    torch.testing.assert_close(tracker.heatmaps(correlation), expected)
