@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,19 +66,34 @@ def test_another_shape_starts_at_random_unless_asked_for(nowhere: Path) -> None:
         start_pretrained(other, must=True)
 
 
+class Stop(Exception):
+    """Ends a training in the middle."""
+
+
 def test_training_is_repeatable_and_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(start, "RECIPE", TINY)
     monkeypatch.setattr(start, "SAVED", 2)
     whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
     assert start.main(["--out", str(whole), "--steps", "3"]) == 0
-    assert start.main(["--out", str(parts), "--steps", "3"]) == 0
-    assert whole.read_bytes() == parts.read_bytes()
-    state = start.start(FAST.model, TINY, seed=0)
-    losses: list[float] = []
-    start.train(TINY.replace(steps=3), 0, state, lambda _, loss, found: losses.append(loss))
-    assert len(losses) == 3
-    assert all(np.isfinite(losses))
     assert weights.facts(whole) == {"steps": 3, "seed": 0}
+
+    def stopping(*args: Any) -> None:
+        def on_step(state: start.State, loss: float, found: float) -> None:
+            args[3](state, loss, found)
+            if state.step == 2:
+                raise Stop
+
+        start_train(*args[:3], on_step)
+
+    start_train = start.train
+    with monkeypatch.context() as patched:
+        patched.setattr(start, "train", stopping)
+        with pytest.raises(Stop):
+            start.main(["--out", str(parts), "--steps", "3"])
+    assert weights.facts(parts)["steps"] == 2
+    assert start.main(["--out", str(parts), "--steps", "3", "--resume"]) == 0
+    for name, tensor in weights.read(whole).items():
+        assert torch.equal(tensor, weights.read(parts)[name]), name
 
 
 def test_going_on_from_nothing_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
