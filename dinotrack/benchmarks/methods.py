@@ -13,7 +13,7 @@ import numpy.typing as npt
 from dinotrack.benchmarks import rivals
 from dinotrack.config import PRESETS, QUALITY, BackboneConfig, Config, FlowConfig, difference, override, preset
 from dinotrack.errors import InputError
-from dinotrack.features import BACKBONES
+from dinotrack.features import BACKBONES, SHIPPED
 from dinotrack.pipeline import Fitted, choose_device, fit
 from dinotrack.tracks import Tracks
 
@@ -121,7 +121,7 @@ ABLATIONS: dict[str, Mapping[str, Any]] = {
     # layers are counted in blocks, so these name the ViT too: the one of `paper`, whose 24 blocks end with 23
     "layer-first-third": {"backbone.name": "dinov2_vitl14", "backbone.layer": 7},
     "layer-last": {"backbone.name": "dinov2_vitl14", "backbone.layer": 23},
-    **{name: {"backbone.name": name} for name in BACKBONES},
+    **{name: {"backbone.name": name} for name in (SHIPPED, *BACKBONES)},
 }
 """name -> settings that differ from a preset. One that changes nothing, as what the preset lacks anyway, measures the
 preset again."""
