@@ -158,9 +158,9 @@ class InferenceConfig:
     pin_query: bool = True  # in its own frame a point is the query itself and visible
     # join: distances in working px, costs in units of -log probability
     candidates: int = 4  # matches proposed in each frame
-    match_scale: float = 0.05  # cosine that costs one unit
+    match_scale: float = 0.03  # cosine that costs one unit
     step_scale: float = 4.0  # px off flow that cost one unit
-    jump_cost: float = 4.0  # most a step costs where flow is sure of itself
+    jump_cost: float = 2.0  # most a step costs where flow is sure of itself
     occluded_jump_cost: float = 0.5  # and where it isn't
     chain_error: float = 3.0  # px: forward-backward error that ends the flow from the query
     flow_error: float = 1.0  # px: forward-backward error up to which flow is sure of itself
@@ -175,10 +175,10 @@ class InferenceConfig:
     stray: float = 16.0  # px off the path from which smoothing starts anew
     memory_weight: float = 2.0  # of what was surely seen in other frames beside the query's own look; 0: no second pass
     memory_confidence: float = 0.8  # from which a point was surely seen
-    # logistic regression on (1, cosine, log(1 + cycle error), followed, distinctness), see joining.Evidence; made by
+    # logistic regression on what joining.Evidence lists, in its order; made by
     # python -m dinotrack.benchmarks calibrate
-    confidence_weights: tuple[float, ...] = (-1.89, 3.14, -0.68, 1.49, 6.38, 0.0, 0.0, 0.0)
-    visible_confidence: float = 0.45  # a point is visible from this confidence on
+    confidence_weights: tuple[float, ...] = (-1.92, 0.8, -0.56, -0.23, 5.58, 1.22, -0.35, 3.01)
+    visible_confidence: float = 0.42  # a point is visible from this confidence on
 
 
 @dataclass(frozen=True)
