@@ -158,9 +158,9 @@ class InferenceConfig:
     pin_query: bool = True  # in its own frame a point is the query itself and visible
     # join: distances in working px, costs in units of -log probability
     candidates: int = 4  # matches proposed in each frame
-    match_scale: float = 0.03  # cosine that costs one unit
+    match_scale: float = 0.05  # cosine that costs one unit
     step_scale: float = 4.0  # px off flow that cost one unit
-    jump_cost: float = 2.0  # most a step costs where flow is sure of itself
+    jump_cost: float = 4.0  # most a step costs where flow is sure of itself
     occluded_jump_cost: float = 0.5  # and where it isn't
     chain_error: float = 3.0  # px: forward-backward error that ends the flow from the query
     flow_error: float = 1.0  # px: forward-backward error up to which flow is sure of itself
