@@ -90,8 +90,6 @@ class ModelConfig:
 
     widths: tuple[int, ...] = (64, 128, 256)  # one stage each; every stage halves the map
     blocks: int = 0  # extra 3x3 convolutions at the last stage's resolution
-    context: tuple[int, ...] = ()  # widths of coarser levels behind it, each half as fine as the one before
-    context_blocks: int = 2  # extra 3x3 convolutions at each of them
     kernel: int = 5
     norm: str = "batch"  # batch or group
     downsample: str = "blur"  # blur: anti-aliased; stride: strided convolution
@@ -297,7 +295,7 @@ LEAST: dict[str, float] = {
         (
             *("video.area", "video.multiple", "video.min_side", "flow.area", "flow.updates", "trajectories.step"),
             *("buddies.candidates", "buddies.box", "training.decay_every"),
-            *("model.widths", "model.context", "model.dims", "model.dilation", "model.refiner_width"),
+            *("model.widths", "model.dims", "model.dilation", "model.refiner_width"),
         ),
         1,
     ),
@@ -312,9 +310,6 @@ LEAST: dict[str, float] = {
     **dict.fromkeys(("training.learning_rate", "training.weight_decay", "training.gradient_clip", "training.late"), 0),
 }
 """The least some numbers may be; other whole numbers are 0 or more."""
-
-EMPTY = ("model.context",)
-"""Lists that may be empty."""
 
 LENGTH: dict[str, int] = {"inference.confidence_weights": 8}
 """How many numbers some lists have."""
@@ -403,7 +398,7 @@ def _check(key: str, value: Any) -> None:
     numbers = value if isinstance(value, tuple) else (value,)
     least = LEAST.get(key, -math.inf if any(isinstance(n, float) for n in numbers) else 0)
     most = MOST.get(key, math.inf)
-    if not (numbers or key in EMPTY) or not all(math.isfinite(n) and least <= n <= most for n in numbers):
+    if not numbers or not all(math.isfinite(n) and least <= n <= most for n in numbers):
         bounds = [f"at least {least:g}"] * (least > -math.inf) + [f"at most {most:g}"] * (most < math.inf)
         raise InputError(f"{key}={value} is out of range; it must be {' and '.join(bounds or ['finite'])}")
 
@@ -411,7 +406,7 @@ def _check(key: str, value: Any) -> None:
 def _parse(key: str, value: Any, kind: Any) -> Any:
     """A value of the field's type from text or from a plain value. Raises InputError where it is of another type."""
     try:
-        return () if key in EMPTY and value == "" else _cast(value, kind)
+        return _cast(value, kind)
     except (ValueError, KeyError, TypeError):
         name = "list of numbers, as in 64,128" if typing.get_origin(kind) is tuple else kind.__name__
         raise InputError(f"{key}={value} has the wrong type; {key} is a {name}") from None

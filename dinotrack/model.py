@@ -40,33 +40,6 @@ class Residual(nn.Module):
         return out
 
 
-class Context(nn.Module):
-    """x + what is seen from afar: a map half as fine, and coarser ones behind it, as in a U-Net (Ronneberger, 2015)."""
-
-    def __init__(self, config: ModelConfig, channels: int, widths: tuple[int, ...]):
-        super().__init__()
-        width = widths[0]
-        # small frames leave maps of a single cell, which could not be reflected
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 2, 1, padding_mode="replicate")]
-        layers += [_norm(config.norm, width), nn.ReLU()]
-        for _ in range(config.context_blocks):
-            conv = nn.Conv2d(width, width, 3, 1, 1, padding_mode="replicate")
-            layers += [Residual(conv, _norm(config.norm, width), nn.ReLU())]
-        layers += [Context(config, width, widths[1:])] if len(widths) > 1 else []
-        self.layers = nn.Sequential(*layers, nn.Conv2d(width, channels, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, h, w] -> the same shape."""
-        coarse = self.layers(x)
-        rows, cols = x.shape[-2:]
-        # cell i of a strided map lies on cell 2 i; where a side is even, the last cell is repeated to reach its end
-        coarse = F.pad(coarse, (0, 1 - cols % 2, 0, 1 - rows % 2), mode="replicate")
-        size = (rows + 1 - rows % 2, cols + 1 - cols % 2)
-        fine = F.interpolate(coarse, size, mode="bilinear", align_corners=True)
-        out: Tensor = x + fine[..., :rows, :cols]
-        return out
-
-
 class DeltaDino(nn.Module):
     """The CNN that predicts what to add to the frozen features; without a ViT its map is the features.
 
@@ -85,7 +58,6 @@ class DeltaDino(nn.Module):
             channels = width
         for _ in range(config.blocks):
             layers += [Residual(_conv(channels, channels, 3), _norm(config.norm, channels), nn.ReLU())]
-        layers += [Context(config, channels, config.context)] if config.context else []
         last = _conv(channels, dims, config.kernel, dilation=config.dilation)
         norm = _norm(config.norm, dims)
         nn.init.constant_(norm.weight, config.gain)

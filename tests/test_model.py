@@ -9,7 +9,7 @@ import torch
 from dinotrack.config import FAST, PAPER, ModelConfig
 from dinotrack.errors import InputError
 from dinotrack.geometry import Grid, patch_grid
-from dinotrack.model import Blur, Context, DeltaDino, Tracker, load_reference, soft_argmax
+from dinotrack.model import Blur, DeltaDino, Tracker, load_reference, soft_argmax
 
 
 def tensors(arrays, prefix):
@@ -129,41 +129,3 @@ def test_a_fresh_tracker_leaves_the_features_alone():
 def test_a_foreign_checkpoint_is_named():
     with pytest.raises(InputError, match="no checkpoint of the DINO-Tracker reference"):
         load_reference({"a": torch.zeros(1)}, {"b": torch.zeros(1)}, PAPER.model)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 8), (12, 7), (13, 16)])
-def test_context_leaves_places_where_they_are(size: tuple[int, int]) -> None:
-    """With convolutions that copy, a ramp comes back on itself, whether sides are odd or even, but for the border."""
-    context = Context(ModelConfig(context_blocks=0), 1, (1, 1))
-    for module in context.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            torch.nn.init.dirac_(module.weight)
-            torch.nn.init.zeros_(module.bias)
-    flat = torch.nn.Sequential(*(m for m in context.layers if not isinstance(m, torch.nn.BatchNorm2d)))
-    inner = next(m for m in flat if isinstance(m, Context))
-    inner.layers = torch.nn.Sequential(*(m for m in inner.layers if not isinstance(m, torch.nn.BatchNorm2d)))
-    context.layers = flat
-    rows, cols = size
-    ramp = (10.0 * torch.arange(rows)[:, None] + torch.arange(cols))[None, None]
-    seen = context(ramp) - ramp  # the coarse map and, twice as coarse, the one behind it
-    inside = (slice(0, max(rows - 3, 1)), slice(0, max(cols - 3, 1)))
-    torch.testing.assert_close(seen[0, 0][inside], 2 * ramp[0, 0][inside])
-
-
-def test_context_sees_far_and_is_part_of_the_map() -> None:
-    config = ModelConfig(widths=(4, 8), kernel=3, downsample="stride", dims=6, context=(8, 8, 8), norm="group")
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        network, near = DeltaDino(config, 6), DeltaDino(replace(config, context=()), 6)
-    frame = torch.rand((1, 3, 64, 128), generator=torch.Generator().manual_seed(1)).requires_grad_()
-
-    def reach(model: DeltaDino) -> int:
-        for module in model.modules():  # statistics of the whole map would reach everywhere
-            if isinstance(module, torch.nn.GroupNorm):
-                module.forward = lambda x: x
-        (slope,) = torch.autograd.grad(model(frame)[0, :, 8, 16].sum(), frame)
-        columns = slope.abs().sum((0, 1, 2)).nonzero()[:, 0]
-        return int(columns.max() - columns.min())
-
-    assert network(frame).shape == (1, 6, 16, 32)
-    assert reach(network) > 3 * reach(near)
