@@ -220,6 +220,9 @@ QUALITY = dataclasses.replace(
         flow_noise=0.1,
         match_noise=12.0,
         match_reach=4.0,
+        patch_reach=8,
+        patch_shift=4.0,
+        patch_noise=0.6,
         stray=32.0,
     ),
 )

@@ -192,6 +192,8 @@ def fit(
     state = begin(config, sight, seed, where)
     if stored is not None:
         checkpoint.restore(stored, state)
+    elif config.model.start != "random" and (sight.features is None or config.model.fusion == "beside"):
+        start_pretrained(state.tracker.delta_dino, must=config.model.start == "pretrained")
     before = state.step
     if before < config.training.steps:
         grid = _grid(state.tracker, sight, tools)
@@ -340,8 +342,6 @@ def begin(config: Config, sight: Sight, seed: int, device: torch.device) -> trai
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         tracker = Tracker(config.model, None if sight.features is None else sight.features.shape[1])
-    if config.model.start != "random" and (sight.features is None or config.model.fusion == "beside"):
-        start_pretrained(tracker.delta_dino, must=config.model.start == "pretrained")
     return training.start(tracker.to(device).to(memory_format=memory_format(device)), config.training)
 
 

@@ -55,6 +55,18 @@ def test_missing_weights_are_told_of(nowhere: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
 
 
+def test_a_kept_fit_needs_no_start(nowhere: Path) -> None:
+    """What is loaded has long left its start, so nobody is told that this is missing."""
+    video = np.random.default_rng(0).integers(0, 255, (3, 48, 64, 3), dtype=np.uint8)
+    settings = {"training.steps": 1, "video.area": 64 * 48}
+    with pytest.warns(DinotrackWarning, match="starting from random ones"):
+        dinotrack.fit(video, preset="fast", settings=settings, folder=nowhere / "fit")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert dinotrack.load(nowhere / "fit", video).steps == 1
+        assert dinotrack.fit(video, preset="fast", settings=settings, folder=nowhere / "fit").steps_trained_now == 0
+
+
 def test_another_shape_starts_at_random_unless_asked_for(nowhere: Path) -> None:
     state = start.start(FAST.model, TINY, seed=0)
     start.export(state.network, nowhere / "weights" / "dinotrack_cnn.safetensors")
