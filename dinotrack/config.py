@@ -170,6 +170,8 @@ class InferenceConfig:
     patch_lost: float = 0.1  # correlation below which flow from the query is taken to have lost it
     patch_shift: float = 2.0  # px: most by which the patch mends a step of flow
     patch_noise: float = 0.3  # px
+    patch_search: float = 4.0  # px off the path within which a lost patch is looked for
+    patch_refound: float = 0.75  # correlation from which it is found
     stray: float = 16.0  # px off the path from which smoothing starts anew
     memory_weight: float = 2.0  # of what was surely seen in other frames beside the query's own look; 0: no second pass
     memory_confidence: float = 0.8  # from which a point was surely seen
@@ -223,6 +225,7 @@ QUALITY = dataclasses.replace(
         patch_reach=8,
         patch_shift=4.0,
         patch_noise=0.6,
+        patch_search=8.0,
         stray=32.0,
     ),
 )

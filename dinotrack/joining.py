@@ -4,8 +4,9 @@ Matching each frame on its own never drifts but is a cell coarse and may jump to
 frame to the next but drifts and dies behind an occluder. So every frame proposes a few matches (`propose`), flow from
 the query proposes one more (`follow`), the best path through them is found as in a hidden Markov model whose
 transitions are flow (`best_path`), and positions along it are smoothed as in a Kalman smoother whose motion is flow and
-whose measurements are matches (`smooth`). What was surely seen is then remembered, and all is done once more
-(`remember`). All positions are working px; everything is batched over queries.
+whose measurements are matches (`smooth`). Near a path that flow had lost, the query's own patch is looked for again and
+is a sharper measurement (`refind`). What was surely seen is then remembered, and all is done once more (`remember`).
+All positions are working px; everything is batched over queries.
 """
 
 from dataclasses import dataclass
@@ -21,10 +22,12 @@ from dinotrack.geometry import Grid, inside
 from dinotrack.inference import embed, embed_tracks
 from dinotrack.model import Tracker
 from dinotrack.progress import Progress, silent
-from dinotrack.templates import align, carry, grey, make_templates
+from dinotrack.templates import align, carry, grey, make_templates, search
 
 QUERIES_AT_ONCE = 512
 """Queries joined at a time: what bounds memory, one map a query and frame."""
+REFOUND = 2
+"""Rounds of looking for lost patches along a path: each starts nearer than the one before."""
 NEVER = 1e6
 """A cost, or a variance, of what must not be used."""
 
@@ -78,6 +81,8 @@ class Chain:
     """[N, T]: how much it looks there as the query's patch does, normalised cross-correlation; 0 where not followed."""
     anchored: Tensor
     """bool [N, T]: where the query's patch was found, so that errors of flow did not add up."""
+    shape: Tensor
+    """[N, T, 2, 2]: how the patch is turned and stretched there; the identity where not followed."""
 
 
 @torch.no_grad()
@@ -123,10 +128,10 @@ def join(
     flow = ConsecutiveFlow(flow.forward.to(maps.device), flow.backward.to(maps.device))
     vectors = normalise(embed(maps, grid, queries), dim=1)
     chain = follow(flow, pictures, queries, config)
-    xy, evidence = _join_once(tracker, maps, grid, flow, queries, vectors, chain, config)
+    xy, evidence = _join_once(tracker, maps, grid, flow, pictures, queries, vectors, chain, config)
     if config.memory_weight:
         vectors = remember(vectors, embed_tracks(maps, grid, xy), evidence.confidence(config), queries, config)
-        xy, evidence = _join_once(tracker, maps, grid, flow, queries, vectors, chain, config)
+        xy, evidence = _join_once(tracker, maps, grid, flow, pictures, queries, vectors, chain, config)
     return xy, evidence
 
 
@@ -135,6 +140,7 @@ def _join_once(
     maps: Tensor,
     grid: Grid,
     flow: ConsecutiveFlow,
+    pictures: Tensor,
     queries: Tensor,
     vectors: Tensor,
     chain: Chain,
@@ -147,7 +153,12 @@ def _join_once(
     cost = ((1 - torch.cat((chain_score[..., None], scores), dim=2)) / config.match_scale).clamp(max=NEVER)
     path = best_path(places, cost, queries[:, 0].long(), flow, config)
     rough = places.gather(2, path[..., None, None].expand(-1, -1, 1, 2))[:, :, 0]
-    xy = smooth(rough, peaks, queries, flow, config, chain.anchored & (path == 0))
+    anchored = chain.anchored & (path == 0)
+    xy = smooth(rough, peaks, queries, flow, config, anchored)
+    for _ in range(REFOUND):
+        places, found = refind(pictures, queries, chain, xy, config)
+        sharper = torch.where(found[..., None], places, rough)
+        xy = smooth(sharper, peaks, queries, flow, config, anchored | found)
     errors = cycle_errors(tracker, maps, grid, xy, queries)
     best = scores.topk(2, dim=2).values
     cosine, distinctness = _cosine(maps, grid, xy, vectors), best[..., 0] - best[..., 1]
@@ -215,7 +226,28 @@ def follow(flow: ConsecutiveFlow, pictures: Tensor | None, queries: Tensor, conf
                 anchored[:, other] |= found
             xy[:, other] = torch.where(alive[:, None], moved, xy[:, other])
             followed[:, other] |= alive
-    return Chain(xy, followed, likeness, anchored)
+    return Chain(xy, followed, likeness, anchored, shape)
+
+
+def refind(
+    pictures: Tensor, queries: Tensor, chain: Chain, xy: Tensor, config: InferenceConfig
+) -> tuple[Tensor, Tensor]:
+    """Where near xy [N, T, 2] the queries' patches are, in frames to which flow did not follow them.
+
+    A patch is taken to look about as it did in the nearest frame to which it was followed.
+    -> places [N, T, 2], and whether the patch was found there, bool [N, T].
+    """
+    patches = make_templates(pictures, queries, config.patch_reach)
+    frames = torch.arange(xy.shape[1], device=xy.device)
+    far = (frames[:, None] - frames).abs().expand(len(xy), -1, -1).masked_fill(~chain.followed[:, None], len(frames))
+    nearest = far.argmin(dim=2)
+    places, found = xy.clone(), torch.zeros_like(chain.followed)
+    for t in range(len(frames)):
+        rows = (~chain.followed[:, t] & patches.textured).nonzero()[:, 0]
+        shape = chain.shape[rows, nearest[rows, t]]
+        best, alike = search(patches.keep_where(rows), pictures[t], xy[rows, t], shape, config.patch_search)
+        places[rows, t], found[rows, t] = best, alike >= config.patch_refound
+    return places, found
 
 
 def best_path(places: Tensor, cost: Tensor, own: Tensor, flow: ConsecutiveFlow, config: InferenceConfig) -> Tensor:

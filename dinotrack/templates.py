@@ -5,6 +5,8 @@ stretched as the flow around it says, is compared with every frame it reaches, s
 looks the same. All positions are working px.
 """
 
+import itertools
+import math
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +20,8 @@ HALF = 0.5  # px: half the baseline of the gradients
 LEAST_CONTRAST = 0.004  # deviation of a patch's grey levels, 0 to 1, from which it shows anything
 LEAST_SLOPE = 1e-5  # smaller eigenvalue of a patch's mean squared gradient, from which it can't slide along an edge
 STRETCH = (0.5, 2.0)  # how much a patch may shrink or grow in any direction
+ZOOMS = (0.8, 1.0, 1.25)  # how a patch may have changed while it wasn't seen
+TURNS = (-0.4, 0.0, 0.4)  # radians
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,10 @@ class Templates:
     """[N, 2, P]: differences of values -> the shift that explains them best, px."""
     textured: Tensor
     """bool [N]: whether the patch can be located at all."""
+
+    def keep_where(self, rows: Tensor) -> "Templates":
+        """Those of some queries, long [M] or bool [N]."""
+        return Templates(self.offsets, self.values[rows], self.solve[rows], self.textured[rows])
 
 
 def grey(frames: Tensor) -> Tensor:
@@ -81,6 +89,22 @@ def align(templates: Templates, picture: Tensor, xy: Tensor, shape: Tensor) -> t
         xy = xy - torch.einsum("nij,nj->ni", shape, shift)
     seen, _ = _normalise(_read(picture, xy[:, None] + pattern))
     return xy, (seen * templates.values).mean(dim=1)
+
+
+def search(templates: Templates, picture: Tensor, xy: Tensor, shape: Tensor, reach: float) -> tuple[Tensor, Tensor]:
+    """`align` for patches that haven't been seen for a while: the best of several ways they may have changed meanwhile.
+
+    -> xy [N, 2], at most `reach` px off, and how alike it is there [N]; -1 where no way ended so near.
+    """
+    best, alike = xy, xy.new_full((len(xy),), -1.0)
+    for zoom, angle in itertools.product(ZOOMS, TURNS):
+        cosine, sine = zoom * math.cos(angle), zoom * math.sin(angle)
+        change = torch.tensor(((cosine, -sine), (sine, cosine)), dtype=xy.dtype, device=xy.device)
+        found, likeness = align(templates, picture, xy, shape @ change)
+        better = (likeness > alike) & ((found - xy).norm(dim=-1) < reach)
+        best = torch.where(better[:, None], found, best)
+        alike = torch.where(better, likeness, alike)
+    return best, alike
 
 
 def _read_own(pictures: Tensor, queries: Tensor, offsets: Tensor) -> Tensor:

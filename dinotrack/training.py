@@ -1,7 +1,7 @@
 """Fit one video: draw labels, predict, compare, step (METHOD 5; paper section 3.3)."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -77,19 +77,24 @@ def fit(material: Material, config: Config, seed: int, state: State, on_step: Ca
     tracker.train()
     while state.step < training.steps:
         rng = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
-        for group, rate in zip(state.optimizer.param_groups, learning_rates(training, state.step), strict=True):
-            group["lr"] = rate
         terms = step_losses(tracker, material, config, state.step, rng, device)
-        state.optimizer.zero_grad(set_to_none=True)
-        if terms:
-            torch.autograd.backward(torch.stack(list(terms.values())).sum())
-            if training.gradient_clip:
-                nn.utils.clip_grad_norm_(tracker.parameters(), training.gradient_clip)
-            state.optimizer.step()
-        state.step += 1
-        for name, value in terms.items():
-            state.losses.setdefault(name, []).append(float(value.detach()))
+        descend(state, terms, training)
         on_step(state)
+
+
+def descend(state: State, terms: Mapping[str, Tensor], config: TrainingConfig) -> None:
+    """One step, in place, down the sum of the terms; without any, it only counts."""
+    for group, rate in zip(state.optimizer.param_groups, learning_rates(config, state.step), strict=True):
+        group["lr"] = rate
+    state.optimizer.zero_grad(set_to_none=True)
+    if terms:
+        torch.autograd.backward(torch.stack(list(terms.values())).sum())
+        if config.gradient_clip:
+            nn.utils.clip_grad_norm_(state.tracker.parameters(), config.gradient_clip)
+        state.optimizer.step()
+    state.step += 1
+    for name, value in terms.items():
+        state.losses.setdefault(name, []).append(float(value.detach()))
 
 
 def learning_rates(config: TrainingConfig, step: int) -> tuple[float, float]:

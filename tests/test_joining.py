@@ -15,7 +15,18 @@ from dinotrack.config import FAST, InferenceConfig, ModelConfig, override
 from dinotrack.errors import InputError
 from dinotrack.flow import ConsecutiveFlow, Flow
 from dinotrack.geometry import Grid
-from dinotrack.joining import best_path, follow, join, propose, remember, smooth, strain, track_by_joining
+from dinotrack.joining import (
+    Chain,
+    best_path,
+    follow,
+    join,
+    propose,
+    refind,
+    remember,
+    smooth,
+    strain,
+    track_by_joining,
+)
 from dinotrack.model import Tracker
 
 HEIGHT, WIDTH, STRIDE, CHANNELS = 48, 64, 4, 16
@@ -322,6 +333,50 @@ def test_flow_is_not_followed_onto_what_looks_otherwise() -> None:
     assert chain.followed.tolist() == [[True, True, True, False, False, False]]
     assert (chain.likeness[0, :3] > 0.95).all()
     assert (chain.likeness[0, 3:] == 0).all()
+
+
+def lost_chain(queries: Tensor, frames: int, hidden: Sequence[int]) -> Chain:
+    """Flow that ended at the hidden frames."""
+    flow = constant_flow(frames)
+    flow.backward[min(hidden) - 1].mul_(-5)
+    chain = follow(flow, moving_pictures(frames, hidden), queries, CONFIG)
+    assert not chain.followed[:, min(hidden) :].any()
+    return chain
+
+
+def test_a_lost_patch_is_found_again_behind_an_occlusion() -> None:
+    frames, hidden = 8, (3, 4)
+    queries = torch.tensor([[0.0, 20.0, 34.0], [1.0, 25.0, 30.0]])
+    chain, expected = lost_chain(queries, frames, hidden), truth(queries, frames)
+    near = expected + torch.tensor((1.6, -1.2))  # a match, half a cell off
+    places, found = refind(moving_pictures(frames, hidden), queries, chain, near, CONFIG)
+    assert found[:, 5:].all()
+    assert (places - expected).norm(dim=-1)[:, 5:].max() < 0.2
+    assert not found[:, :5].any()  # followed, or hidden
+    assert torch.equal(places[:, :3], near[:, :3])
+
+
+def test_a_lost_patch_is_not_looked_for_far_away() -> None:
+    frames, hidden = 8, (3, 4)
+    queries = torch.tensor([[0.0, 20.0, 34.0]])
+    chain, expected = lost_chain(queries, frames, hidden), truth(queries, frames)
+    near, config = expected + torch.tensor((1.6, -1.2)), dataclasses.replace(CONFIG, patch_search=1.5)
+    places, _ = refind(moving_pictures(frames, hidden), queries, chain, near, config)
+    assert ((places - near).norm(dim=-1) < 1.5).all()
+
+
+def test_what_is_found_again_sharpens_the_track(tracker: Tracker) -> None:
+    """Matches are a cell coarse; behind the occlusion the patch is a tenth of a pixel sharp."""
+    frames, hidden = 8, (3, 4)
+    maps, queries = shifted_maps(frames), torch.tensor([[0.0, 20.0, 34.0]])
+    flow, expected = constant_flow(frames), truth(queries, frames)
+    flow.backward[3].mul_(-5)  # flow loses itself at the occlusion, both ways
+    pictures = moving_pictures(frames, hidden)
+    coarse, _ = join(tracker, maps, GRID, flow, pictures, queries, dataclasses.replace(CONFIG, patch_refound=1.1))
+    sharp, _ = join(tracker, maps, GRID, flow, pictures, queries, CONFIG)
+    error = [(xy - expected).norm(dim=-1)[:, 5:].max() for xy in (coarse, sharp)]
+    assert error[1] < 0.25
+    assert error[1] < 0.5 * error[0]
 
 
 def test_strain_is_what_flow_and_path_disagree_by() -> None:

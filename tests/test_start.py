@@ -1,6 +1,7 @@
 """The weights a fit without a ViT starts from, the ViT that is shipped, and both of them side by side."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from dinotrack import weights
 from dinotrack.config import FAST, BackboneConfig, override
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.features import SHIPPED, load_shipped, make_backbone
+from dinotrack.geometry import Grid
 from dinotrack.model import DeltaDino, Tracker
 from dinotrack.pipeline import start_pretrained
 from dinotrack.pretraining import start
+from dinotrack.training import State, View
 
 ROOT = Path(__file__).resolve().parents[1]
-TINY = start.RECIPE.replace(shapes=((48, 2),), points=16, materials=3, worlds=2, world_side=160, steps=3)
+SHOTS = start.Shots(size=(48, 64), points=16, layers=(1, 3))
 
 
 @pytest.fixture
@@ -37,11 +40,11 @@ def fresh() -> DeltaDino:
 
 
 def test_what_is_pretrained_is_what_a_fit_starts_from(nowhere: Path) -> None:
-    state = start.start(FAST.model, TINY, seed=0)
-    start.export(state.network, nowhere / "weights" / "dinotrack_cnn.safetensors", steps=0)
-    network = fresh()
-    start_pretrained(network, must=True)
-    for mine, other in zip(network.parameters(), state.network.parameters(), strict=True):
+    network = start.begin(FAST, seed=0).tracker.delta_dino
+    start.export(network, nowhere / "weights" / "dinotrack_cnn.safetensors", steps=0)
+    filled = fresh()
+    start_pretrained(filled, must=True)
+    for mine, other in zip(filled.parameters(), network.parameters(), strict=True):
         torch.testing.assert_close(mine, other, atol=1e-3, rtol=1e-3)  # half precision on the way
 
 
@@ -68,8 +71,8 @@ def test_a_kept_fit_needs_no_start(nowhere: Path) -> None:
 
 
 def test_another_shape_starts_at_random_unless_asked_for(nowhere: Path) -> None:
-    state = start.start(FAST.model, TINY, seed=0)
-    start.export(state.network, nowhere / "weights" / "dinotrack_cnn.safetensors")
+    network = start.begin(FAST, seed=0).tracker.delta_dino
+    start.export(network, nowhere / "weights" / "dinotrack_cnn.safetensors")
     other = DeltaDino(override(FAST, {"model.widths": "8,16", "model.dims": 24}).model, 24)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -78,24 +81,50 @@ def test_another_shape_starts_at_random_unless_asked_for(nowhere: Path) -> None:
         start_pretrained(other, must=True)
 
 
+def test_correspondences_of_the_shots_are_seen_and_true() -> None:
+    """Colours without changes of light agree at both ends, far better than with anything else in the frame."""
+    shots = replace(SHOTS, photometric=0.0, size=(96, 128))
+    own, other = [], []
+    for step in range(6):
+        frames, pairs = start.draw(shots, 3, 0, step)
+        assert frames.shape == (3, 3, 96, 128)
+        assert len(pairs.source) > 6
+        assert (pairs.source_frame != pairs.target_frame).all()
+        last = torch.tensor((127.0, 95.0))
+        for xy in (pairs.source, pairs.target):
+            assert ((xy > -0.5) & (xy < last + 0.5)).all()
+        view = View(torch.arange(3), frames, Grid(96, 128, 1, 0.0), shots.size)
+        source = view.embed(pairs.source_frame, pairs.source)
+        target = view.embed(pairs.target_frame, pairs.target)
+        own.append((source - target).norm(dim=1))
+        other.append((source - target.roll(len(target) // 3, 0)).norm(dim=1))
+    assert torch.cat(own).median() < 0.25 * torch.cat(other).median()
+
+
+def test_shots_differ_from_step_to_step_and_scenes_are_renewed() -> None:
+    first, second = (start.draw(SHOTS, 3, 0, step)[0] for step in (0, 1))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, start.draw(SHOTS, 3, 0, 0)[0])
+
+
 class Stop(Exception):
     """Ends a training in the middle."""
 
 
 def test_training_is_repeatable_and_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start, "RECIPE", TINY)
+    monkeypatch.setattr(start, "SHOTS", SHOTS)
     monkeypatch.setattr(start, "SAVED", 2)
     whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
     assert start.main(["--out", str(whole), "--steps", "3"]) == 0
     assert weights.facts(whole) == {"steps": 3, "seed": 0}
 
     def stopping(*args: Any) -> None:
-        def on_step(state: start.State, loss: float, found: float) -> None:
-            args[3](state, loss, found)
+        def on_step(state: State) -> None:
+            args[4](state)
             if state.step == 2:
                 raise Stop
 
-        start_train(*args[:3], on_step)
+        start_train(*args[:4], on_step)
 
     start_train = start.train
     with monkeypatch.context() as patched:

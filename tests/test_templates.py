@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dinotrack.flow import Flow
 from dinotrack.geometry import pixel_grid
-from dinotrack.templates import align, carry, grey, make_templates
+from dinotrack.templates import align, carry, grey, make_templates, search
 
 HEIGHT, WIDTH = 60, 80
 
@@ -42,6 +42,30 @@ def test_a_patch_is_found_to_a_tenth_of_a_pixel(degrees, scale, light) -> None:
     assert templates.textured.all()
     assert (found[0] - centre - shift).norm() < 0.1
     assert alike[0] > 0.95
+
+
+@pytest.mark.parametrize(("degrees", "scale"), [(0.0, 1.0), (25.0, 1.0), (-20.0, 1.2), (18.0, 0.85)])
+def test_a_patch_that_has_changed_is_found(degrees, scale) -> None:
+    first, centre = picture(), torch.tensor([40.0, 30.0])
+    second = warped(first, turn(degrees, scale), centre, torch.tensor([0.8, -0.6]))
+    templates = make_templates(torch.stack((first, second)), torch.tensor([[0.0, 40.0, 30.0]] * 2), 4)
+    start = torch.stack((centre, centre + torch.tensor([1.5, 0.0])))
+    found, alike = search(templates, second, start, torch.eye(2).expand(2, 2, 2), 4.0)
+    assert (found - centre - torch.tensor([0.8, -0.6])).norm(dim=1).max() < 0.4
+    assert (alike > 0.85).all()
+    assert (alike >= align(templates, second, start, torch.eye(2).expand(2, 2, 2))[1]).all()
+
+
+def test_what_is_found_too_far_away_is_not_found() -> None:
+    first = picture()
+    second = warped(first, torch.eye(2), torch.zeros(2), torch.tensor([2.0, 0.0]))
+    templates = make_templates(torch.stack((first, second)), torch.tensor([[0.0, 40.0, 30.0]]), 4)
+    start, same = torch.tensor([[40.0, 30.0]]), torch.eye(2)[None]
+    found, _ = search(templates, second, start, same, 3.0)
+    assert (found - start).norm() == pytest.approx(2.0, abs=0.1)
+    found, alike = search(templates, second, start, same, 0.01)
+    assert torch.equal(found, start)
+    assert alike.tolist() == [-1.0]
 
 
 def test_another_patch_is_not_alike() -> None:

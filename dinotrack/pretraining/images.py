@@ -320,36 +320,39 @@ def _wave(radius: float, rng: Generator) -> Array:
     return np.array((rng.uniform(0, 0.25) / spatial, spatial, rng.uniform(0.3, 3), rng.uniform(0, 2 * np.pi)))
 
 
-def matches(scene: Scene, tops: tuple[Array, Array], count: int, rng: Generator) -> tuple[Array, Array]:
-    """Known correspondences between frames 0 and 1 of a scene: float32 [count, 2, 2] px, (frame, xy), valid [count].
+def matches(
+    scene: Scene, tops: tuple[Array, Array], count: int, rng: Generator, times: tuple[float, float] = (0, 1)
+) -> tuple[Array, Array]:
+    """Known correspondences between two frames of a scene: float32 [count, 2, 2] px, (frame, xy), valid [count].
 
-    tops: the layers seen in the two frames, [side, side] each. Half of the points are spread evenly over the picture,
-    half evenly over the layers, as things are often small.
+    tops: the layers seen in the two frames, [H, W] each. Half of the points are spread evenly over the picture, half
+    evenly over the layers, as things are often small.
     """
-    side = len(tops[0])
-    spread = rng.integers(0, side * side, count)
-    order = rng.permutation(side * side)[: 8 * count]
+    width = tops[0].shape[1]
+    spread = rng.integers(0, tops[0].size, count)
+    order = rng.permutation(tops[0].size)[: 8 * count]
     seen = tops[0].ravel()[order]
     rank = np.empty(len(order), int)
     for layer in np.unique(seen):
         rank[seen == layer] = np.arange((seen == layer).sum())
     even = order[np.argsort(rank, kind="stable")][:count]
     both = np.concatenate((even[: 2 * count // 3], spread, even[2 * count // 3 :]))
-    start = np.stack((both % side, both // side), -1).astype(np.float64)
-    end, valid = _follow(scene, tops, start)
+    start = np.stack((both % width, both // width), -1).astype(np.float64)
+    end, valid = _follow(scene, tops, start, times)
     best = np.argsort(~valid, kind="stable")[:count]
     best = np.resize(best, count)
     return np.stack((start[best], end[best]), 1).astype(np.float32), valid[best]
 
 
-def _follow(scene: Scene, tops: tuple[Array, Array], start: Array) -> tuple[Array, Array]:
-    """Where points [N, 2] of frame 0 are in frame 1, and whether they are seen there."""
+def _follow(scene: Scene, tops: tuple[Array, Array], start: Array, times: tuple[float, float]) -> tuple[Array, Array]:
+    """Where points [N, 2] of the first frame are in the second, and whether they are seen there."""
     layer = tops[0][start[:, 1].astype(int), start[:, 0].astype(int)]
     end = np.zeros_like(start)
+    before, after = (scene.view(t) for t in times)
     for index in np.unique(layer):
         own, mine = scene.layers[index], layer == index
-        end[mine] = own.to_frame(own.from_frame(start[mine], 0, scene.view(0)), 1, scene.view(1))
+        end[mine] = own.to_frame(own.from_frame(start[mine], times[0], before), times[1], after)
     x, y = np.rint(end).astype(int).T
-    side = len(tops[1])
-    inside = (x >= 0) & (y >= 0) & (x < side) & (y < side)
-    return end, inside & (tops[1][y.clip(0, side - 1), x.clip(0, side - 1)] == layer)
+    height, width = tops[1].shape
+    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    return end, inside & (tops[1][y.clip(0, height - 1), x.clip(0, width - 1)] == layer)
