@@ -177,8 +177,8 @@ class InferenceConfig:
     memory_confidence: float = 0.8  # from which a point was surely seen
     # logistic regression on what joining.Evidence lists, in its order; made by
     # python -m dinotrack.benchmarks calibrate
-    confidence_weights: tuple[float, ...] = (-1.92, 0.8, -0.56, -0.23, 5.58, 1.22, -0.35, 3.01)
-    visible_confidence: float = 0.42  # a point is visible from this confidence on
+    confidence_weights: tuple[float, ...] = (-2.764, 2.556, -0.497, 0.178, 4.326, 0.906, -0.283, 2.477)
+    visible_confidence: float = 0.35  # a point is visible from this confidence on
 
 
 @dataclass(frozen=True)
