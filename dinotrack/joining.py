@@ -22,7 +22,7 @@ from dinotrack.geometry import Grid, inside
 from dinotrack.inference import embed, embed_tracks
 from dinotrack.model import Tracker
 from dinotrack.progress import Progress, silent
-from dinotrack.templates import align, carry, grey, make_templates, search
+from dinotrack.templates import Templates, align, carry, grey, make_templates, search
 
 QUERIES_AT_ONCE = 512
 """Queries joined at a time: what bounds memory, one map a query and frame."""
@@ -83,6 +83,8 @@ class Chain:
     """bool [N, T]: where the query's patch was found, so that errors of flow did not add up."""
     shape: Tensor
     """[N, T, 2, 2]: how the patch is turned and stretched there; the identity where not followed."""
+    patches: Templates | None
+    """What the queries look like; None where there were no pictures."""
 
 
 @torch.no_grad()
@@ -156,9 +158,8 @@ def _join_once(
     anchored = chain.anchored & (path == 0)
     xy = smooth(rough, peaks, queries, flow, config, anchored)
     for _ in range(REFOUND):
-        places, found = refind(pictures, queries, chain, xy, config)
-        sharper = torch.where(found[..., None], places, rough)
-        xy = smooth(sharper, peaks, queries, flow, config, anchored | found)
+        mended, found = refind(pictures, chain, xy, config)
+        xy = smooth(torch.where(found[..., None], mended, rough), peaks, queries, flow, config, anchored | found)
     errors = cycle_errors(tracker, maps, grid, xy, queries)
     best = scores.topk(2, dim=2).values
     cosine, distinctness = _cosine(maps, grid, xy, vectors), best[..., 0] - best[..., 1]
@@ -226,26 +227,25 @@ def follow(flow: ConsecutiveFlow, pictures: Tensor | None, queries: Tensor, conf
                 anchored[:, other] |= found
             xy[:, other] = torch.where(alive[:, None], moved, xy[:, other])
             followed[:, other] |= alive
-    return Chain(xy, followed, likeness, anchored, shape)
+    return Chain(xy, followed, likeness, anchored, shape, patches)
 
 
-def refind(
-    pictures: Tensor, queries: Tensor, chain: Chain, xy: Tensor, config: InferenceConfig
-) -> tuple[Tensor, Tensor]:
+def refind(pictures: Tensor, chain: Chain, xy: Tensor, config: InferenceConfig) -> tuple[Tensor, Tensor]:
     """Where near xy [N, T, 2] the queries' patches are, in frames to which flow did not follow them.
 
     A patch is taken to look about as it did in the nearest frame to which it was followed.
     -> places [N, T, 2], and whether the patch was found there, bool [N, T].
     """
-    patches = make_templates(pictures, queries, config.patch_reach)
-    frames = torch.arange(xy.shape[1], device=xy.device)
-    far = (frames[:, None] - frames).abs().expand(len(xy), -1, -1).masked_fill(~chain.followed[:, None], len(frames))
-    nearest = far.argmin(dim=2)
     places, found = xy.clone(), torch.zeros_like(chain.followed)
-    for t in range(len(frames)):
-        rows = (~chain.followed[:, t] & patches.textured).nonzero()[:, 0]
-        shape = chain.shape[rows, nearest[rows, t]]
-        best, alike = search(patches.keep_where(rows), pictures[t], xy[rows, t], shape, config.patch_search)
+    if chain.patches is None:
+        return places, found
+    start = chain.followed.int().argmax(dim=1)  # frames are followed without a gap
+    end = start + chain.followed.sum(dim=1) - 1
+    for t in range(xy.shape[1]):
+        rows = (~chain.followed[:, t] & chain.patches.textured).nonzero()[:, 0]
+        nearest = torch.where(t < start, start, end)[rows]
+        patches, shape = chain.patches.keep_where(rows), chain.shape[rows, nearest]
+        best, alike = search(patches, pictures[t], xy[rows, t], shape, config.patch_search)
         places[rows, t], found[rows, t] = best, alike >= config.patch_refound
     return places, found
 

@@ -349,7 +349,7 @@ def test_a_lost_patch_is_found_again_behind_an_occlusion() -> None:
     queries = torch.tensor([[0.0, 20.0, 34.0], [1.0, 25.0, 30.0]])
     chain, expected = lost_chain(queries, frames, hidden), truth(queries, frames)
     near = expected + torch.tensor((1.6, -1.2))  # a match, half a cell off
-    places, found = refind(moving_pictures(frames, hidden), queries, chain, near, CONFIG)
+    places, found = refind(moving_pictures(frames, hidden), chain, near, CONFIG)
     assert found[:, 5:].all()
     assert (places - expected).norm(dim=-1)[:, 5:].max() < 0.2
     assert not found[:, :5].any()  # followed, or hidden
@@ -361,7 +361,7 @@ def test_a_lost_patch_is_not_looked_for_far_away() -> None:
     queries = torch.tensor([[0.0, 20.0, 34.0]])
     chain, expected = lost_chain(queries, frames, hidden), truth(queries, frames)
     near, config = expected + torch.tensor((1.6, -1.2)), dataclasses.replace(CONFIG, patch_search=1.5)
-    places, _ = refind(moving_pictures(frames, hidden), queries, chain, near, config)
+    places, _ = refind(moving_pictures(frames, hidden), chain, near, config)
     assert ((places - near).norm(dim=-1) < 1.5).all()
 
 
