@@ -37,7 +37,7 @@ SAVED = 200  # steps between checkpoints
 SCENES = 40  # scenes that steps draw from
 
 RECIPE = override(FAST, {"training.steps": 2200, "training.flow_weight": 0.0})
-"""Three quarters of an hour on one CPU core. Without the Huber loss of a fit, for which no match is near enough at first."""
+"""Three quarters of an hour on one CPU core. Without the Huber loss: no match is near enough for it at first."""
 
 
 @dataclass(frozen=True)
