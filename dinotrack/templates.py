@@ -96,15 +96,18 @@ def search(templates: Templates, picture: Tensor, xy: Tensor, shape: Tensor, rea
 
     -> xy [N, 2], at most `reach` px off, and how alike it is there [N]; -1 where no way ended so near.
     """
-    best, alike = xy, xy.new_full((len(xy),), -1.0)
-    for zoom, angle in itertools.product(ZOOMS, TURNS):
-        cosine, sine = zoom * math.cos(angle), zoom * math.sin(angle)
-        change = torch.tensor(((cosine, -sine), (sine, cosine)), dtype=xy.dtype, device=xy.device)
-        found, likeness = align(templates, picture, xy, shape @ change)
-        better = (likeness > alike) & ((found - xy).norm(dim=-1) < reach)
-        best = torch.where(better[:, None], found, best)
-        alike = torch.where(better, likeness, alike)
-    return best, alike
+    turned = [
+        (zoom * math.cos(angle), -zoom * math.sin(angle), zoom * math.sin(angle), zoom * math.cos(angle))
+        for zoom, angle in itertools.product(ZOOMS, TURNS)
+    ]
+    changes = torch.tensor(turned, dtype=xy.dtype, device=xy.device).view(-1, 1, 2, 2)
+    count, ways = len(xy), len(changes)
+    rows = torch.arange(count, device=xy.device).repeat(ways)
+    found, alike = align(templates.keep_where(rows), picture, xy.repeat(ways, 1), (shape @ changes).flatten(0, 1))
+    near = (found - xy.repeat(ways, 1)).norm(dim=-1) < reach
+    alike, way = torch.where(near, alike, -1.0).view(ways, count).max(dim=0)
+    best = found.view(ways, count, 2)[way, torch.arange(count, device=xy.device)]
+    return torch.where((alike > -1)[:, None], best, xy), alike
 
 
 def _read_own(pictures: Tensor, queries: Tensor, offsets: Tensor) -> Tensor:
