@@ -30,7 +30,7 @@ class VideoConfig:
 class BackboneConfig:
     """The frozen ViT."""
 
-    name: str = "none"  # a timm ViT by short or full name; none: the CNN alone; auto: the best there is
+    name: str = "none"  # dinotrack_vit, a timm ViT by short or full name; none: the CNN alone; auto: the best there is
     layer: int = -1  # block whose output is used, counted from 0; negative: two thirds of the depth
     stride: int = 7  # px between patch centres; 0: the patch size
     pretrained: bool = True
@@ -173,6 +173,7 @@ class InferenceConfig:
     patch_search: float = 4.0  # px off the path within which a lost patch is looked for
     patch_refound: float = 0.75  # correlation from which it is found
     stray: float = 16.0  # px off the path from which smoothing starts anew
+    support_reach: float = 2.0  # px from a query to the four points that are tracked with it; 0: none
     memory_weight: float = 2.0  # of what was surely seen in other frames beside the query's own look; 0: no second pass
     memory_confidence: float = 0.8  # from which a point was surely seen
     # logistic regression on what joining.Evidence lists, in its order; made by
@@ -226,12 +227,14 @@ QUALITY = dataclasses.replace(
         patch_shift=4.0,
         patch_noise=0.6,
         patch_search=8.0,
+        support_reach=4.0,
         stray=32.0,
     ),
 )
 
 FAST = Config(
     preset="fast",
+    backbone=BackboneConfig(name="dinotrack_vit", stride=8),  # its patch: the CNN beside it is what is fine
     flow=FlowConfig(name="dis"),
     trajectories=TrajectoryConfig(step=4, cycle_error=0.75, direct_filter=False),
     foreground=ForegroundConfig(method="motion", homography_error=1.0),
@@ -314,6 +317,7 @@ LEAST: dict[str, float] = {
         1e-6,
     ),
     **dict.fromkeys(("training.learning_rate", "training.weight_decay", "training.gradient_clip", "training.late"), 0),
+    "inference.support_reach": 0,
 }
 """The least some numbers may be; other whole numbers are 0 or more."""
 

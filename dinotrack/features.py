@@ -234,7 +234,8 @@ def resolve_backbone_name(config: BackboneConfig, device: torch.device, offline:
 
 def load_shipped(pretrained: bool = True) -> torch.nn.Module:
     """The ViT in weights/, or one of its make with random weights. Raises InputError where the file is missing."""
-    path = weights.obtain(weights.Source(SHIPPED, files=(f"{SHIPPED}.safetensors",)), offline=True)
+    advice = "or do without it with --set backbone.name=none"
+    path = weights.obtain(weights.Source(SHIPPED, files=(f"{SHIPPED}.safetensors",), advice=advice), offline=True)
     facts = weights.facts(path)
     make = {key: facts[key] for key in ("patch_size", "embed_dim", "depth", "num_heads", "img_size", "num_classes")}
     model: Any = load_vit(facts["architecture"], path if pretrained else None, **make)

@@ -6,10 +6,11 @@ the query proposes one more (`follow`), the best path through them is found as i
 transitions are flow (`best_path`), and positions along it are smoothed as in a Kalman smoother whose motion is flow and
 whose measurements are matches (`smooth`). Near a path that flow had lost, the query's own patch is looked for again and
 is a sharper measurement (`refind`). What was surely seen is then remembered, and all is done once more (`remember`).
+Four more points around each query go the same way on their own, and vote on where it went (`surround`, `agree`).
 All positions are working px; everything is batched over queries.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +25,8 @@ from dinotrack.model import Tracker
 from dinotrack.progress import Progress, silent
 from dinotrack.templates import Templates, align, carry, grey, make_templates, search
 
-QUERIES_AT_ONCE = 512
-"""Queries joined at a time: what bounds memory, one map a query and frame."""
+QUERIES_AT_ONCE = 128
+"""Queries joined at a time, with the points around them: what bounds memory, one map each."""
 REFOUND = 2
 """Rounds of looking for lost patches along a path: each starts nearer than the one before."""
 NEVER = 1e6
@@ -34,14 +35,14 @@ NEVER = 1e6
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for a point being seen where it was put. Each [N, T]."""
+    """What speaks for a point being seen where it was put. Each [N, T], a mean over the points that speak for it."""
 
     cosine: Tensor
     """Similarity of the feature there to the query's."""
     cycle_error: Tensor
-    """px between the query and where the feature there is found in the query's frame."""
+    """Between the query and where the feature there is found in the query's frame: log(1 + px)."""
     followed: Tensor
-    """bool: flow from the query got there unbroken."""
+    """Whether flow from the query got there unbroken: 0 or 1."""
     distinctness: Tensor
     """How much higher the frame's best match scores than its second best; 0 or more."""
     likeness: Tensor
@@ -54,7 +55,7 @@ class Evidence:
         columns = (
             torch.ones_like(self.cosine),
             self.cosine,
-            self.cycle_error.log1p(),
+            self.cycle_error,
             self.followed,
             self.distinctness,
             self.likeness,
@@ -123,18 +124,60 @@ def join(
     queries: Tensor,
     config: InferenceConfig,
 ) -> tuple[Tensor, Evidence]:
-    """Trajectories [N, T, 2] of a few queries, as `track_by_joining`, and what speaks for each position.
+    """Trajectories [N, T, 2] of a few queries, as `track_by_joining`, and what speaks for each position."""
+    flow = ConsecutiveFlow(flow.forward.to(maps.device), flow.backward.to(maps.device))
+    points = surround(queries, config.support_reach, _size(flow))
+    xy, evidence = _join_twice(tracker, maps, grid, flow, pictures, points.flatten(0, 1), config)
+    return agree(points, xy, evidence, config)
+
+
+def surround(queries: Tensor, reach: float, size: tuple[int, int]) -> Tensor:
+    """Queries [N, 3] (t, x, y) and, `reach` px left, right, above and below each, its support points: [5, N, 3].
+
+    Those that would lie outside a frame of that size (height, width) lie on its border; [1, N, 3] for a reach of 0.
+    """
+    if not reach:
+        return queries[None]
+    offsets = queries.new_tensor(((-1, 0), (1, 0), (0, -1), (0, 1))) * reach
+    most = queries.new_tensor((size[1] - 1, size[0] - 1))
+    beside = (queries[:, 1:] + offsets[:, None]).clamp(min=torch.zeros_like(most), max=most)
+    return torch.cat((queries[None], torch.cat((queries[:, :1].expand(4, -1, -1), beside), dim=-1)))
+
+
+def agree(points: Tensor, xy: Tensor, evidence: Evidence, config: InferenceConfig) -> tuple[Tensor, Evidence]:
+    """Where queries and their support points went, as one: what each point did counts as the odds that it is right.
+
+    A query moves as the weighted median of their movements, x and y each; what speaks for it is their mean.
+    points [K, N, 3] from `surround`; xy [K N, T, 2] and evidence where they went -> xy [N, T, 2], evidence [N, T].
+    """
+    votes, start = points.shape[:2], points[:, :, None, 1:]
+    odds = evidence.confidence(config).logit(eps=1e-6).exp().unflatten(0, votes)[..., None]
+    moved, order = (xy.unflatten(0, votes) - start).sort(dim=0)
+    share = odds.expand_as(moved).gather(0, order).cumsum(dim=0)
+    middle = (share < share[-1] / 2).sum(dim=0, keepdim=True)
+    means = {f.name: getattr(evidence, f.name).unflatten(0, votes).mean(dim=0) for f in fields(evidence)}
+    return start[0] + moved.gather(0, middle)[0], Evidence(**means)
+
+
+def _join_twice(
+    tracker: Tracker,
+    maps: Tensor,
+    grid: Grid,
+    flow: ConsecutiveFlow,
+    pictures: Tensor,
+    queries: Tensor,
+    config: InferenceConfig,
+) -> tuple[Tensor, Evidence]:
+    """`join` for each query alone: xy [N, T, 2], evidence.
 
     Twice, if config.memory_weight: what was surely seen the first time is looked for together with the query.
     """
-    flow = ConsecutiveFlow(flow.forward.to(maps.device), flow.backward.to(maps.device))
     vectors = normalise(embed(maps, grid, queries), dim=1)
     chain = follow(flow, pictures, queries, config)
-    xy, evidence = _join_once(tracker, maps, grid, flow, pictures, queries, vectors, chain, config)
-    if config.memory_weight:
+    if config.memory_weight:  # which does not need to know to a fraction of a pixel where, so no patch is looked for
+        xy, evidence = _join_once(tracker, maps, grid, flow, pictures, queries, vectors, chain, config, rounds=0)
         vectors = remember(vectors, embed_tracks(maps, grid, xy), evidence.confidence(config), queries, config)
-        xy, evidence = _join_once(tracker, maps, grid, flow, pictures, queries, vectors, chain, config)
-    return xy, evidence
+    return _join_once(tracker, maps, grid, flow, pictures, queries, vectors, chain, config, rounds=REFOUND)
 
 
 def _join_once(
@@ -147,8 +190,12 @@ def _join_once(
     vectors: Tensor,
     chain: Chain,
     config: InferenceConfig,
+    rounds: int,
 ) -> tuple[Tensor, Evidence]:
-    """`join` for what is looked for: vectors [N, C], unit length. chain: what `follow` gave."""
+    """`_join_twice`, once, for what is looked for: vectors [N, C], unit length.
+
+    chain: what `follow` gave. rounds: how often lost patches are looked for.
+    """
     peaks, scores = propose(tracker, maps, grid, vectors, config.candidates)
     chain_score = torch.where(chain.followed, _cosine(maps, grid, chain.xy, vectors), -torch.inf)
     places = torch.cat((chain.xy[:, :, None], peaks), dim=2)
@@ -157,13 +204,14 @@ def _join_once(
     rough = places.gather(2, path[..., None, None].expand(-1, -1, 1, 2))[:, :, 0]
     anchored = chain.anchored & (path == 0)
     xy = smooth(rough, peaks, queries, flow, config, anchored)
-    for _ in range(REFOUND):
+    for _ in range(rounds):
         mended, found = refind(pictures, chain, xy, config)
         xy = smooth(torch.where(found[..., None], mended, rough), peaks, queries, flow, config, anchored | found)
     errors = cycle_errors(tracker, maps, grid, xy, queries)
     best = scores.topk(2, dim=2).values
     cosine, distinctness = _cosine(maps, grid, xy, vectors), best[..., 0] - best[..., 1]
-    return xy, Evidence(cosine, errors, chain.followed, distinctness, chain.likeness, strain(flow, xy))
+    followed = chain.followed.float()
+    return xy, Evidence(cosine, errors.log1p(), followed, distinctness, chain.likeness, strain(flow, xy))
 
 
 def remember(vectors: Tensor, seen: Tensor, confidence: Tensor, queries: Tensor, config: InferenceConfig) -> Tensor:
@@ -182,16 +230,17 @@ def propose(tracker: Tracker, maps: Tensor, grid: Grid, vectors: Tensor, count: 
     vectors [N, C], unit length -> positions [N, T, count, 2] px, cosines there [N, T, count].
     """
     reach = int(tracker.config.radius // grid.stride)
-    rows, cols = (torch.arange(n, device=maps.device) for n in (grid.rows, grid.cols))
+    around = torch.arange(-reach, reach + 1, device=maps.device)
     xy = vectors.new_zeros((len(vectors), len(maps), count, 2))
     for t in range(len(maps)):
         correlation = correlation_maps(vectors, maps[t][None])
         for k in range(count):
             xy[:, t, k] = tracker.locate(correlation, grid)
             best = correlation.flatten(1).argmax(1)[:, None]
-            near_row = (rows - best // grid.cols).abs() <= reach
-            near_col = (cols - best % grid.cols).abs() <= reach
-            correlation = correlation.masked_fill(near_row[:, :, None] & near_col[:, None], -1)
+            near_row = (best // grid.cols + around).clamp(0, grid.rows - 1)
+            near_col = (best % grid.cols + around).clamp(0, grid.cols - 1)
+            near = near_row[:, :, None] * grid.cols + near_col[:, None]
+            correlation.flatten(1).scatter_(1, near.flatten(1), -1.0)  # in place: this is the largest thing there is
     return xy, torch.stack([_cosine(maps, grid, xy[:, :, k], vectors) for k in range(count)], dim=2)
 
 

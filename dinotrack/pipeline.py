@@ -33,7 +33,7 @@ from dinotrack.tracks import Tracks
 from dinotrack.trajectories import flow_chains, in_foreground
 from dinotrack.video import Source, Video, content_hash, read_video, resize, working_size
 
-START = weights.Source("the start of a fit without a ViT", files=("dinotrack_cnn.safetensors",))
+START = weights.Source("the CNN a fit starts from", files=("dinotrack_cnn.safetensors",))
 SAVE_EVERY = 250  # steps between checkpoints, for what not even Ctrl-C announces
 
 

@@ -17,6 +17,8 @@ from dinotrack.flow import ConsecutiveFlow, Flow
 from dinotrack.geometry import Grid
 from dinotrack.joining import (
     Chain,
+    Evidence,
+    agree,
     best_path,
     follow,
     join,
@@ -25,6 +27,7 @@ from dinotrack.joining import (
     remember,
     smooth,
     strain,
+    surround,
     track_by_joining,
 )
 from dinotrack.model import Tracker
@@ -190,7 +193,7 @@ def test_translation_is_followed_within_a_pixel(tracker: Tracker) -> None:
     assert errors[seen].max() < 1
     assert errors[seen].mean() < 0.1
     assert (evidence.cosine[seen] > 0.95).all()
-    assert (evidence.cycle_error[seen] < STRIDE).all()
+    assert (evidence.cycle_error[seen].expm1() < STRIDE).all()
     assert (evidence.confidence(CONFIG)[seen] > 0.8).all()
     assert ((queries[:, 0] > 0) & (queries[:, 0] < frames - 1)).sum() > 5
 
@@ -391,3 +394,69 @@ def test_strain_is_what_flow_and_path_disagree_by() -> None:
         if t > 0:
             off.append(float((plain_step(flow, xy[n, t], t, t - 1)[0] - xy[n, t - 1]).norm()))
         assert float(found[n, t]) == pytest.approx(float(np.log1p(off).mean()), abs=1e-4)
+
+
+def test_support_points_lie_around_their_query_and_inside_the_frame() -> None:
+    queries = torch.tensor(((2.0, 20.0, 10.0), (5.0, 63.0, 0.0)))
+    expected = torch.tensor(
+        (
+            ((2.0, 20.0, 10.0), (5.0, 63.0, 0.0)),
+            ((2.0, 17.0, 10.0), (5.0, 60.0, 0.0)),
+            ((2.0, 23.0, 10.0), (5.0, 63.0, 0.0)),
+            ((2.0, 20.0, 7.0), (5.0, 63.0, 0.0)),
+            ((2.0, 20.0, 13.0), (5.0, 63.0, 3.0)),
+        )
+    )
+    torch.testing.assert_close(surround(queries, 3.0, (HEIGHT, WIDTH)), expected)
+    torch.testing.assert_close(surround(queries, 0.0, (HEIGHT, WIDTH)), expected[:1])
+
+
+def some_evidence(count: int, frames: int, seed: int = 0) -> Evidence:
+    rng = torch.Generator().manual_seed(seed)
+    return Evidence(*torch.rand((6, count, frames), generator=rng))
+
+
+def plain_agreement(moved: list[float], odds: list[float]) -> float:
+    """The least movement that half of the odds lie at or below."""
+    below = 0.0
+    for m, o in sorted(zip(moved, odds, strict=True)):
+        below += o
+        if below >= sum(odds) / 2:
+            return m
+    raise AssertionError
+
+
+def test_support_points_vote_with_their_odds() -> None:
+    count, frames = 3, 4
+    points = surround(some_queries(frames, count), 2.0, (HEIGHT, WIDTH))
+    evidence = some_evidence(5 * count, frames)
+    xy = 10 * torch.rand((5 * count, frames, 2), generator=torch.Generator().manual_seed(1))
+    agreed, means = agree(points, xy, evidence, CONFIG)
+    confidence = evidence.confidence(CONFIG)
+    assert confidence.std() > 0.05
+    for n, t, axis in itertools.product(range(count), range(frames), range(2)):
+        rows = [k * count + n for k in range(5)]
+        moved = [float(xy[r, t, axis] - points[k, n, 1 + axis]) for k, r in enumerate(rows)]
+        odds = [float(confidence[r, t] / (1 - confidence[r, t])) for r in rows]
+        assert float(agreed[n, t, axis] - points[0, n, 1 + axis]) == pytest.approx(
+            plain_agreement(moved, odds), abs=1e-4
+        )
+        assert float(means.cosine[n, t]) == pytest.approx(float(evidence.cosine[rows, t].mean()), abs=1e-6)
+
+
+def test_a_query_that_went_astray_is_outvoted() -> None:
+    frames = 4
+    points = surround(torch.tensor(((0.0, 30.0, 20.0),)), 2.0, (HEIGHT, WIDTH))
+    expected = truth(points[:, 0], frames)
+    xy = expected.clone()
+    xy[0, 2:] += 9.0
+    alike = Evidence(*torch.full((6, 5, frames), 0.5))
+    torch.testing.assert_close(agree(points, xy, alike, CONFIG)[0], expected[:1])
+
+
+def test_alone_a_query_goes_its_own_way() -> None:
+    points = some_queries(4, 6)[None]
+    xy, evidence = torch.rand((6, 4, 2)), some_evidence(6, 4)
+    agreed, means = agree(points, xy, evidence, CONFIG)
+    torch.testing.assert_close(agreed, xy)
+    torch.testing.assert_close(means.features(), evidence.features())

@@ -118,6 +118,7 @@ ABLATIONS: dict[str, Mapping[str, Any]] = {
     "without-foreground": {"foreground.method": "none"},
     "without-joining": {"inference.method": "match"},
     "without-memory": {"inference.memory_weight": 0},
+    "without-support": {"inference.support_reach": 0},
     # layers are counted in blocks, so these name the ViT too: the one of `paper`, whose 24 blocks end with 23
     "layer-first-third": {"backbone.name": "dinov2_vitl14", "backbone.layer": 7},
     "layer-last": {"backbone.name": "dinov2_vitl14", "backbone.layer": 23},

@@ -1,4 +1,4 @@
-"""python -m dinotrack.pretraining.start: the weights a fit without a ViT starts from.
+"""python -m dinotrack.pretraining.start: the CNN a fit starts from.
 
 A fit on one video has a minute to learn what a feature is. What holds for all videos, that a feature survives another
 light, blur and background and is found nowhere else, can be learnt once. It is learnt here from nothing, with the
