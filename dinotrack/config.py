@@ -178,8 +178,8 @@ class InferenceConfig:
     memory_confidence: float = 0.8  # from which a point was surely seen
     # logistic regression on what joining.Evidence lists, in its order; made by
     # python -m dinotrack.benchmarks calibrate
-    confidence_weights: tuple[float, ...] = (-2.764, 2.556, -0.497, 0.178, 4.326, 0.906, -0.283, 2.477)
-    visible_confidence: float = 0.35  # a point is visible from this confidence on
+    confidence_weights: tuple[float, ...] = (-0.941, 2.089, -0.685, -0.004, 3.639, 1.479, -0.324, 1.358)
+    visible_confidence: float = 0.4  # a point is visible from this confidence on
 
 
 @dataclass(frozen=True)
