@@ -124,11 +124,20 @@ def join(
     queries: Tensor,
     config: InferenceConfig,
 ) -> tuple[Tensor, Evidence]:
-    """Trajectories [N, T, 2] of a few queries, as `track_by_joining`, and what speaks for each position."""
+    """Trajectories [N, T, 2] of a few queries, as `track_by_joining`, and what speaks for each position.
+
+    Twice, if config.memory_weight: what was surely seen the first time is looked for together with the query.
+    """
     flow = ConsecutiveFlow(flow.forward.to(maps.device), flow.backward.to(maps.device))
-    points = surround(queries, config.support_reach, _size(flow))
-    xy, evidence = _join_twice(tracker, maps, grid, flow, pictures, points.flatten(0, 1), config)
-    return agree(points, xy, evidence, config)
+    around = surround(queries, config.support_reach, _size(flow))
+    points = around.flatten(0, 1)
+    vectors = normalise(embed(maps, grid, points), dim=1)
+    chain = follow(flow, pictures, points, config)
+    if config.memory_weight:  # which does not need to know to a fraction of a pixel where, so no patch is looked for
+        xy, evidence = _join_once(tracker, maps, grid, flow, pictures, points, vectors, chain, config, rounds=0)
+        vectors = remember(vectors, embed_tracks(maps, grid, xy), evidence.confidence(config), points, config)
+    xy, evidence = _join_once(tracker, maps, grid, flow, pictures, points, vectors, chain, config, rounds=REFOUND)
+    return agree(around, xy, evidence, config)
 
 
 def surround(queries: Tensor, reach: float, size: tuple[int, int]) -> Tensor:
@@ -159,27 +168,6 @@ def agree(points: Tensor, xy: Tensor, evidence: Evidence, config: InferenceConfi
     return start[0] + moved.gather(0, middle)[0], Evidence(**means)
 
 
-def _join_twice(
-    tracker: Tracker,
-    maps: Tensor,
-    grid: Grid,
-    flow: ConsecutiveFlow,
-    pictures: Tensor,
-    queries: Tensor,
-    config: InferenceConfig,
-) -> tuple[Tensor, Evidence]:
-    """`join` for each query alone: xy [N, T, 2], evidence.
-
-    Twice, if config.memory_weight: what was surely seen the first time is looked for together with the query.
-    """
-    vectors = normalise(embed(maps, grid, queries), dim=1)
-    chain = follow(flow, pictures, queries, config)
-    if config.memory_weight:  # which does not need to know to a fraction of a pixel where, so no patch is looked for
-        xy, evidence = _join_once(tracker, maps, grid, flow, pictures, queries, vectors, chain, config, rounds=0)
-        vectors = remember(vectors, embed_tracks(maps, grid, xy), evidence.confidence(config), queries, config)
-    return _join_once(tracker, maps, grid, flow, pictures, queries, vectors, chain, config, rounds=REFOUND)
-
-
 def _join_once(
     tracker: Tracker,
     maps: Tensor,
@@ -192,7 +180,7 @@ def _join_once(
     config: InferenceConfig,
     rounds: int,
 ) -> tuple[Tensor, Evidence]:
-    """`_join_twice`, once, for what is looked for: vectors [N, C], unit length.
+    """Each query on its own, once: xy [N, T, 2] where vectors [N, C], unit length, are found, and evidence.
 
     chain: what `follow` gave. rounds: how often lost patches are looked for.
     """
