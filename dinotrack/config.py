@@ -234,7 +234,7 @@ QUALITY = dataclasses.replace(
 
 FAST = Config(
     preset="fast",
-    backbone=BackboneConfig(name="dinotrack_vit", stride=8),  # its patch: the CNN beside it is what is fine
+    backbone=BackboneConfig(name="none", stride=8),  # where a ViT is asked for, the CNN beside it is what is fine
     flow=FlowConfig(name="dis"),
     trajectories=TrajectoryConfig(step=4, cycle_error=0.75, direct_filter=False),
     foreground=ForegroundConfig(method="motion", homography_error=1.0),

@@ -61,7 +61,7 @@ def test_missing_weights_are_told_of(nowhere: Path) -> None:
 def test_a_kept_fit_needs_no_start(nowhere: Path) -> None:
     """What is loaded has long left its start, so nobody is told that this is missing."""
     video = np.random.default_rng(0).integers(0, 255, (3, 48, 64, 3), dtype=np.uint8)
-    settings = {"training.steps": 1, "video.area": 64 * 48, "backbone.name": "none"}
+    settings = {"training.steps": 1, "video.area": 64 * 48}
     with pytest.warns(DinotrackWarning, match="starting from random ones"):
         dinotrack.fit(video, preset="fast", settings=settings, folder=nowhere / "fit")
     with warnings.catch_warnings():
@@ -169,7 +169,7 @@ def test_a_missing_shipped_vit_is_one_sentence(nowhere: Path) -> None:
 
 
 def test_beside_the_cnn_keeps_its_grid_and_its_start() -> None:
-    settings = {"training.steps": 1, "video.area": 64 * 48}
+    settings = {"training.steps": 1, "video.area": 64 * 48, "backbone.name": SHIPPED}
     video = np.random.default_rng(0).integers(0, 255, (4, 48, 64, 3), dtype=np.uint8)
     fitted = dinotrack.fit(video, preset="fast", settings=settings)
     config = fitted.config.model
