@@ -102,11 +102,11 @@ def search(templates: Templates, picture: Tensor, xy: Tensor, shape: Tensor, rea
     ]
     changes = torch.tensor(turned, dtype=xy.dtype, device=xy.device).view(-1, 1, 2, 2)
     count, ways = len(xy), len(changes)
-    rows = torch.arange(count, device=xy.device).repeat(ways)
-    found, alike = align(templates.keep_where(rows), picture, xy.repeat(ways, 1), (shape @ changes).flatten(0, 1))
-    near = (found - xy.repeat(ways, 1)).norm(dim=-1) < reach
+    each, starts = torch.arange(count, device=xy.device), xy.repeat(ways, 1)
+    found, alike = align(templates.keep_where(each.repeat(ways)), picture, starts, (shape @ changes).flatten(0, 1))
+    near = (found - starts).norm(dim=-1) < reach
     alike, way = torch.where(near, alike, -1.0).view(ways, count).max(dim=0)
-    best = found.view(ways, count, 2)[way, torch.arange(count, device=xy.device)]
+    best = found.view(ways, count, 2)[way, each]
     return torch.where((alike > -1)[:, None], best, xy), alike
 
 
