@@ -72,10 +72,10 @@ def nearest_chain(points: Tensor, chains: Chains, frame: int) -> Tensor:
 
     Exact, by a k-d tree on the CPU: at the paper's size, all distances would be 8,000 x 400,000 a frame.
     """
-    there = chains.valid[:, frame].nonzero()[:, 0]
+    there = chains.seen_in(frame).nonzero()[:, 0]
     if len(there) == 0 or len(points) == 0:
         return torch.full((len(points),), -1, device=there.device)
-    tree = cv2.flann.Index(chains.xy[there, frame].cpu().numpy(), {"algorithm": _EXACT_TREE})
+    tree = cv2.flann.Index(chains.at(there, frame).cpu().numpy(), {"algorithm": _EXACT_TREE})
     nearest, _ = tree.knnSearch(points.cpu().numpy(), 1, params={})
     return there[torch.from_numpy(nearest[:, 0]).to(there.device).long()]
 
@@ -142,7 +142,7 @@ def _valid_in(chains: Chains, nearest: Tensor, frame: int) -> Tensor:
     """Whether the chains of these numbers (long [K], -1: none) are valid in the frame: bool [K]."""
     known = torch.zeros_like(nearest, dtype=torch.bool)
     some = nearest >= 0
-    known[some] = chains.valid[nearest[some], frame]
+    known[some] = chains.seen_in(frame, nearest[some])
     return known
 
 

@@ -72,7 +72,7 @@ def fit(material: Material, config: Config, seed: int, state: State, on_step: Ca
     """
     training = config.training
     tracker, device = state.tracker, next(state.tracker.parameters()).device
-    if not bool((material.chains.valid.sum(dim=1) > 1).any()):
+    if not bool((material.chains.length > 1).any()):
         return
     tracker.train()
     while state.step < training.steps:
@@ -321,7 +321,11 @@ def _refine(
 
 def _seen_twice(material: Material, frames: Tensor, foreground: bool) -> Tensor:
     """Rows of the chains of one kind that are valid in two or more of the frames: long [K]."""
-    seen = material.chains.valid[:, frames].sum(dim=1) > 1
+    chains = material.chains
+    drawn = torch.zeros(chains.frames + 1, dtype=torch.long)
+    drawn[frames + 1] = 1
+    before = drawn.cumsum(0)  # frames drawn before each frame
+    seen = before[chains.end] - before[chains.start] > 1
     return (seen & (material.chain_foreground == foreground)).nonzero()[:, 0]
 
 
@@ -329,9 +333,9 @@ def _draw(chains: Chains, ids: Tensor, frames: Tensor, count: int, rng: torch.Ge
     """`count` chains of ids, each in two different frames where it is valid."""
     rows = ids[torch.randint(len(ids), (count,), generator=rng)]
     luck = torch.rand((count, len(frames)), generator=rng)
-    pick = frames[luck.masked_fill(~chains.valid[rows][:, frames], -1).topk(2, dim=1).indices]
+    pick = frames[luck.masked_fill(~chains.seen_in(frames[:, None], rows).T, -1).topk(2, dim=1).indices]
     source, target = pick.unbind(1)
-    return Pairs(source, chains.xy[rows, source], target, chains.xy[rows, target])
+    return Pairs(source, chains.at(rows, source), target, chains.at(rows, target))
 
 
 def _join(parts: list[Pairs]) -> Pairs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -19,22 +20,40 @@ DirectFlow = Callable[[int, int], tuple[Flow, Flow]]
 
 @dataclass(frozen=True)
 class Chains:
-    """N chains over T frames. A chain is valid in consecutive frames, from its start to its end."""
+    """N chains over some frames, M positions in all. A chain is valid in consecutive frames, from its start on."""
 
     xy: Tensor
-    """float32 [N, T, 2] px of the working frame; 0 where not valid."""
-    valid: Tensor
-    """bool [N, T]."""
+    """float32 [M, 2] px of the working frame: chain after chain, each in the order of time."""
+    start: Tensor
+    """long [N]: first valid frame."""
+    length: Tensor
+    """long [N]: valid frames."""
+    frames: int
+    """Of the video."""
 
     @property
-    def start(self) -> Tensor:
-        """First valid frame of each chain: long [N]."""
-        return self.valid.int().argmax(dim=1)
+    def end(self) -> Tensor:
+        """The frame after the last valid one: long [N]."""
+        return self.start + self.length
+
+    @cached_property
+    def offset(self) -> Tensor:
+        """Where each chain begins in `xy`: long [N]."""
+        return self.length.cumsum(0) - self.length
 
     @property
     def first(self) -> Tensor:
         """Position in the first valid frame: float32 [N, 2] px."""
-        return self.xy[torch.arange(len(self.xy), device=self.xy.device), self.start]
+        return self.xy[self.offset]
+
+    def seen_in(self, frame: int | Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
+        """Whether chains, those of some rows or all, are valid in a frame: bool [K]; in frames long [F, 1]: [F, K]."""
+        start = self.start[rows]
+        return (start <= frame) & (frame < start + self.length[rows])
+
+    def at(self, rows: Tensor, frame: int | Tensor) -> Tensor:
+        """Positions of the chains of rows long [K] in a frame, or in one each, where they are valid: [K, 2] px."""
+        return self.xy[self.offset[rows] + frame - self.start[rows]]
 
 
 def flow_chains(
@@ -54,7 +73,7 @@ def flow_chains(
     frames = len(forward) + 1
     lattice = _Lattice(forward.shape[-2], forward.shape[-1], config.step)
     alive = _Alive.born(lattice.points(forward.device), frame=0, count=0)
-    count = len(alive.index)
+    births = [len(alive.index)]
     visits = [(alive.index, alive.xy)]
     progress("labels", 1, frames)
     for t in range(1, frames):
@@ -63,11 +82,11 @@ def flow_chains(
         if direct is not None:
             alive = _filter_direct(alive, t, direct, config)
         starts = lattice.points(forward.device)[_starts(lattice, alive.xy, there, back, config.cycle_error)]
-        alive = alive.join(_Alive.born(starts, frame=t, count=count))
-        count += len(starts)
+        alive = alive.join(_Alive.born(starts, frame=t, count=sum(births)))
+        births.append(len(starts))
         visits.append((alive.index, alive.xy))
         progress("labels", t + 1, frames)
-    return _collect(visits, count, config.min_length)
+    return _collect(visits, births, config.min_length)
 
 
 def in_foreground(chains: Chains, masks: Tensor) -> Tensor:
@@ -113,15 +132,15 @@ class _Lattice:
 class _Alive:
     """The M chains that reach the current frame."""
 
-    index: Tensor  # long [M], a running number
+    index: Tensor  # int32 [M], a running number
     xy: Tensor  # float32 [M, 2] px, here
     start_xy: Tensor  # float32 [M, 2] px, where it began
-    start: Tensor  # long [M], the frame it began in
+    start: Tensor  # int32 [M], the frame it began in
 
     @staticmethod
     def born(xy: Tensor, frame: int, count: int) -> _Alive:
         """Chains that start in a frame, after `count` earlier ones."""
-        index = torch.arange(count, count + len(xy), device=xy.device)
+        index = torch.arange(count, count + len(xy), dtype=torch.int32, device=xy.device)
         return _Alive(index, xy, xy, torch.full_like(index, frame))
 
     def keep_where(self, xy: Tensor, keep: Tensor) -> _Alive:
@@ -174,20 +193,22 @@ def _share_inside(xy: Tensor, size: tuple[int, int]) -> Tensor:
     return (1 - beyond).clamp(min=0).prod(dim=-1, keepdim=True)
 
 
-def _collect(visits: list[tuple[Tensor, Tensor]], count: int, min_length: int) -> Chains:
-    """Who was where in each frame -> chains, those seen in fewer than min_length frames dropped."""
-    device = visits[0][0].device
-    lengths = torch.zeros(count, dtype=torch.long, device=device)
+def _collect(visits: list[tuple[Tensor, Tensor]], births: list[int], min_length: int) -> Chains:
+    """Who was where in each frame -> chains, those seen in fewer than min_length frames dropped.
+
+    births: chains that begin in each frame. Visits are used up, so that positions are held once.
+    """
+    frames, device = len(births), visits[0][0].device
+    start = torch.arange(frames, device=device).repeat_interleave(torch.tensor(births, device=device))
+    length = torch.zeros_like(start)
     for index, _ in visits:
-        lengths[index] += 1
-    kept = lengths >= min_length
-    row = kept.cumsum(0) - 1
-    total = int(kept.sum())
-    xy = torch.zeros(total, len(visits), 2, device=device)
-    valid = torch.zeros(total, len(visits), dtype=torch.bool, device=device)
-    for t, (index, where) in enumerate(visits):
+        length[index] += 1
+    kept = length >= min_length
+    length = length * kept
+    slot = length.cumsum(0) - length - start  # + t is the place of the position in frame t
+    xy = torch.empty(int(length.sum()), 2, device=device)
+    while visits:
+        index, where = visits.pop()
         seen = kept[index]
-        rows = row[index[seen]]
-        xy[rows, t] = where[seen]
-        valid[rows, t] = True
-    return Chains(xy, valid)
+        xy[slot[index[seen]] + len(visits)] = where[seen]
+    return Chains(xy, start[kept], length[kept], frames)

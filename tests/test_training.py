@@ -27,6 +27,7 @@ from dinotrack.training import (
     step_losses,
 )
 from dinotrack.trajectories import Chains
+from tests.dense import chains_of, table_of
 
 LENGTH, HEIGHT, WIDTH = 6, 56, 70
 SHIFT = (2.0, 1.0)
@@ -61,7 +62,7 @@ def straight_chains(starts: Tensor) -> Chains:
     t = torch.arange(LENGTH)
     xy = starts[:, None] + t[None, :, None] * torch.tensor(SHIFT)
     valid = (xy[..., 0] <= WIDTH - 1) & (xy[..., 1] <= HEIGHT - 1)
-    return Chains(xy * valid[..., None], valid)
+    return chains_of(xy, valid)
 
 
 def material(config: Config, channels: int = 0) -> Material:
@@ -86,7 +87,7 @@ def fresh(config: Config, channels: int = 0) -> State:
 
 
 def without_chains(known: Material) -> Material:
-    nothing = Chains(torch.zeros(0, LENGTH, 2), torch.zeros(0, LENGTH, dtype=torch.bool))
+    nothing = chains_of(torch.zeros(0, LENGTH, 2), torch.zeros(0, LENGTH, dtype=torch.bool))
     return replace(known, chains=nothing, chain_foreground=torch.zeros(0, dtype=torch.bool))
 
 
@@ -96,7 +97,8 @@ def with_foreground(known: Material, foreground: bool) -> Material:
 
 def is_foreground(known: Material, frame: Tensor, xy: Tensor) -> Tensor:
     """The kind of the chain through each xy [B, 2] in its frame: bool [B]."""
-    near = (known.chains.xy[:, frame] - xy).norm(dim=-1).masked_fill(~known.chains.valid[:, frame], torch.inf)
+    positions, valid = table_of(known.chains)
+    near = (positions[:, frame] - xy).norm(dim=-1).masked_fill(~valid[:, frame], torch.inf)
     assert (near.amin(0) == 0).all()
     return known.chain_foreground[near.argmin(0)]
 
@@ -137,9 +139,56 @@ def test_an_odd_batch_is_drawn_whole() -> None:
 def test_no_labels_no_pairs() -> None:
     known = material(TINY_FAST)
     assert draw_pairs(without_chains(known), TrainingConfig(), seeded()) is None
-    once = replace(known, chains=Chains(known.chains.xy, known.chains.valid & (torch.arange(LENGTH) == 2)))
+    once = replace(known, chains=_seen_once(known.chains))
     assert draw_pairs(once, TrainingConfig(), seeded()) is None
     assert step_losses(fresh(TINY_FAST).tracker, once, TINY_FAST, 0, seeded(), torch.device("cpu")) == {}
+
+
+def random_chains(count: int, rng: torch.Generator) -> Chains:
+    """Some of one frame, which are never drawn."""
+    start = torch.randint(LENGTH, (count,), generator=rng)
+    length = 1 + (torch.rand(count, generator=rng) * (LENGTH - start)).long()
+    return Chains(torch.rand(int(length.sum()), 2, generator=rng) * 50, start, length, LENGTH)
+
+
+def drawn_from_a_table(known: Material, config: TrainingConfig, rng: torch.Generator) -> list[Tensor]:
+    """`draw_pairs` from a table of chains and frames: source frames and places, target frames and places."""
+    xy, valid = table_of(known.chains)
+    while True:
+        first = draw_frames(LENGTH, config, rng)
+        second = first if config.shared_frames else draw_frames(LENGTH, config, rng)
+        kinds = [(first, known.chain_foreground), (second, ~known.chain_foreground)]
+        halves = [(frames, (kind & (valid[:, frames].sum(dim=1) > 1)).nonzero()[:, 0]) for frames, kind in kinds]
+        parts = []
+        for (frames, ids), (_, others) in zip(halves, halves[::-1], strict=True):
+            if not len(ids):
+                continue
+            count = config.batch // 2 if len(others) else config.batch
+            rows = ids[torch.randint(len(ids), (count,), generator=rng)]
+            luck = torch.rand((count, len(frames)), generator=rng)
+            luck[~valid[rows][:, frames]] = -1
+            source, target = frames[luck.topk(2, dim=1).indices].unbind(1)
+            parts.append((source, xy[rows, source], target, xy[rows, target]))
+        if parts:
+            return [torch.cat(column) for column in zip(*parts, strict=True)]
+
+
+@pytest.mark.parametrize("gap", [0, 2])
+@pytest.mark.parametrize("shared", [False, True])
+def test_draws_are_those_from_a_table(shared: bool, gap: int) -> None:
+    config = TrainingConfig(batch=10, frames=3, shared_frames=shared, max_gap=gap)
+    for seed in range(40):
+        chains = random_chains(1 + 7 * (seed % 4), seeded(seed))
+        foreground = torch.rand(len(chains.start), generator=seeded(seed)) < 0.4
+        known = replace(material(TINY_FAST), chains=chains, chain_foreground=foreground)
+        rng, other = seeded(seed), seeded(seed)
+        pairs = draw_pairs(known, config, rng)
+        if pairs is None:
+            continue
+        expected = drawn_from_a_table(known, config, other)
+        found = [pairs.source_frame, pairs.source, pairs.target_frame, pairs.target]
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+        assert torch.equal(rng.get_state(), other.get_state())
 
 
 @pytest.mark.parametrize("gap", [0, 1, 4, 100])
@@ -344,7 +393,7 @@ def test_without_chains_there_is_nothing_to_fit(emptied: Callable[[Material], Ma
 
 
 def _seen_once(chains: Chains) -> Chains:
-    return Chains(chains.xy, chains.valid & (torch.arange(LENGTH) == chains.start[:, None]))
+    return Chains(chains.first, chains.start, torch.ones_like(chains.length), chains.frames)
 
 
 def test_a_finished_fit_stays_as_it_is() -> None:
@@ -353,13 +402,10 @@ def test_a_finished_fit_stays_as_it_is() -> None:
     fit(material(TINY_FAST), TINY_FAST, 0, state, lambda now: pytest.fail("a step too many"))
 
 
-def test_steps_that_find_no_labels_pass() -> None:
-    """One chain of two frames: most draws of frames miss it, and the fit goes on."""
-    config = override(TINY_FAST, {"training.steps": 2, "training.max_gap": 1})
-    known = material(config)
-    valid = torch.zeros(1, LENGTH, dtype=torch.bool)
-    valid[0, [0, LENGTH - 1]] = True
-    lone = replace(known, chains=Chains(known.chains.xy[:1], valid), chain_foreground=torch.tensor([True]))
+def test_steps_that_find_no_labels_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a long clip of few chains most draws of frames miss them; the fit goes on."""
+    monkeypatch.setattr("dinotrack.training.DRAWS", 0)
+    config = override(TINY_FAST, {"training.steps": 2})
     state = fresh(config)
-    fit(lone, config, 0, state, ignore)
+    fit(material(config), config, 0, state, ignore)
     assert (state.step, state.losses) == (2, {})

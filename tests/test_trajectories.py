@@ -11,6 +11,7 @@ from torch import Tensor
 from dinotrack.config import TrajectoryConfig
 from dinotrack.flow import Flow
 from dinotrack.trajectories import Chains, flow_chains, in_foreground
+from tests.dense import chains_of, table_of
 
 
 def consecutive(flow: Tensor) -> tuple[Tensor, Tensor]:
@@ -21,8 +22,8 @@ def consecutive(flow: Tensor) -> tuple[Tensor, Tensor]:
 
 def with_nan(chains: Chains) -> np.ndarray:
     """Chains as the golden numbers hold them: NaN where not valid, by start frame, then row by row."""
-    xy = chains.xy.masked_fill(~chains.valid[..., None], torch.nan).numpy()
-    return in_order(xy)
+    xy, valid = table_of(chains)
+    return in_order(xy.masked_fill(~valid[..., None], torch.nan).numpy())
 
 
 def in_order(xy: np.ndarray) -> np.ndarray:
@@ -152,8 +153,9 @@ def test_a_translation_is_followed_to_the_border():
     t = torch.arange(frames)
     truth = chains.first[:, None] + (t - chains.start[:, None])[..., None] * torch.tensor((3.0, -1.0))
     here = (truth[..., 0] <= width - 1) & (truth[..., 1] >= 0) & (t >= chains.start[:, None])
-    assert (chains.valid == here).all()
-    torch.testing.assert_close(chains.xy, truth * here[..., None], rtol=0, atol=1e-5)
+    xy, valid = table_of(chains)
+    assert (valid == here).all()
+    torch.testing.assert_close(xy, truth * here[..., None], rtol=0, atol=1e-5)
     first = chains.start == 0
     assert first.sum() == (height - 1) * (width - 3)  # those that stay for a second frame
     entered = chains.first[~first]
@@ -165,22 +167,25 @@ def test_chains_start_on_the_lattice(step, rows, cols):
     chains = flow_chains(*constant_flow(3, 0.0, 0.0, 10, 15), TrajectoryConfig(step=step))
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
     expected = torch.stack((x, y), dim=-1).reshape(-1, 2) * step + step // 2
-    assert torch.equal(chains.xy, expected[:, None].expand(-1, 3, -1).float())
-    assert chains.valid.all()
+    xy, valid = table_of(chains)
+    assert torch.equal(xy, expected[:, None].expand(-1, 3, -1).float())
+    assert valid.all()
 
 
 def test_inconsistent_flow_gives_no_chain():
     forward, _ = constant_flow(4, 3.0, 0.0, 8, 8)
     chains = flow_chains(forward, forward, TrajectoryConfig())
-    assert chains.xy.shape == (0, 4, 2)
-    assert chains.valid.shape == (0, 4)
-    assert chains.start.shape == (0,)
+    assert chains.xy.shape == (0, 2)
+    assert chains.start.shape == chains.length.shape == (0,)
+    assert chains.frames == 4
     assert in_foreground(chains, torch.ones(4, 8, 8, dtype=torch.bool)).shape == (0,)
 
 
 def test_one_frame_gives_no_chain():
     nothing = torch.zeros(0, 2, 8, 9)
-    assert flow_chains(nothing, nothing, TrajectoryConfig()).xy.shape == (0, 1, 2)
+    chains = flow_chains(nothing, nothing, TrajectoryConfig())
+    assert chains.xy.shape == (0, 2)
+    assert chains.frames == 1
 
 
 def test_half_precision_flow_is_followed_in_single_precision():
@@ -191,13 +196,32 @@ def test_half_precision_flow_is_followed_in_single_precision():
     assert torch.equal(half.xy, single.xy)
 
 
-def test_chains_are_finite_and_unbroken():
+def test_chains_are_finite_and_long_enough():
     chains = flow_chains(*consecutive(random_flow(6)), TrajectoryConfig())
     assert chains.xy.isfinite().all()
-    assert (chains.xy[~chains.valid] == 0).all()
-    changes = chains.valid.int().diff(dim=1).abs().sum(dim=1)
-    assert (changes <= 2).all()
-    assert (chains.valid.sum(dim=1) >= 2).all()
+    assert len(chains.xy) == chains.length.sum()
+    assert (chains.length >= 2).all()
+    assert (chains.end <= chains.frames).all()
+    assert (chains.start.diff() >= 0).all()
+
+
+def test_chains_tell_what_their_table_tells():
+    chains = flow_chains(*consecutive(random_flow(8)), TrajectoryConfig())
+    xy, valid = table_of(chains)
+    rows = torch.randperm(len(valid), generator=torch.Generator().manual_seed(0))[:50]
+    assert torch.equal(chains.first, xy[torch.arange(len(xy)), chains.start])
+    frames = torch.arange(chains.frames)
+    assert torch.equal(chains.seen_in(frames[:, None]).T, valid)
+    assert torch.equal(chains.seen_in(frames[:, None], rows).T, valid[rows])
+    for t in frames.tolist():
+        assert torch.equal(chains.seen_in(t), valid[:, t])
+        there = rows[valid[rows, t]]
+        assert torch.equal(chains.at(there, t), xy[there, t])
+    last = chains.end[rows] - 1
+    assert torch.equal(chains.at(rows, last), xy[rows, last])
+    back = chains_of(xy, valid)
+    for name in ("xy", "start", "length"):
+        assert torch.equal(getattr(back, name), getattr(chains, name))
 
 
 def test_direct_flow_is_asked_for_once_a_pair_and_not_for_neighbours():
@@ -222,7 +246,7 @@ def test_progress_reaches_the_end():
 
 def test_foreground_is_told_by_the_mask_at_the_first_point():
     xy = torch.tensor([[[1.4, 2.0], [4.0, 4.0]], [[0.0, 0.0], [2.6, 1.0]], [[0.0, 3.0], [1.0, 2.0]]])
-    chains = Chains(xy, torch.tensor([[True, True], [False, True], [True, False]]))
+    chains = chains_of(xy, torch.tensor([[True, True], [False, True], [True, False]]))
     masks = torch.zeros(2, 5, 6, dtype=torch.bool)
     masks[0, 2, 1] = True
     masks[1, 1, 3] = True
