@@ -18,6 +18,7 @@ from dinotrack.config import FlowConfig
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.geometry import pixel_grid
 from dinotrack.progress import Progress, silent
+from dinotrack.video import Resized
 
 Estimator = Callable[[Tensor, Tensor], Tensor]
 """first, second: uint8 [B, 3, H, W] -> displacement float32 [B, 2, H, W], (dx, dy) in px of these frames."""
@@ -69,7 +70,7 @@ def pair_flow(first: Tensor, second: Tensor, estimator: Estimator, working_size:
 
 
 def consecutive_flow(
-    frames: Tensor,
+    frames: Tensor | Resized,
     estimator: Estimator,
     working_size: tuple[int, int],
     progress: Progress = silent,
@@ -81,9 +82,12 @@ def consecutive_flow(
     under 32 px to 1/64 px. One frame gives empty tensors.
     """
     pairs = len(frames) - 1
-    flows = torch.empty(2, pairs, 2, *working_size, dtype=dtype, device=frames.device)
+    first = frames[0]
+    flows = torch.empty(2, pairs, 2, *working_size, dtype=dtype, device=first.device)
     for t in range(pairs):
-        flows[:, t] = _both_ways(frames[t], frames[t + 1], estimator, working_size)
+        second = frames[t + 1]
+        flows[:, t] = _both_ways(first, second, estimator, working_size)
+        first = second
         progress("flow", t + 1, pairs)
     return ConsecutiveFlow(forward=flows[0], backward=flows[1])
 

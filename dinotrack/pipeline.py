@@ -31,7 +31,7 @@ from dinotrack.model import DeltaDino, Tracker, delta_grid, least_side, memory_f
 from dinotrack.progress import Progress, silent
 from dinotrack.tracks import Tracks
 from dinotrack.trajectories import flow_chains, in_foreground
-from dinotrack.video import Source, Video, content_hash, read_video, resize, working_size
+from dinotrack.video import Resized, Source, Video, content_hash, read_video, resize, working_size
 
 START = weights.Source("the CNN a fit starts from", files=("dinotrack_cnn.safetensors",))
 SAVE_EVERY = 250  # steps between checkpoints, for what not even Ctrl-C announces
@@ -79,8 +79,8 @@ class Sight:
 
     frames: Tensor
     """uint8 [T, 3, H, W], the working frames."""
-    flow_frames: Tensor
-    """uint8 [T, 3, ., .], the frames flow is computed on."""
+    flow_frames: Tensor | Resized
+    """uint8 [T, 3, ., .], the frames flow is computed on; those of another size are made when they are asked for."""
     features: Tensor | None
     """[T, C, h, w], frozen."""
     flow: ConsecutiveFlow
@@ -299,7 +299,7 @@ def look(video: Video, config: Config, tools: Tools, watch: Watch, known_flow: C
         flow_size = (
             size if fixed else working_size(video.size, replace(config.video, area=config.flow.area, multiple=1))
         )
-        flow_frames = frames if flow_size == size else resize(video.frames, flow_size, config.video.filter)
+        flow_frames = frames if flow_size == size else Resized(video.frames, flow_size, config.video.filter)
         shape = (len(frames) - 1, 2, *size)
         if known_flow is not None and known_flow.forward.shape == known_flow.backward.shape == shape:
             flow = known_flow

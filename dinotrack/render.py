@@ -11,7 +11,7 @@ import numpy.typing as npt
 from dinotrack.errors import InputError
 from dinotrack.progress import Progress, silent
 from dinotrack.tracks import Tracks
-from dinotrack.video import Frames, Source, read_video, write_video
+from dinotrack.video import Frames, Source, each_frame, read_video, write_video
 
 Style = Callable[[Frames, Tracks, int], Frames]
 
@@ -38,7 +38,7 @@ def render(video: Source, tracks: Tracks, path: str | Path, style: str = "trails
         )
 
     def drawn() -> Iterator[Frames]:
-        for t, frame in enumerate(clip.frames):
+        for t, frame in enumerate(each_frame(clip.frames)):
             yield draw_frame(frame, tracks, t, style)
             progress("overlay", t + 1, length)
 

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import itertools
 import math
+import mmap
 import os
 import re
 import subprocess
@@ -17,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import cv2
 import imageio_ffmpeg
@@ -40,7 +41,7 @@ MAX_FPS = 1000.0  # more than that is a broken header
 
 @dataclass(frozen=True)
 class Video:
-    """A video in memory.
+    """A video that can be looked at anywhere. One read from a file lies on disk, in a file without a name.
 
     frames: uint8 [T, H, W, 3] RGB; fps: frames a second; name: of its file or folder; path: where that is, "": nowhere.
     """
@@ -82,8 +83,26 @@ def read_video(source: Source, progress: Progress = silent) -> Video:
 def content_hash(video: Video) -> str:
     """sha256 (hex) of the frames and their shape, whatever the file they came from."""
     digest = hashlib.sha256(repr(video.frames.shape).encode())
-    digest.update(np.ascontiguousarray(video.frames).data)
+    for frame in each_frame(video.frames):
+        digest.update(np.ascontiguousarray(frame).data)
     return digest.hexdigest()
+
+
+def one_frame(frames: Frames, t: int) -> Frames:
+    """Frame t of frames [T, H, W, 3]. Where they lie on disk, it is a copy, and nothing of them is left in memory."""
+    frame: Frames = frames[t]
+    mapping = _mapping(frames)
+    if mapping is None:
+        return frame
+    frame = frame.copy()
+    if hasattr(mmap, "MADV_DONTNEED"):  # systems without it drop what they like when memory gets short
+        mapping.madvise(mmap.MADV_DONTNEED)
+    return frame
+
+
+def each_frame(frames: Frames) -> Iterator[Frames]:
+    """`one_frame` after the other."""
+    return (one_frame(frames, t) for t in range(len(frames)))
 
 
 def working_size(size: tuple[int, int], config: VideoConfig) -> tuple[int, int]:
@@ -120,17 +139,37 @@ def resize(frames: Frames, size: tuple[int, int], method: str) -> Tensor:
 
     method: "area" averages what a new pixel covers (linear where it enlarges); "lanczos" is Pillow's, as in the paper.
     """
-    height, width = size
-    if method == "lanczos":
-        resized = [np.asarray(Image.fromarray(f).resize((width, height), Image.Resampling.LANCZOS)) for f in frames]
-        return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)
-    if method != "area":
-        raise InputError(f"unknown resize method {method!r}; choose area or lanczos")
-    shrinks = height <= frames.shape[1] and width <= frames.shape[2]
-    out = np.empty((len(frames), height, width, 3), np.uint8)
-    for frame, target in zip(frames, out, strict=True):
-        cv2.resize(frame, (width, height), dst=target, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return torch.from_numpy(out).permute(0, 3, 1, 2)
+    resized = Resized(frames, size, method)
+    out = torch.empty(len(frames), *size, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+    for t in range(len(frames)):
+        out[t] = resized[t]
+    return out
+
+
+@dataclass(frozen=True)
+class Resized:
+    """Frames at another size, made when they are asked for. frames, size, method: as in `resize`."""
+
+    frames: Frames
+    size: tuple[int, int]
+    method: str
+
+    def __post_init__(self) -> None:
+        if self.method not in ("area", "lanczos"):
+            raise InputError(f"unknown resize method {self.method!r}; choose area or lanczos")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, t: int) -> Tensor:
+        """Frame t: uint8 [3, h, w]."""
+        frame, (height, width) = one_frame(self.frames, t), self.size
+        if self.method == "lanczos":
+            picture = Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS)
+            return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+        shrinks = height <= frame.shape[0] and width <= frame.shape[1]
+        small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        return torch.from_numpy(small).permute(2, 0, 1)
 
 
 def write_video(path: str | Path, frames: Iterable[Frames], fps: float) -> None:
@@ -197,24 +236,25 @@ def _check_frames(frames: Frames) -> Frames:
 def _read_folder(folder: Path, progress: Progress) -> Video:
     """Images that can't be decoded are named in a warning and left out."""
     files = images_in(folder)
-    frames: Frames | None = None
+    shape: tuple[int, ...] = ()
     count = 0
-    for done, file in enumerate(files, 1):
-        image = _read_image(file)
-        if image is not None:
-            if frames is None:
-                frames = np.empty((len(files), *image.shape), np.uint8)
-            if image.shape != frames.shape[1:]:
-                sizes = f"{image.shape[1]} x {image.shape[0]}, the ones before it {frames.shape[2]} x {frames.shape[1]}"
-                raise InputError(f"{file}: is {sizes}; all images of a video need one size")
-            frames[count] = image
-            count += 1
-        progress("read", done, len(files))
-    if frames is None:
-        raise InputError(
-            f"{folder}: holds no image that can be read; give a video file or a folder of jpg or png frames"
-        )
-    return Video(frames[:count], DEFAULT_FPS, folder.resolve().name, str(folder.resolve()))
+    with _scratch() as store:
+        for done, file in enumerate(files, 1):
+            image = _read_image(file)
+            if image is not None:
+                shape = shape or image.shape
+                if image.shape != shape:
+                    sizes = f"{image.shape[1]} x {image.shape[0]}, the ones before it {shape[1]} x {shape[0]}"
+                    raise InputError(f"{file}: is {sizes}; all images of a video need one size")
+                _put(store, np.ascontiguousarray(image).data)
+                count += 1
+            progress("read", done, len(files))
+        if not count:
+            raise InputError(
+                f"{folder}: holds no image that can be read; give a video file or a folder of jpg or png frames"
+            )
+        frames = _mapped(store, (count, *shape))
+    return Video(frames, DEFAULT_FPS, folder.resolve().name, str(folder.resolve()))
 
 
 def _read_image(file: Path) -> Frames | None:
@@ -238,9 +278,15 @@ class _Header:
     square: bool
     declared: int
 
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of a frame that comes out."""
+        return self.size[0] * self.size[1] * 3
+
 
 def _read_file(path: Path, progress: Progress) -> Video:
     with (
+        _scratch() as store,
         _new_log() as log,
         subprocess.Popen(
             _decode_command(path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
@@ -253,16 +299,15 @@ def _read_file(path: Path, progress: Progress) -> Video:
             process.kill()
             raise InputError(f"{path}: no frames can be read from it: it is a text file; give a video")
         header = _parse_header(text) if start else None
-        data = _drain(process.stdout, start, header, progress) if header else bytearray()
+        size = _drain(process.stdout, start, store, header, progress) if header else 0
         process.wait()
         text = _text(log)
-    frame_bytes = header.size[0] * header.size[1] * 3 if header else 1
-    count = len(data) // frame_bytes
-    if header is None or count == 0:
-        raise InputError(f"{path}: no frames can be read from it: {_reason(path, text)}; give another file")
+        count = size // header.frame_bytes if header else 0
+        if header is None or count == 0:
+            raise InputError(f"{path}: no frames can be read from it: {_reason(path, text)}; give another file")
+        frames = _mapped(store, (count, *header.size, 3))
     for warning in _worth_knowing(text, header, count):
         warnings.warn(f"{path}: {warning}", DinotrackWarning, stacklevel=3)
-    frames = np.frombuffer(data, np.uint8, count * frame_bytes).reshape(count, *header.size, 3)
     progress("read", count, count)
     return Video(frames, header.fps, path.stem, str(path.resolve()))
 
@@ -295,15 +340,46 @@ def _ffmpeg() -> list[str]:
         raise InputError("FFmpeg is missing; install it with pip install imageio-ffmpeg") from error
 
 
-def _drain(pipe: IO[bytes], start: bytes, header: _Header, progress: Progress) -> bytearray:
-    """All bytes of a pipe. One growing buffer, as frames joined at the end would need their memory twice."""
-    data = bytearray(start)
-    frame_bytes = header.size[0] * header.size[1] * 3
-    while chunk := pipe.read(max(frame_bytes, 1 << 20)):
-        data += chunk
-        done = len(data) // frame_bytes
+def _drain(pipe: IO[bytes], start: bytes, store: IO[bytes], header: _Header, progress: Progress) -> int:
+    """Move all bytes of a pipe, after those read from it at the start, into a file; how many there are."""
+    size = _put(store, start)
+    while chunk := pipe.read(max(header.frame_bytes, 1 << 20)):
+        size += _put(store, chunk)
+        done = size // header.frame_bytes
         progress("read", done, max(header.declared, done + 1))
-    return data
+    return size
+
+
+def _scratch() -> IO[bytes]:
+    """A file without a name, gone when nobody looks at it any more. /tmp may lie in memory, /var/tmp never does."""
+    folder = "/var/tmp" if "TMPDIR" not in os.environ and os.access("/var/tmp", os.W_OK) else None
+    return tempfile.TemporaryFile(dir=folder)
+
+
+def _put(store: IO[bytes], data: bytes | memoryview) -> int:
+    """Append to a scratch file; the number of bytes. Raises InputError where the disk is full."""
+    try:
+        return store.write(data)
+    except OSError as error:
+        raise InputError(
+            f"the video's frames can't be put aside ({error.strerror or error}); set TMPDIR to a folder with room"
+        ) from error
+
+
+def _mapped(store: IO[bytes], shape: tuple[int, ...]) -> Frames:
+    """The content of a scratch file as an array, read from it where it is looked at."""
+    store.flush()
+    mapping = mmap.mmap(store.fileno(), math.prod(shape))
+    return np.frombuffer(mapping, np.uint8).reshape(shape)
+
+
+def _mapping(frames: Frames) -> mmap.mmap | None:
+    """The file that frames lie in, if they do."""
+    owner: Any = frames
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    owner = owner.obj if isinstance(owner, memoryview) else owner
+    return owner if isinstance(owner, mmap.mmap) else None
 
 
 def _parse_header(log: str) -> _Header | None:

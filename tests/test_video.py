@@ -1,6 +1,8 @@
 """Reading anything, resizing, writing what browsers play."""
 
+import errno
 import hashlib
+import io
 import subprocess
 import warnings
 from fractions import Fraction
@@ -16,7 +18,17 @@ from PIL import Image
 
 from dinotrack.config import VideoConfig
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.video import Video, content_hash, read_video, replacing, resize, working_size, write_video
+from dinotrack.video import (
+    Video,
+    content_hash,
+    each_frame,
+    one_frame,
+    read_video,
+    replacing,
+    resize,
+    working_size,
+    write_video,
+)
 
 
 def picture(height: int, width: int, shift: int = 0) -> np.ndarray:
@@ -264,6 +276,62 @@ def test_arrays_are_checked() -> None:
     for bad in (frames[0], frames[:0], frames[..., :1], frames.astype(np.float32)):
         with pytest.raises(InputError, match="uint8 RGB"):
             read_video(bad)
+
+
+def test_frames_of_a_file_lie_on_disk_and_can_be_changed(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", clip(5, 32, 48), 24)
+    for t, frame in enumerate(clip(5, 32, 48)):
+        Image.fromarray(frame).save(tmp_path / f"{t}.png")
+    for video in (read_video(tmp_path / "a.mp4"), read_video(tmp_path)):
+        kept = video.frames.copy()
+        video.frames[3, 1] = kept[3, 1] = 7
+        assert not np.shares_memory(one_frame(video.frames, 3), video.frames)
+        assert np.array_equal(np.stack(list(each_frame(video.frames))), kept)
+        assert np.array_equal(np.stack(list(each_frame(video.frames[1:4, ::2]))), kept[1:4, ::2])
+        assert np.array_equal(video.frames, kept)
+    assert all(a.base is b.base for a, b in zip(each_frame(kept), kept, strict=True))  # in memory: nothing is copied
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what of a file is in memory")
+def test_no_more_than_a_frame_of_a_file_is_held_in_memory(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", clip(12, 240, 320), 24)
+    video = read_video(tmp_path / "a.mp4")
+    most = 0
+    for frame in each_frame(video.frames):
+        most = max(most, resident(video.frames) - frame.nbytes)
+    content_hash(video)
+    resize(video.frames, (48, 64), "area")
+    assert resident(video.frames) == most == 0
+    assert video.frames.sum() > 0
+    assert resident(video.frames) >= video.frames.nbytes
+
+
+def resident(frames: np.ndarray) -> int:
+    """Bytes of the mapping at the frames' address that are in memory."""
+    address = frames.ctypes.data
+    here = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        first, *rest = line.split()
+        if "-" in first and ":" not in first:
+            low, high = (int(part, 16) for part in first.split("-"))
+            here = low <= address < high
+        elif here and first == "Rss:":
+            return 1024 * int(rest[0])
+    raise AssertionError("no such mapping")
+
+
+def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_video(tmp_path / "a.mp4", clip(3, 32, 48), 24)
+    Image.fromarray(picture(40, 40)).save(tmp_path / "a.png")
+
+    class Full(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("dinotrack.video._scratch", Full)
+    for source in (tmp_path / "a.mp4", tmp_path):
+        with pytest.raises(InputError, match=r"put aside \(No space left on device\); set TMPDIR"):
+            read_video(source)
 
 
 def test_hash_is_of_the_frames() -> None:
