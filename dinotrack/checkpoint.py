@@ -1,4 +1,4 @@
-"""A fit on disk: one file that holds weights, optimizer, step, config, seed and the video's hash; flow beside it."""
+"""A fit on disk: one file that holds weights, optimizer, step, config, seed and the video's hash."""
 
 import hashlib
 import json
@@ -12,17 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from dinotrack.config import Config, difference, from_dict, to_dict
 from dinotrack.errors import InputError
-from dinotrack.flow import ConsecutiveFlow
 from dinotrack.training import State
 from dinotrack.video import replacing
 
 FILE = "checkpoint.pt"
-FLOW_FILE = "flow.safetensors"
 MALFORMED = (LookupError, AttributeError, TypeError, ValueError)
 """What taking values apart raises where they are not what they should be."""
 
@@ -127,20 +123,6 @@ def find(folder: Path, identity: Identity, resume: bool) -> Stored | None:
     return stored
 
 
-def save_flow(folder: Path, flow: ConsecutiveFlow) -> None:
-    """Keep a video's flow beside its fit, under a megabyte a frame: it takes longer to compute than to read."""
-    with _writing(folder / FLOW_FILE) as path:
-        save_file({"forward": flow.forward.contiguous(), "backward": flow.backward.contiguous()}, path)
-
-
-def read_flow(folder: Path) -> ConsecutiveFlow | None:
-    """The flow kept beside a fit; None where there is none, or it can't be read."""
-    try:
-        return ConsecutiveFlow(**load_file(folder / FLOW_FILE))
-    except (OSError, SafetensorError, TypeError):
-        return None
-
-
 def restore(stored: Stored, state: State) -> None:
     """Put a stored fit into a state made for the same config. Raises InputError where it does not fit."""
     try:
@@ -154,11 +136,11 @@ def restore(stored: Stored, state: State) -> None:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[Path]:
-    """`replacing`, in a folder that is made; torch and safetensors have errors of their own for a full disk."""
+    """`replacing`, in a folder that is made; torch has errors of its own for a full disk."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
             yield part
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:120]
         raise InputError(f"{path.parent} can't be written ({reason}); choose another folder with --out") from None

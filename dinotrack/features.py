@@ -1,6 +1,7 @@
 """A frozen ViT -> feature maps, with overlapping patches (METHOD "Conventions")."""
 
 import difflib
+import hashlib
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -53,6 +54,7 @@ AUTO = ("dinov2_vitl14", "dinov2_vitb14", "dinov2_vits14")
 """What "auto" chooses from: the best first on CUDA, the lightest first elsewhere."""
 
 VIT_MODULES = ("vision_transformer", "eva", "deit")  # the files of timm's with ViTs as TimmBackbone takes them
+FINGERPRINT = 1000
 PCA_FRAMES = 16  # frames the principal components are taken from
 
 
@@ -81,6 +83,7 @@ class TimmBackbone:
 
     Blocks and weights are timm's, the resampling of the positions to the grid of overlapping patches is ours.
     layer: counted from 0. stride: px between patch centres. exact_centres: see `geometry.patch_grid`.
+    identity: a text that tells ViTs apart which give other features.
     Raises InputError for a layer the ViT doesn't have, and for models of timm's that are no plain ViT.
     """
 
@@ -99,6 +102,9 @@ class TimmBackbone:
         self.depth: int = len(vit.blocks)
         self.patch: int = vit.patch_embed.proj.kernel_size[0]
         self.dims: int = vit.embed_dim
+        self.identity = (
+            f"{fingerprint(model)} block {layer} stride {stride} {'exact' if exact_centres else 'reference'}"
+        )
         self._mean = torch.tensor(vit.pretrained_cfg["mean"])[:, None, None]
         self._std = torch.tensor(vit.pretrained_cfg["std"])[:, None, None]
         self._positions: Tensor | None = vit.pos_embed
@@ -148,6 +154,16 @@ class TimmBackbone:
         if self._rotary is not None:
             _place_rotary(self._rotary, grid, self.patch, self._rotary_span, self._rotary_offset)
         self._prepared = grid
+
+
+def fingerprint(model: torch.nn.Module) -> str:
+    """A hash of a network's make and weights. Of each tensor FINGERPRINT values are looked at, spread evenly."""
+    digest = hashlib.sha256(type(model).__name__.encode())
+    for name, values in model.state_dict().items():
+        step = -(-values.numel() // FINGERPRINT) or 1
+        digest.update(f"{name} {list(values.shape)}".encode())
+        digest.update(values.flatten()[::step].cpu().double().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def resample_positions(positions: Tensor, native: tuple[int, int], size: tuple[int, int]) -> Tensor:

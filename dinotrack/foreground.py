@@ -64,8 +64,7 @@ def motion_foreground(forward: Tensor, homography_error: float, share: float) ->
     pairs, _, height, width = forward.shape
     if pairs == 0:
         return torch.zeros(1, height, width, dtype=torch.bool, device=forward.device)
-    flow = forward.float().cpu().numpy()
-    residual = np.stack([_residual(f, homography_error) for f in flow])
+    residual = np.stack([_residual(flow.float().cpu().numpy(), homography_error) for flow in forward])
     limit = max(float(np.quantile(residual[:, ::2, ::2], 1 - share)), MIN_RESIDUAL)
     masks = torch.from_numpy(residual > limit).to(forward.device)
     return torch.cat((masks, masks[-1:]))

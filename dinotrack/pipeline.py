@@ -5,7 +5,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ from torch import Tensor
 
 from dinotrack import checkpoint, training, weights
 from dinotrack.buddies import find_buddies
+from dinotrack.cache import Cache, open_cache
 from dinotrack.config import Config, ModelConfig, override
 from dinotrack.config import preset as named_preset
 from dinotrack.correlation import normalise
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.features import Backbone, TimmBackbone, extract_features, make_backbone
-from dinotrack.flow import ConsecutiveFlow, Estimator, Flow, consecutive_flow, make_flow, pair_flow
+from dinotrack.features import TimmBackbone, extract_features, make_backbone
+from dinotrack.flow import ConsecutiveFlow, Estimator, Flow, consecutive_flow, make_flow, pair_flow, resolve_flow_name
 from dinotrack.foreground import mask_foreground, motion_foreground, pca_foreground
 from dinotrack.formats import check_queries, grid_queries
 from dinotrack.geometry import Grid, rescale
@@ -34,6 +35,7 @@ from dinotrack.trajectories import flow_chains, in_foreground
 from dinotrack.video import Resized, Source, Video, content_hash, read_video, resize, working_size
 
 START = weights.Source("the CNN a fit starts from", files=("dinotrack_cnn.safetensors",))
+NO_CACHE = Cache()
 SAVE_EVERY = 250  # steps between checkpoints, for what not even Ctrl-C announces
 
 
@@ -68,8 +70,10 @@ def peak_memory() -> int:
 class Tools:
     """The networks that are not trained, and where they run."""
 
-    backbone: Backbone | None
+    backbone: TimmBackbone | None
     estimate_flow: Estimator
+    flow_name: str
+    """In flow.FLOWS."""
     device: torch.device
 
 
@@ -151,7 +155,6 @@ class Fitted:
     def save(self, folder: str | Path) -> None:
         """Write weights, optimizer, step, config, seed and the video's hash into a folder, for `load`."""
         checkpoint.save(Path(folder), self.state, self.identity)
-        checkpoint.save_flow(Path(folder), self.flow)
 
 
 def fit(
@@ -185,10 +188,7 @@ def fit(
     identity = checkpoint.Identity(config, seed, content_hash(video), checkpoint.hash_masks(foreground), video.path)
     stored = checkpoint.find(Path(folder), identity, resume) if folder else None
     tools = make_tools(config, where, named=preset is not None)
-    known_flow = checkpoint.read_flow(Path(folder)) if folder and stored else None
-    sight = look(video, config, tools, watch, known_flow)
-    if folder and known_flow is None:
-        checkpoint.save_flow(Path(folder), sight.flow)
+    sight = look(video, config, tools, watch, open_cache(identity.video_hash))
     state = begin(config, sight, seed, where)
     if stored is not None:
         checkpoint.restore(stored, state)
@@ -219,7 +219,7 @@ def load(
     if content_hash(video) != stored.identity.video_hash:
         raise InputError(f"{folder} was fitted to another video than {video.name}; name that one, or fit this one")
     tools = make_tools(stored.identity.config, where, named=False)
-    sight = look(video, stored.identity.config, tools, watch, checkpoint.read_flow(Path(folder)))
+    sight = look(video, stored.identity.config, tools, watch, open_cache(stored.identity.video_hash))
     state = begin(stored.identity.config, sight, stored.identity.seed, where)
     checkpoint.restore(stored, state)
     return _finish(video, stored.identity, sight, state, tools, watch, 0)
@@ -284,36 +284,72 @@ def make_tools(config: Config, device: torch.device, named: bool) -> Tools:
         if named:
             warnings.simplefilter("error", DinotrackWarning)
         try:
-            return Tools(make_backbone(config.backbone, device), make_flow(config.flow, device), device)
+            backbone, name = make_backbone(config.backbone, device), resolve_flow_name(config.flow.name, device)
+            return Tools(backbone, make_flow(replace(config.flow, name=name), device), name, device)
         except DinotrackWarning as missing:
             reason = str(missing).partition("; using ")[0]
             raise InputError(f"{reason}; preset {config.preset} was named, so nothing else is taken") from None
 
 
-def look(video: Video, config: Config, tools: Tools, watch: Watch, known_flow: ConsecutiveFlow | None = None) -> Sight:
-    """Working frames, flow and frozen features of a video. known_flow: where it has been computed before."""
+def look(video: Video, config: Config, tools: Tools, watch: Watch, cache: Cache = NO_CACHE) -> Sight:
+    """Working frames, flow and frozen features of a video. cache: where flow and features are kept."""
     with watch.stage("flow"):
         size = _working_size(video, config)
         frames = resize(video.frames, size, config.video.filter)
-        fixed = bool(config.video.height and config.video.width)
-        flow_size = (
-            size if fixed else working_size(video.size, replace(config.video, area=config.flow.area, multiple=1))
-        )
-        flow_frames = frames if flow_size == size else Resized(video.frames, flow_size, config.video.filter)
-        shape = (len(frames) - 1, 2, *size)
-        if known_flow is not None and known_flow.forward.shape == known_flow.backward.shape == shape:
-            flow = known_flow
-        else:
-            flow = consecutive_flow(flow_frames, tools.estimate_flow, size, watch.progress)
+        flow_frames = _flow_frames(video, config, frames)
+        flow = _flow(flow_frames, size, config, tools, watch, cache)
     if tools.backbone is None:
         return Sight(frames, flow_frames, None, flow)
     with watch.stage("features"):
-        half = tools.device.type == "cuda" and config.training.precision != "float32"
-        precision = torch.bfloat16 if half else torch.float32
-        features = extract_features(tools.backbone, frames, config.backbone.components, precision, watch.progress)
+        features = _features(frames, tools.backbone, config, watch, cache)
         if config.model.fusion == "beside":
             features = _beside(features, tools.backbone.grid(*size), delta_grid(config.model, *size), config.model)
     return Sight(frames, flow_frames, features, flow)
+
+
+def _flow_frames(video: Video, config: Config, frames: Tensor) -> Tensor | Resized:
+    """What flow is computed on: the working frames, or larger ones."""
+    size = (int(frames.shape[-2]), int(frames.shape[-1]))
+    fixed = bool(config.video.height and config.video.width)
+    flow_size = size if fixed else working_size(video.size, replace(config.video, area=config.flow.area, multiple=1))
+    return frames if flow_size == size else Resized(video.frames, flow_size, config.video.filter)
+
+
+def _flow(
+    frames: Tensor | Resized, size: tuple[int, int], config: Config, tools: Tools, watch: Watch, cache: Cache
+) -> ConsecutiveFlow:
+    """Flow between neighbours, computed unless it is known."""
+
+    def compute() -> dict[str, Tensor]:
+        flow = consecutive_flow(frames, tools.estimate_flow, size, watch.progress)
+        return {"forward": flow.forward, "backward": flow.backward}
+
+    settings = {
+        **asdict(config.flow),
+        "name": tools.flow_name,
+        "size": size,
+        "computed_at": list(frames[0].shape),
+        "filter": config.video.filter,
+    }
+    return ConsecutiveFlow(**cache.remember("flow", settings, compute, watch.progress))
+
+
+def _features(frames: Tensor, backbone: TimmBackbone, config: Config, watch: Watch, cache: Cache) -> Tensor:
+    """Frozen features on the ViT's grid, computed unless they are known."""
+    half = backbone.device.type == "cuda" and config.training.precision != "float32"
+    precision = torch.bfloat16 if half else torch.float32
+
+    def compute() -> dict[str, Tensor]:
+        return {"features": extract_features(backbone, frames, config.backbone.components, precision, watch.progress)}
+
+    settings = {
+        "backbone": backbone.identity,
+        "components": config.backbone.components,
+        "precision": str(precision),
+        "size": list(frames.shape[-2:]),
+        "filter": config.video.filter,
+    }
+    return cache.remember("features", settings, compute, watch.progress)["features"]
 
 
 def _beside(features: Tensor, grid: Grid, finer: Grid, config: ModelConfig) -> Tensor:

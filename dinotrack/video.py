@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -200,10 +201,12 @@ def write_video(path: str | Path, frames: Iterable[Frames], fps: float) -> None:
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place on success, so nobody ever meets half a file.
 
+    It is this process's and thread's own.
+
     Raises InputError where the folder doesn't take files.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{threading.get_native_id()}.part")
     try:
         yield part
         os.replace(part, path)

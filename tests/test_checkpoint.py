@@ -1,6 +1,7 @@
 """A fit on disk: what it remembers, and what it refuses."""
 
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ import torch
 from dinotrack import checkpoint
 from dinotrack.config import FAST, override
 from dinotrack.errors import InputError
-from dinotrack.flow import ConsecutiveFlow
 from dinotrack.model import Tracker
 from dinotrack.training import State, start
 
@@ -137,14 +137,11 @@ def test_no_fit_and_no_folder(tmp_path: Path) -> None:
         checkpoint.save(tmp_path / "file", make_state(0), IDENTITY)
 
 
-def test_files_that_cannot_be_written(tmp_path: Path) -> None:
-    """Not even by root: folders stand where the temporary files go."""
-    for name in (checkpoint.FILE, checkpoint.FLOW_FILE):
-        (tmp_path / f".{name}.part").mkdir()
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    """Not even by root: a folder stands where the temporary file goes."""
+    (tmp_path / f".{checkpoint.FILE}.{threading.get_native_id()}.part").mkdir()
     with pytest.raises(InputError, match="can't be written"):
         checkpoint.save(tmp_path, make_state(0), IDENTITY)
-    with pytest.raises(InputError, match="can't be written"):
-        checkpoint.save_flow(tmp_path, ConsecutiveFlow(*torch.zeros((2, 0, 2, 4, 5))))
 
 
 def test_masks_are_told_apart() -> None:
@@ -154,21 +151,3 @@ def test_masks_are_told_apart() -> None:
     hashes = [checkpoint.hash_masks(m) for m in (None, masks, other, masks.reshape(2, 4, 3))]
     assert len(set(hashes)) == 4
     assert checkpoint.hash_masks(masks.copy()) == hashes[1]
-
-
-@pytest.mark.parametrize("frames", [1, 3])
-def test_flow_comes_back(tmp_path: Path, frames: int) -> None:
-    flow = ConsecutiveFlow(*torch.randn((2, frames - 1, 2, 4, 5)).half())
-    checkpoint.save_flow(tmp_path / "model", flow)
-    back = checkpoint.read_flow(tmp_path / "model")
-    assert back is not None
-    assert torch.equal(back.forward, flow.forward)
-    assert torch.equal(back.backward, flow.backward)
-    assert back.forward.dtype == torch.float16
-
-
-@pytest.mark.parametrize("content", [b"", b"text", bytes(64)])
-def test_flow_that_cannot_be_read_is_none(tmp_path: Path, content: bytes) -> None:
-    assert checkpoint.read_flow(tmp_path) is None
-    (tmp_path / checkpoint.FLOW_FILE).write_bytes(content)
-    assert checkpoint.read_flow(tmp_path) is None

@@ -1,7 +1,7 @@
 """The Python API, whole: fit, track, save, load, stop and go on, on clips of a few tiny frames."""
 
-import dataclasses
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import dinotrack
-from dinotrack import DinotrackWarning, Fitted, InputError, Tracks, checkpoint
+from dinotrack import DinotrackWarning, Fitted, InputError, Tracks, pipeline
 from dinotrack.synthesis import Clip, generate
 from dinotrack.video import Video, write_video
 
@@ -109,11 +109,39 @@ def test_saved_and_loaded(fitted: Fitted, tracks: Tracks, clip: Clip, tmp_path: 
     assert same(back.track(clip.queries), tracks)
 
 
-def test_flow_kept_for_another_size_is_not_taken(fitted: Fitted, tracks: Tracks, clip: Clip, tmp_path: Path) -> None:
-    fitted.save(tmp_path)
-    forward = fitted.flow.forward[:, :, ::2, ::2]
-    checkpoint.save_flow(tmp_path, dataclasses.replace(fitted.flow, forward=forward, backward=forward))
-    assert same(dinotrack.load(tmp_path, clip.frames, device="cpu").track(clip.queries), tracks)
+def test_what_is_known_of_a_video_is_not_computed_again(
+    clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another seed, then a loaded fit: neither looks at the frames again; another size and other settings do."""
+    monkeypatch.setenv("DINOTRACK_CACHE", str(tmp_path / "cache"))
+    calls = []
+    for name in ("consecutive_flow", "extract_features"):
+        monkeypatch.setattr(pipeline, name, counting(name, getattr(pipeline, name), calls))
+    first = fit(clip.frames, VIT)
+    assert calls == ["consecutive_flow", "extract_features"]
+    fit(clip.frames, VIT, seed=1).save(tmp_path / "model")
+    back = dinotrack.load(tmp_path / "model", clip.frames.copy(), device="cpu")
+    assert len(calls) == 2
+    assert torch.equal(back.flow.forward, first.flow.forward)
+    assert torch.equal(back.flow.backward, first.flow.backward)
+    fit(clip.frames, VIT | {"flow.smoothness": 30.0})
+    fit(clip.frames, VIT | {"backbone.layer": 2})
+    assert calls[2:] == ["consecutive_flow", "extract_features"]
+    fit(clip.frames, VIT | {"video.area": 4000})
+    fit(clip.frames[1:], VIT)
+    assert calls[4:] == 2 * ["consecutive_flow", "extract_features"]
+    monkeypatch.setenv("DINOTRACK_CACHE", "off")
+    anew = fit(clip.frames, VIT)
+    assert len(calls) == 10
+    assert same(anew.track(clip.queries), first.track(clip.queries))
+
+
+def counting(name: str, work: Callable[..., Any], calls: list[str]) -> Callable[..., Any]:
+    def counted(*arguments: Any) -> Any:
+        calls.append(name)
+        return work(*arguments)
+
+    return counted
 
 
 def test_a_kept_fit_is_used_again(clip: Clip, tracks: Tracks, tmp_path: Path) -> None:
