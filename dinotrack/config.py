@@ -35,6 +35,7 @@ class BackboneConfig:
     stride: int = 7  # px between patch centres; 0: the patch size
     pretrained: bool = True
     components: int = 0  # keep that many principal components of the features; 0: all
+    precision: str = "float16"  # features are kept in: float16 or float32
     exact_centres: bool = True  # False: the reference's half pixel off
 
 
@@ -201,7 +202,9 @@ class Config:
 PAPER = Config(
     preset="paper",
     video=VideoConfig(height=476, width=854, filter="lanczos"),
-    backbone=BackboneConfig(name="vit_large_patch14_dinov2", stride=7, exact_centres=False),  # layer 15 of its 24
+    backbone=BackboneConfig(
+        name="vit_large_patch14_dinov2", stride=7, precision="float32", exact_centres=False
+    ),  # layer 15 of its 24
     flow=FlowConfig(name="raft_large", area=476 * 854),
     model=ModelConfig(exact_centres=False),
     inference=InferenceConfig(pin_query=False),
@@ -210,7 +213,7 @@ PAPER = Config(
 QUALITY = dataclasses.replace(
     PAPER,
     preset="quality",
-    backbone=BackboneConfig(name="auto", stride=7),
+    backbone=BackboneConfig(name="auto", stride=7, components=128),
     flow=FlowConfig(name="auto", area=476 * 854),
     video=VideoConfig(area=476 * 854, multiple=7, min_side=56),  # the last convolution reflects 4 cells of 8 px
     model=ModelConfig(whole_map=False),
@@ -282,6 +285,7 @@ PRESETS: dict[str, Config] = {"fast": FAST, "quality": QUALITY, "paper": PAPER}
 
 CHOICES: dict[str, tuple[str | int, ...]] = {
     "video.filter": ("area", "lanczos"),
+    "backbone.precision": ("float16", "float32"),
     "model.fusion": ("sum", "beside"),
     "model.start": ("random", "auto", "pretrained"),
     "foreground.method": ("pca", "motion", "none"),

@@ -323,12 +323,13 @@ def extract_features(
     frames: Tensor,
     components: int = 0,
     precision: torch.dtype = torch.float32,
+    dtype: torch.dtype = torch.float32,
     progress: Progress = silent,
     chunk: int = 4,
 ) -> Tensor:
-    """Features of a video, frames uint8 [T, 3, H, W] -> [T, C, h, w] of dtype `precision`, on the frames' device.
+    """Features of a video, frames uint8 [T, 3, H, W] -> [T, C, h, w] of `dtype`, on the frames' device.
 
-    precision: of the computation too (autocast) where it is not float32. chunk: frames at once.
+    precision: of the computation (autocast where it is not float32). chunk: frames at once.
     components: project onto that many principal components (`principal_components`); 0, or as many as there are
     channels: all of them. C is min(components, channels) then.
     """
@@ -341,8 +342,8 @@ def extract_features(
         if basis is not None:
             maps = torch.einsum("kc,bchw->bkhw", basis, maps)
         if result is None:
-            result = torch.empty(len(frames), *maps.shape[1:], dtype=precision, device=frames.device)
-        result[start : start + chunk] = maps.to(frames.device, precision)
+            result = torch.empty(len(frames), *maps.shape[1:], dtype=dtype, device=frames.device)
+        result[start : start + chunk] = maps.to(frames.device, dtype)
         progress("features", min(start + chunk, len(frames)), len(frames))
     assert result is not None, "a video has at least one frame"
     return result
@@ -368,5 +369,5 @@ def principal_components(maps: Iterable[Tensor], components: int) -> Tensor:
         unit = F.normalize(part.float(), dim=1).transpose(0, 1).flatten(1)
         moment = moment + unit @ unit.T
     assert isinstance(moment, Tensor), "no maps"
-    directions: Tensor = torch.linalg.eigh(moment.double().cpu()).eigenvectors
+    directions: Tensor = torch.linalg.eigh(moment.cpu().double()).eigenvectors  # MPS has no doubles
     return directions[:, -components:].flip(1).T.float().to(moment.device)

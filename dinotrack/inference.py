@@ -30,19 +30,20 @@ def refine_video(
     tracker: Tracker,
     frames: Tensor,
     features: Tensor | None,
-    grid: Grid,
+    grid: Grid | None,
     dtype: torch.dtype = torch.float32,
     progress: Progress = silent,
 ) -> Tensor:
     """Refined features of a whole video, in evaluation mode; the tracker's own mode is left as it was (METHOD 4).
 
-    frames uint8 [T, 3, H, W] and features [T, C, h, w] on `grid` (None: no ViT), on any device
-    -> [T, C, h, w] of `dtype` (float16 halves the memory) on the tracker's device.
+    frames uint8 [T, 3, H, W] and features [T, C, ., .] on `grid` (None: no ViT), on any device
+    -> [T, C, h, w] on `tracker.grid`, of `dtype` (float16 halves the memory), on the tracker's device.
     """
     device = next(tracker.parameters()).device
     training = tracker.training
     tracker.eval()
-    maps = torch.empty((len(frames), tracker.dims, grid.rows, grid.cols), dtype=dtype, device=device)
+    cells = tracker.grid((frames.shape[-2], frames.shape[-1]), grid)
+    maps = torch.empty((len(frames), tracker.dims, cells.rows, cells.cols), dtype=dtype, device=device)
     for start in range(0, len(frames), FRAMES_AT_ONCE):
         part = slice(start, start + FRAMES_AT_ONCE)
         raw = None if features is None else features[part].to(device)

@@ -159,20 +159,23 @@ class Tracker(nn.Module):
         alone = backbone_grid is None or self.config.fusion == "beside"
         return self.delta_dino.grid(*size) if alone or backbone_grid is None else backbone_grid
 
-    def refine(self, frames: Tensor, features: Tensor | None, grid: Grid) -> Tensor:
+    def refine(self, frames: Tensor, features: Tensor | None, grid: Grid | None) -> Tensor:
         """Refined features = ViT features + Delta-DINO(frame), equation 1 of the paper.
 
-        frames [B, 3, H, W] in [0, 1], features [B, C, h, w] on `grid` or None -> [B, C, h, w].
-        config.fusion beside: the ViT's features, as they are, before the CNN's, of unit length; [B, C + dims, h, w].
+        frames [B, 3, H, W] in [0, 1], features [B, C, h, w] of any float type on `grid`, both None without a ViT
+        -> [B, C, h, w].
+        config.fusion beside: on the CNN's own grid [B, C + dims, rows, cols]: the ViT's features, interpolated, of
+        length config.vit_weight, before the CNN's, of unit length.
         """
-        delta = self.delta_dino(frames)
-        if features is None:
-            return torch.as_tensor(delta)
+        delta: Tensor = self.delta_dino(frames)
+        if features is None or grid is None:
+            return delta
+        finer = self.delta_dino.grid(*frames.shape[-2:])
         if self.config.fusion == "beside":
-            return torch.cat((features.to(delta.dtype), F.normalize(delta, dim=1)), dim=1)
-        centres = grid.centres(frames.device).expand(len(frames), -1, -1)
-        at_cells = self.delta_dino.grid(*frames.shape[-2:]).sample(delta, centres)
-        return features.to(at_cells.dtype) + at_cells.transpose(1, 2).reshape(features.shape)
+            there = F.normalize(_resample(features, grid, finer), dim=1, eps=1e-8)
+            return torch.cat(((self.config.vit_weight * there).to(delta.dtype), F.normalize(delta, dim=1)), dim=1)
+        at_cells = _resample(delta, finer, grid)
+        return features.to(at_cells.dtype) + at_cells
 
     def heatmaps(self, correlation: Tensor) -> Tensor:
         """Cosines [N, h, w] -> log of the correspondence maps [N, h, w]."""
@@ -199,6 +202,12 @@ class Tracker(nn.Module):
         far = (cells - peak[:, None, None]).square().sum(-1) > (self.config.radius / grid.stride) ** 2
         weights = scores.masked_fill(far, -torch.inf).flatten(1).softmax(1)
         return grid.to_pixels((weights[..., None] * cells.flatten(1, 2)).sum(1))
+
+
+def _resample(maps: Tensor, grid: Grid, target: Grid) -> Tensor:
+    """Maps [B, C, ., .] on a grid, read at the cells of another: [B, C, rows, cols], float32 or wider."""
+    values = grid.sample(maps, target.centres(maps.device).expand(len(maps), -1, -1))
+    return values.transpose(1, 2).reshape(*maps.shape[:2], target.rows, target.cols)
 
 
 def soft_argmax(correlation: Tensor, heatmap: Tensor, grid: Grid, radius: float) -> Tensor:

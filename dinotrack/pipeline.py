@@ -17,9 +17,8 @@ from torch import Tensor
 from dinotrack import checkpoint, training, weights
 from dinotrack.buddies import find_buddies
 from dinotrack.cache import Cache, open_cache
-from dinotrack.config import Config, ModelConfig, override
+from dinotrack.config import Config, override
 from dinotrack.config import preset as named_preset
-from dinotrack.correlation import normalise
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.features import TimmBackbone, extract_features, make_backbone
 from dinotrack.flow import ConsecutiveFlow, Estimator, Flow, consecutive_flow, make_flow, pair_flow, resolve_flow_name
@@ -28,7 +27,7 @@ from dinotrack.formats import check_queries, grid_queries
 from dinotrack.geometry import Grid, rescale
 from dinotrack.inference import refine_video, track_by_matching
 from dinotrack.joining import track_by_joining
-from dinotrack.model import DeltaDino, Tracker, delta_grid, least_side, memory_format
+from dinotrack.model import DeltaDino, Tracker, least_side, memory_format
 from dinotrack.progress import Progress, silent
 from dinotrack.tracks import Tracks
 from dinotrack.trajectories import flow_chains, in_foreground
@@ -86,7 +85,8 @@ class Sight:
     flow_frames: Tensor | Resized
     """uint8 [T, 3, ., .], the frames flow is computed on; those of another size are made when they are asked for."""
     features: Tensor | None
-    """[T, C, h, w], frozen."""
+    """[T, C, ., .], frozen, on `feature_grid`, float16 or float32; both None without a ViT."""
+    feature_grid: Grid | None
     flow: ConsecutiveFlow
 
     @property
@@ -188,7 +188,8 @@ def fit(
     identity = checkpoint.Identity(config, seed, content_hash(video), checkpoint.hash_masks(foreground), video.path)
     stored = checkpoint.find(Path(folder), identity, resume) if folder else None
     tools = make_tools(config, where, named=preset is not None)
-    sight = look(video, config, tools, watch, open_cache(identity.video_hash))
+    cache = open_cache(identity.video_hash)
+    sight = look(video, config, tools, watch, cache)
     state = begin(config, sight, seed, where)
     if stored is not None:
         checkpoint.restore(stored, state)
@@ -196,11 +197,11 @@ def fit(
         start_pretrained(state.tracker.delta_dino, must=config.model.start == "pretrained")
     before = state.step
     if before < config.training.steps:
-        grid = _grid(state.tracker, sight, tools)
-        material = prepare(config, sight, tools, grid, seed, foreground, watch)
+        grid = state.tracker.grid(sight.size, sight.feature_grid)
+        material = prepare(config, sight, tools, grid, seed, foreground, watch, cache)
         with watch.stage("fit"):
             _train(material, state, identity, Path(folder) if folder else None, progress)
-    return _finish(video, identity, sight, state, tools, watch, state.step - before)
+    return _finish(video, identity, sight, state, watch, state.step - before)
 
 
 def load(
@@ -222,7 +223,7 @@ def load(
     sight = look(video, stored.identity.config, tools, watch, open_cache(stored.identity.video_hash))
     state = begin(stored.identity.config, sight, stored.identity.seed, where)
     checkpoint.restore(stored, state)
-    return _finish(video, stored.identity, sight, state, tools, watch, 0)
+    return _finish(video, stored.identity, sight, state, watch, 0)
 
 
 def track(
@@ -299,12 +300,10 @@ def look(video: Video, config: Config, tools: Tools, watch: Watch, cache: Cache 
         flow_frames = _flow_frames(video, config, frames)
         flow = _flow(flow_frames, size, config, tools, watch, cache)
     if tools.backbone is None:
-        return Sight(frames, flow_frames, None, flow)
+        return Sight(frames, flow_frames, None, None, flow)
     with watch.stage("features"):
         features = _features(frames, tools.backbone, config, watch, cache)
-        if config.model.fusion == "beside":
-            features = _beside(features, tools.backbone.grid(*size), delta_grid(config.model, *size), config.model)
-    return Sight(frames, flow_frames, features, flow)
+    return Sight(frames, flow_frames, features, tools.backbone.grid(*size), flow)
 
 
 def _flow_frames(video: Video, config: Config, frames: Tensor) -> Tensor | Resized:
@@ -336,30 +335,31 @@ def _flow(
 
 def _features(frames: Tensor, backbone: TimmBackbone, config: Config, watch: Watch, cache: Cache) -> Tensor:
     """Frozen features on the ViT's grid, computed unless they are known."""
-    half = backbone.device.type == "cuda" and config.training.precision != "float32"
-    precision = torch.bfloat16 if half else torch.float32
 
     def compute() -> dict[str, Tensor]:
-        return {"features": extract_features(backbone, frames, config.backbone.components, precision, watch.progress)}
+        return {"features": _extract(frames, backbone, config, watch.progress)}
 
-    settings = {
-        "backbone": backbone.identity,
-        "components": config.backbone.components,
-        "precision": str(precision),
-        "size": list(frames.shape[-2:]),
-        "filter": config.video.filter,
-    }
+    settings = _feature_settings(frames, backbone, config)
     return cache.remember("features", settings, compute, watch.progress)["features"]
 
 
-def _beside(features: Tensor, grid: Grid, finer: Grid, config: ModelConfig) -> Tensor:
-    """Features [T, C, ., .] on a ViT's grid, of length config.vit_weight, on the CNN's finer one: [T, C, h, w]."""
-    out = features.new_empty((*features.shape[:2], finer.rows, finer.cols))
-    for t, maps in enumerate(features):
-        there = grid.sample(maps[None], finer.centres(maps.device)[None])[0]
-        unit = config.vit_weight * normalise(there, dim=1)
-        out[t] = unit.T.reshape(out.shape[1:])
-    return out
+def _feature_settings(frames: Tensor, backbone: TimmBackbone, config: Config) -> dict[str, Any]:
+    """What makes other features of the same video."""
+    return {
+        "backbone": backbone.identity,
+        "components": config.backbone.components,
+        "precision": config.backbone.precision,
+        "size": list(frames.shape[-2:]),
+        "filter": config.video.filter,
+    }
+
+
+def _extract(frames: Tensor, backbone: TimmBackbone, config: Config, progress: Progress = silent) -> Tensor:
+    """Features as config.backbone wants them: on CUDA computed in half precision too where they are kept in it."""
+    kept = torch.float16 if config.backbone.precision == "float16" else torch.float32
+    half = backbone.device.type == "cuda" and kept == torch.float16
+    precision = torch.bfloat16 if half else torch.float32
+    return extract_features(backbone, frames, config.backbone.components, precision, kept, progress)
 
 
 def _working_size(video: Video, config: Config) -> tuple[int, int]:
@@ -410,6 +410,7 @@ def prepare(
     seed: int,
     foreground: npt.NDArray[np.bool_] | None,
     watch: Watch,
+    cache: Cache = NO_CACHE,
 ) -> training.Material:
     """Everything there is to learn from: chains, which of them are foreground, and best buddies."""
 
@@ -419,32 +420,44 @@ def prepare(
     with watch.stage("labels"):
         filtered = direct if config.trajectories.direct_filter else None
         chains = flow_chains(sight.flow.forward, sight.flow.backward, config.trajectories, filtered, watch.progress)
-        masks = find_foreground(config, sight, tools, foreground)
+        masks = find_foreground(config, sight, tools, foreground, cache)
     buddies = {}
-    if config.training.buddy_weight and sight.features is not None:
+    if config.training.buddy_weight and sight.features is not None and sight.feature_grid is not None:
         with watch.stage("buddies"):
             near = sight.features.to(tools.device)
-            buddies = find_buddies(near, grid, chains, config.buddies, seed, watch.progress)
+            buddies = find_buddies(near, sight.feature_grid, chains, config.buddies, seed, watch.progress)
     on_foreground = in_foreground(chains, masks)
-    return training.Material(sight.frames, sight.features, grid, chains, on_foreground, masks, buddies)
+    return training.Material(
+        sight.frames, sight.features, sight.feature_grid, grid, chains, on_foreground, masks, buddies
+    )
 
 
-def find_foreground(config: Config, sight: Sight, tools: Tools, given: npt.NDArray[np.bool_] | None) -> Tensor:
+def find_foreground(
+    config: Config, sight: Sight, tools: Tools, given: npt.NDArray[np.bool_] | None, cache: Cache = NO_CACHE
+) -> Tensor:
     """Foreground masks bool [T, H, W] of the working frames: given, or found (METHOD 2)."""
     if given is not None:
         return mask_foreground(torch.from_numpy(np.ascontiguousarray(given)), sight.size)
     method = config.foreground.method
     if method == "none":
         return torch.zeros(len(sight.frames), *sight.size, dtype=torch.bool)
-    if method == "pca" and isinstance(tools.backbone, TimmBackbone):
-        last = replace(config.backbone, layer=tools.backbone.depth - 1)
-        deepest = make_backbone(last, tools.device)
-        assert deepest is not None
-        features = extract_features(deepest, sight.frames)
-        return mask_foreground(pca_foreground(features, config.foreground.threshold), sight.size)
+    if method == "pca" and tools.backbone is not None:
+        return mask_foreground(_pca_cells(config, sight, tools.backbone, cache), sight.size)
     if method not in ("pca", "motion"):
         raise InputError(f"foreground.method={method} is unknown; choose pca, motion or none")
     return motion_foreground(sight.flow.forward, config.foreground.homography_error, config.foreground.share)
+
+
+def _pca_cells(config: Config, sight: Sight, backbone: TimmBackbone, cache: Cache) -> Tensor:
+    """Foreground cells bool [T, h, w] by the ViT's last block, computed unless they are known."""
+
+    def compute() -> dict[str, Tensor]:
+        deepest = make_backbone(replace(config.backbone, layer=backbone.depth - 1), backbone.device)
+        assert deepest is not None
+        return {"cells": pca_foreground(_extract(sight.frames, deepest, config), config.foreground.threshold)}
+
+    settings = {**_feature_settings(sight.frames, backbone, config), "threshold": config.foreground.threshold}
+    return cache.remember("foreground", settings, compute)["cells"]
 
 
 def _train(
@@ -486,20 +499,15 @@ def _finish(
     identity: checkpoint.Identity,
     sight: Sight,
     state: training.State,
-    tools: Tools,
     watch: Watch,
     trained: int,
 ) -> Fitted:
     """Refine all frames, so that tracking is ready to go."""
-    grid = _grid(state.tracker, sight, tools)
+    grid = state.tracker.grid(sight.size, sight.feature_grid)
     with watch.stage("refine"):
-        maps = refine_video(state.tracker, sight.frames, sight.features, grid, progress=watch.progress)
+        maps = refine_video(state.tracker, sight.frames, sight.features, sight.feature_grid, progress=watch.progress)
     state.tracker.eval()
     return Fitted(video, identity, state, maps, grid, sight.flow, sight.frames, watch, trained)
-
-
-def _grid(tracker: Tracker, sight: Sight, tools: Tools) -> Grid:
-    return tracker.grid(sight.size, None if tools.backbone is None else tools.backbone.grid(*sight.size))
 
 
 def _locate(fitted: Fitted, queries: npt.NDArray[np.float32], progress: Progress) -> Tracks:

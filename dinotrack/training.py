@@ -22,13 +22,15 @@ WARM_UP = 0.1  # share of the steps in which the cosine schedule rises
 
 @dataclass(frozen=True)
 class Material:
-    """What one video gives to learn from. T frames of (H, W) working px; the features lie on `grid`."""
+    """What one video gives to learn from. T frames of (H, W) working px."""
 
     frames: Tensor
     """uint8 [T, 3, H, W]."""
     features: Tensor | None
-    """[T, C, h, w], frozen; None without a ViT."""
+    """[T, C, ., .], frozen, on `feature_grid`; both None without a ViT."""
+    feature_grid: Grid | None
     grid: Grid
+    """Of the refined features."""
     chains: Chains
     """Flow chains, the pseudo-labels."""
     chain_foreground: Tensor
@@ -315,7 +317,7 @@ def _refine(
     pictures = (material.frames[frames].to(device).float() / 255).contiguous(memory_format=memory_format(device))
     raw = None if material.features is None else material.features[frames].to(device).float()
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-        maps = tracker.refine(pictures, raw, material.grid)
+        maps = tracker.refine(pictures, raw, material.feature_grid)
     return maps.float(), raw
 
 

@@ -393,6 +393,7 @@ def test_half_precision_features_are_close() -> None:
     backbone = TimmBackbone(lively("vit_tiny_patch16_224"), 0, 8)
     video = torch.randint(0, 256, (2, 3, 30, 41), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     exact = extract_features(backbone, video)
-    half = extract_features(backbone, video, precision=torch.bfloat16)
-    assert half.dtype == torch.bfloat16
+    half = extract_features(backbone, video, precision=torch.bfloat16, dtype=torch.float16)
+    assert half.dtype == torch.float16
+    assert torch.equal(extract_features(backbone, video, dtype=torch.float16), exact.half())
     assert F.cosine_similarity(half.float(), exact, dim=1).min() > 0.99

@@ -1,5 +1,6 @@
 """The networks against the reference's numbers."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -129,3 +130,27 @@ def test_a_fresh_tracker_leaves_the_features_alone():
 def test_a_foreign_checkpoint_is_named():
     with pytest.raises(InputError, match="no checkpoint of the DINO-Tracker reference"):
         load_reference({"a": torch.zeros(1)}, {"b": torch.zeros(1)}, PAPER.model)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_beside_the_cnn_the_vit_is_read_cell_by_cell(dtype: torch.dtype) -> None:
+    """Each cell of the CNN has what the ViT's map says at its centre, at the weight's length."""
+    torch.manual_seed(1)
+    config = replace(FAST.model, widths=(4, 4), blocks=0, dims=6, vit_weight=0.3)
+    tracker = Tracker(config, 5).eval()
+    vit = patch_grid(40, 52, 14, 7)
+    features = torch.randn(2, 5, vit.rows, vit.cols).to(dtype)
+    features[1, :, 0, 0] = 0
+    frames = torch.rand(2, 3, 40, 52)
+    with torch.no_grad():
+        found = tracker.refine(frames, features, vit)
+        alone = torch.nn.functional.normalize(tracker.delta_dino(frames), dim=1)
+    grid = tracker.grid((40, 52), vit)
+    assert found.shape == (2, 11, grid.rows, grid.cols)
+    assert grid == tracker.delta_dino.grid(40, 52)
+    for b, row, col in itertools.product(range(2), range(grid.rows), range(grid.cols)):
+        xy = grid.origin + grid.stride * torch.tensor((float(col), float(row)))
+        there = vit.sample(features[b : b + 1], xy[None, None])[0, 0]
+        expected = 0.3 * there / there.norm().clamp(min=1e-8)
+        torch.testing.assert_close(found[b, :5, row, col], expected, rtol=0, atol=1e-6)
+    assert torch.equal(found[:, 5:], alone)

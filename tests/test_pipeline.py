@@ -117,22 +117,23 @@ def test_what_is_known_of_a_video_is_not_computed_again(
     calls = []
     for name in ("consecutive_flow", "extract_features"):
         monkeypatch.setattr(pipeline, name, counting(name, getattr(pipeline, name), calls))
-    first = fit(clip.frames, VIT)
-    assert calls == ["consecutive_flow", "extract_features"]
-    fit(clip.frames, VIT, seed=1).save(tmp_path / "model")
+    pca = VIT | {"foreground.method": "pca"}
+    first = fit(clip.frames, pca)
+    assert calls == ["consecutive_flow", "extract_features", "extract_features"]
+    fit(clip.frames, pca, seed=1).save(tmp_path / "model")
     back = dinotrack.load(tmp_path / "model", clip.frames.copy(), device="cpu")
-    assert len(calls) == 2
+    assert len(calls) == 3
     assert torch.equal(back.flow.forward, first.flow.forward)
     assert torch.equal(back.flow.backward, first.flow.backward)
     fit(clip.frames, VIT | {"flow.smoothness": 30.0})
     fit(clip.frames, VIT | {"backbone.layer": 2})
-    assert calls[2:] == ["consecutive_flow", "extract_features"]
+    assert calls[3:] == ["consecutive_flow", "extract_features"]
     fit(clip.frames, VIT | {"video.area": 4000})
     fit(clip.frames[1:], VIT)
-    assert calls[4:] == 2 * ["consecutive_flow", "extract_features"]
+    assert calls[5:] == 2 * ["consecutive_flow", "extract_features"]
     monkeypatch.setenv("DINOTRACK_CACHE", "off")
-    anew = fit(clip.frames, VIT)
-    assert len(calls) == 10
+    anew = fit(clip.frames, pca)
+    assert len(calls) == 12
     assert same(anew.track(clip.queries), first.track(clip.queries))
 
 

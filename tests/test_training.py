@@ -72,13 +72,15 @@ def material(config: Config, channels: int = 0) -> Material:
     masks = torch.zeros(LENGTH, HEIGHT, WIDTH, dtype=torch.bool)
     masks[..., : WIDTH // 2] = True
     tracker = Tracker(config.model, channels or None)
-    grid = tracker.grid((HEIGHT, WIDTH), patch_grid(HEIGHT, WIDTH, 14, 7) if channels else None)
+    cells = patch_grid(HEIGHT, WIDTH, 14, 7) if channels else None
+    grid = tracker.grid((HEIGHT, WIDTH), cells)
     features, buddies = None, {}
-    if channels:
-        features = torch.randn(LENGTH, channels, grid.rows, grid.cols, generator=seeded(5))
+    if cells:
+        features = torch.randn(LENGTH, channels, cells.rows, cells.cols, generator=seeded(5))
         pairs = [(i, j) for i in range(LENGTH) for j in range(LENGTH) if i != j]
-        buddies = {p: best_buddies(features[p[0]], features[p[1]], grid, p) for p in pairs}
-    return Material(moving_picture(), features, grid, chains, chains.first[:, 0] < WIDTH // 2, masks, buddies)
+        buddies = {p: best_buddies(features[p[0]], features[p[1]], cells, p) for p in pairs}
+    on = chains.first[:, 0] < WIDTH // 2
+    return Material(moving_picture(), features, cells, grid, chains, on, masks, buddies)
 
 
 def fresh(config: Config, channels: int = 0) -> State:
