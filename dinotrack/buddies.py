@@ -11,6 +11,7 @@ from torch import Tensor
 from dinotrack.config import BuddyConfig
 from dinotrack.correlation import best_matches, mutual_nearest
 from dinotrack.geometry import Grid
+from dinotrack.pairs import sampled_pairs
 from dinotrack.progress import Progress, silent
 from dinotrack.trajectories import Chains
 
@@ -109,10 +110,10 @@ def find_buddies(
     """Best buddies of a video where flow is blind, with their ambiguity: {(i, j): buddies from frame i to j}.
 
     features: [T, C, h, w] of any float type, on `grid`, on the device that shall do the work; chains may lie elsewhere.
-    All ordered pairs of frames, or config.max_pairs of them (made even) drawn by seed. Pairs without buddies are left
-    out: the result may be empty.
+    Pairs of frames, in both orders: the sampled ones (`pairs.sampled_pairs` with config.near), or config.max_pairs of
+    them (made even) drawn by seed. Pairs without buddies are left out: the result may be empty.
     """
-    pairs = _frame_pairs(len(features), config.max_pairs, seed)
+    pairs = _frame_pairs(len(features), config, seed)
     centres = grid.centres(features.device)
     nearest = [nearest_chain(centres, chains, t) for t in range(len(features))] if pairs else []
     found: dict[tuple[int, int], Buddies] = {}
@@ -129,13 +130,13 @@ def find_buddies(
     return found
 
 
-def _frame_pairs(frames: int, max_pairs: int, seed: int) -> list[tuple[int, int]]:
-    """Pairs i < j; each serves both orders, so half of max_pairs, rounded up, where that is set."""
-    pairs = torch.triu_indices(frames, frames, offset=1).T
-    if max_pairs > 0:
-        drawn = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))[: (max_pairs + 1) // 2]
-        pairs = pairs[drawn.sort().values]
-    return [(i, j) for i, j in pairs.tolist()]
+def _frame_pairs(frames: int, config: BuddyConfig, seed: int) -> list[tuple[int, int]]:
+    """Pairs i < j; each serves both orders, so half of config.max_pairs, rounded up, where that is set."""
+    pairs = sampled_pairs(frames, config.near)
+    if config.max_pairs > 0:
+        drawn = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))
+        pairs = [pairs[k] for k in drawn[: (config.max_pairs + 1) // 2].sort().values.tolist()]
+    return pairs
 
 
 def _valid_in(chains: Chains, nearest: Tensor, frame: int) -> Tensor:

@@ -60,6 +60,7 @@ class TrajectoryConfig:
     direct_filter: bool = True  # end a chain where direct flow from its start disagrees
     direct_cycle_error: float = 1.5  # px: direct flow counts below this forward-backward error
     direct_error: float = 2.5  # px: distance to direct flow from which a chain ends
+    direct_near: int = 0  # compared in every frame up to that many from a chain's start, then in few; 0: in every one
     min_length: int = 2  # frames
 
 
@@ -77,7 +78,8 @@ class ForegroundConfig:
 class BuddyConfig:
     """Best buddies (METHOD 3)."""
 
-    max_pairs: int = 0  # ordered frame pairs searched; 0: all of them
+    near: int = 0  # frame pairs searched: all up to that many frames apart, and few far ones (pairs.py); 0: all
+    max_pairs: int = 0  # of these at most that many, counted in both orders; 0: all of them
     candidates: int = 400  # best matches looked at for ambiguity
     box: int = 30  # px: half-size of their boxes
     overlap: float = 0.2  # IoU above which a box is suppressed
@@ -215,6 +217,8 @@ QUALITY = dataclasses.replace(
     preset="quality",
     backbone=BackboneConfig(name="auto", stride=7, components=128),
     flow=FlowConfig(name="auto", area=476 * 854),
+    trajectories=TrajectoryConfig(direct_near=4),
+    buddies=BuddyConfig(near=4),
     video=VideoConfig(area=476 * 854, multiple=7, min_side=56),  # the last convolution reflects 4 cells of 8 px
     model=ModelConfig(whole_map=False),
     training=TrainingConfig(steps=4000, precision="bfloat16"),

@@ -126,9 +126,13 @@ def step_losses(
     view = View(frames, maps, material.grid, material.size)
     terms = flow_terms(tracker, view, pairs, training)
     late = step >= training.late * training.steps
-    links = draw_frame_pairs(frames, training.contrastive_pairs, rng)
+    shuffled = draw_frame_pairs(frames, rng)
+    links = shuffled[: training.contrastive_pairs]
     if training.buddy_weight and material.buddies:
-        terms["buddies"] = training.buddy_weight * buddy_term(view, material, config, links, rng)
+        searched = [link for link in shuffled if link in material.buddies] if config.buddies.near else links
+        terms["buddies"] = training.buddy_weight * buddy_term(
+            view, material, config, searched[: training.contrastive_pairs], rng
+        )
     if training.refined_buddy_weight and late:
         terms["refined_buddies"] = training.refined_buddy_weight * refined_buddy_term(
             view, material, config, links, rng
@@ -212,11 +216,11 @@ def draw_frames(length: int, config: TrainingConfig, rng: torch.Generator) -> Te
     return torch.randperm(length, generator=rng)[: config.frames].sort().values
 
 
-def draw_frame_pairs(frames: Tensor, count: int, rng: torch.Generator) -> list[tuple[int, int]]:
-    """`count` ordered pairs of different frames of the step; fewer where there are no more."""
+def draw_frame_pairs(frames: Tensor, rng: torch.Generator) -> list[tuple[int, int]]:
+    """All ordered pairs of different frames of the step, shuffled."""
     known = frames.tolist()
     pairs = [(i, j) for i in known for j in known if i != j]
-    return [pairs[k] for k in torch.randperm(len(pairs), generator=rng)[:count].tolist()]
+    return [pairs[k] for k in torch.randperm(len(pairs), generator=rng).tolist()]
 
 
 def flow_terms(tracker: Tracker, view: View, pairs: Pairs, config: TrainingConfig) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from dinotrack.config import TrajectoryConfig
 from dinotrack.flow import Flow
 from dinotrack.geometry import inside, pixel_grid
+from dinotrack.pairs import is_sampled
 from dinotrack.progress import Progress, silent
 
 DirectFlow = Callable[[int, int], tuple[Flow, Flow]]
@@ -67,7 +68,7 @@ def flow_chains(
 
     forward, backward: [T - 1, 2, H, W] px (dx, dy), any float type; forward[t]: frame t -> t + 1, backward[t]: back.
     direct: flow between any two frames, for the direct-flow filter; called once for each pair of frames i < j - 1 that
-    a chain spans, j ascending. None: no filter.
+    a chain spans and that is sampled (`pairs.is_sampled` with config.direct_near), j ascending. None: no filter.
     Chains come in order of start frame, then row by row; there may be none.
     """
     frames = len(forward) + 1
@@ -167,6 +168,8 @@ def _filter_direct(alive: _Alive, t: int, direct: DirectFlow, config: Trajectory
     """End the chains that lie away from where direct flow from their start, if sure, puts them in frame t."""
     agrees = torch.ones_like(alive.index, dtype=torch.bool)
     for i in torch.unique(alive.start[alive.start < t - 1]).tolist():  # a first step is its own direct flow
+        if not is_sampled(i, t, config.direct_near):
+            continue
         chosen = alive.start == i
         target, sure = _step(alive.start_xy[chosen], *direct(i, t), config.direct_cycle_error)
         near = (alive.xy[chosen] - target).norm(dim=-1) < config.direct_error

@@ -21,6 +21,7 @@ from dinotrack.buddies import (
 )
 from dinotrack.config import BuddyConfig
 from dinotrack.geometry import Grid
+from dinotrack.pairs import sampled_pairs
 from dinotrack.trajectories import Chains
 from tests.dense import chains_of, table_of
 
@@ -191,6 +192,17 @@ def test_only_as_many_pairs_as_asked_for():
     again = find_buddies(features, GRID, no_chains(6), BuddyConfig(max_pairs=8), seed=1)
     assert list(again) == list(found)
     assert list(find_buddies(features, GRID, no_chains(6), BuddyConfig(max_pairs=8), seed=2)) != list(found)
+
+
+def test_sampled_pairs_are_searched_in_both_orders():
+    features = draw(9, 9, 4, 5, 6)
+    every = find_buddies(features, GRID, no_chains(9), BuddyConfig())
+    found = find_buddies(features, GRID, no_chains(9), BuddyConfig(near=2))
+    assert set(found) == {pair for i, j in sampled_pairs(9, 2) for pair in ((i, j), (j, i))} & set(every)
+    assert all(torch.equal(found[pair].source, every[pair].source) for pair in found)
+    few = find_buddies(features, GRID, no_chains(9), BuddyConfig(near=2, max_pairs=6))
+    assert len(few) == 6
+    assert set(few) <= set(found)
 
 
 def test_half_precision_features():

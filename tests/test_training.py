@@ -210,11 +210,23 @@ def test_frames_are_different_and_near(length: int, gap: int) -> None:
 
 
 def test_frame_pairs_are_ordered_and_different() -> None:
-    pairs = draw_frame_pairs(torch.tensor([1, 4, 9]), 4, seeded())
-    assert len(set(pairs)) == 4
-    assert all(i != j and {i, j} <= {1, 4, 9} for i, j in pairs)
-    assert set(draw_frame_pairs(torch.tensor([1, 4]), 4, seeded())) == {(1, 4), (4, 1)}
-    assert draw_frame_pairs(torch.tensor([3]), 4, seeded()) == []
+    pairs = draw_frame_pairs(torch.tensor([1, 4, 9]), seeded())
+    assert sorted(pairs) == [(1, 4), (1, 9), (4, 1), (4, 9), (9, 1), (9, 4)]
+    assert len({tuple(draw_frame_pairs(torch.tensor([1, 4, 9]), seeded(n))) for n in range(9)}) > 1
+    assert draw_frame_pairs(torch.tensor([3]), seeded()) == []
+
+
+def test_of_sampled_frame_pairs_those_with_buddies_are_taken() -> None:
+    settings = {"training.frames": LENGTH, "training.contrastive_pairs": 1}
+    every, sampled = override(TINY_PAPER, settings), override(TINY_PAPER, settings | {"buddies.near": 1})
+    known = material(every, channels=6)
+    known = replace(known, buddies={(4, 2): known.buddies[4, 2]})
+    tracker = fresh(every, channels=6).tracker
+    for config, most in ((every, 2), (sampled, 8)):
+        terms = [step_losses(tracker, known, config, 0, seeded(n), torch.device("cpu")) for n in range(8)]
+        taken = sum(bool(t["buddies"] > 0) for t in terms)
+        assert taken <= most
+    assert taken == 8
 
 
 @pytest.mark.parametrize(("rows", "inside"), [(0, 0), (1, 70), (9, 70), (10, 100)])

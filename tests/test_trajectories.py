@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dinotrack.config import TrajectoryConfig
 from dinotrack.flow import Flow
+from dinotrack.pairs import is_sampled, sampled_pairs
 from dinotrack.trajectories import Chains, flow_chains, in_foreground
 from tests.dense import chains_of, table_of
 
@@ -101,9 +102,9 @@ def plain_chains(flow: Tensor, config: TrajectoryConfig, filtered: bool) -> np.n
         if np.linalg.norm(q - p + back.at(*q)) >= config.cycle_error or not there.inside(*q):
             return False
         chain[t + 1] = q
-        if not filtered:
-            return True
         i = min(chain)
+        if not filtered or not is_sampled(i, t + 1, config.direct_near):
+            return True
         there, back = flows[i][t + 1], flows[t + 1][i]
         d = chain[i] + there.at(*chain[i])
         sure = np.linalg.norm(d - chain[i] + back.at(*d)) < config.direct_cycle_error and there.inside(*d)
@@ -136,10 +137,11 @@ def plain_chains(flow: Tensor, config: TrajectoryConfig, filtered: bool) -> np.n
 
 
 @pytest.mark.parametrize("filtered", [False, True])
+@pytest.mark.parametrize("near", [0, 1])
 @pytest.mark.parametrize(("step", "min_length", "seed"), [(1, 2, 0), (1, 3, 1), (2, 2, 2), (3, 2, 3), (4, 1, 4)])
-def test_the_plain_oracle_agrees(step, min_length, seed, filtered):
+def test_the_plain_oracle_agrees(step, min_length, seed, near, filtered):
     flow = random_flow(seed)
-    config = TrajectoryConfig(step=step, min_length=min_length, direct_error=1.2)
+    config = TrajectoryConfig(step=step, min_length=min_length, direct_error=1.2, direct_near=near)
     direct = (lambda i, j: (Flow(flow[i, j]), Flow(flow[j, i]))) if filtered else None
     found = with_nan(flow_chains(*consecutive(flow), config, direct))
     expected = in_order(plain_chains(flow, config, filtered))
@@ -224,18 +226,20 @@ def test_chains_tell_what_their_table_tells():
         assert torch.equal(getattr(back, name), getattr(chains, name))
 
 
-def test_direct_flow_is_asked_for_once_a_pair_and_not_for_neighbours():
-    flow = random_flow(7)
+@pytest.mark.parametrize("near", [0, 1, 2])
+def test_direct_flow_is_asked_for_once_a_sampled_pair_and_not_for_neighbours(near):
+    flow = random_flow(7, frames=9)
     asked = []
 
     def direct(i: int, j: int) -> tuple[Flow, Flow]:
         asked.append((i, j))
         return Flow(flow[i, j]), Flow(flow[j, i])
 
-    flow_chains(*consecutive(flow), TrajectoryConfig(), direct)
+    flow_chains(*consecutive(flow), TrajectoryConfig(direct_near=near), direct)
     assert asked
     assert len(set(asked)) == len(asked)
-    assert all(i < j - 1 for i, j in asked)
+    assert set(asked) <= {(i, j) for i, j in sampled_pairs(9, near) if i < j - 1}
+    assert [j for _, j in asked] == sorted(j for _, j in asked)
 
 
 def test_progress_reaches_the_end():
