@@ -131,7 +131,9 @@ def restore(stored: Stored, state: State) -> None:
     except (*MALFORMED, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"the checkpoint does not fit its own settings ({reason}); remove it and fit again") from None
-    state.step, state.losses = stored.step, stored.losses
+    state.step = stored.step
+    device = next(state.tracker.parameters()).device
+    state.terms = {name: list(torch.tensor(values, device=device)) for name, values in stored.losses.items()}
 
 
 @contextmanager

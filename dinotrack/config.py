@@ -103,6 +103,7 @@ class ModelConfig:
     fusion: str = "sum"  # of ViT and CNN: sum, the paper's equation 1; or beside, on the CNN's finer grid
     vit_weight: float = 0.5  # beside: of the ViT's unit features before the CNN's
     start: str = "random"  # of the CNN; auto: our own weights where they fit its shape; or pretrained
+    frozen_stages: int = 0  # first stages of the CNN that a fit leaves as they were pretrained
     refiner: bool = True  # False: no refiner, the softmax of the correlations themselves
     refiner_width: int = 16
     sharp_start: bool = False  # the refiner begins as almost the identity
@@ -116,6 +117,7 @@ class TrainingConfig:
     """The loop (METHOD 5)."""
 
     steps: int = 10_000
+    steps_a_frame: float = 0.0  # a video so long that this makes more steps takes them, unless `steps` is given
     batch: int = 512  # point pairs a step, half of them foreground
     frames: int = 4  # frames drawn for each half of the batch
     shared_frames: bool = False  # both halves from the same frames
@@ -256,6 +258,7 @@ FAST = Config(
         dilation=1,
         fusion="beside",
         start="auto",
+        frozen_stages=2,
         refiner_width=4,
         sharp_start=True,
         whole_map=False,
@@ -264,6 +267,7 @@ FAST = Config(
     ),
     training=TrainingConfig(
         steps=200,
+        steps_a_frame=2.0,
         batch=256,
         frames=3,
         shared_frames=True,

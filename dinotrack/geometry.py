@@ -46,12 +46,22 @@ class Grid:
         """
         assert maps.shape[-2:] == (self.rows, self.cols), (maps.shape, self)
         maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
-        index = self.to_index(xy.to(maps.dtype))
-        span = torch.tensor((self.cols - 1, self.rows - 1), dtype=maps.dtype, device=maps.device)
-        unit = torch.where(span > 0, 2 * index / span.clamp(min=1) - 1, torch.zeros_like(index))
+        x, y = xy.to(maps.dtype).unbind(-1)
+        unit = torch.stack((self._to_span(x, self.cols), self._to_span(y, self.rows)), dim=-1)
         unit = unit.clamp(-1, 1)  # the same as border padding, and works on MPS
         values = F.grid_sample(maps, unit[:, None], mode="bilinear", padding_mode="border", align_corners=True)
         return values[:, :, 0].transpose(1, 2)
+
+
+    def _to_span(self, pixels: Tensor, cells: int) -> Tensor:
+        """Pixels along one axis -> -1 at its first cell, 1 at its last; 0 where it has but one.
+
+        Numbers instead of small tensors: a GPU would wait for each of these.
+        """
+        if cells == 1:
+            return torch.zeros_like(pixels)
+        scale = 2 / (self.stride * (cells - 1))
+        return pixels * scale - (self.origin * scale + 1)
 
 
 def patch_grid(height: int, width: int, patch: int, stride: int, exact: bool = True) -> Grid:
@@ -70,12 +80,12 @@ def pixel_grid(height: int, width: int) -> Grid:
 
 def to_unit(xy: Tensor, size: tuple[int, int]) -> Tensor:
     """Pixels [..., 2] -> the losses' scale: 2 x / (W - 1) - 1, and y alike. size is (H, W)."""
-    return 2 * xy / _span(xy, size) - 1
+    return torch.stack([2 * v / max(n - 1, 1) - 1 for v, n in zip(xy.unbind(-1), size[::-1], strict=True)], dim=-1)
 
 
 def from_unit(unit: Tensor, size: tuple[int, int]) -> Tensor:
     """The inverse of `to_unit`."""
-    return (unit + 1) / 2 * _span(unit, size)
+    return torch.stack([(v + 1) / 2 * max(n - 1, 1) for v, n in zip(unit.unbind(-1), size[::-1], strict=True)], dim=-1)
 
 
 def rescale(xy: Tensor, source: tuple[int, int], target: tuple[int, int]) -> Tensor:
@@ -92,7 +102,3 @@ def inside(xy: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = size
     x, y = xy.unbind(-1)
     return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-
-
-def _span(like: Tensor, size: tuple[int, int]) -> Tensor:
-    return torch.tensor((max(size[1] - 1, 1), max(size[0] - 1, 1)), dtype=like.dtype, device=like.device)

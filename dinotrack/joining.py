@@ -10,6 +10,8 @@ Four more points around each query go the same way on their own, and vote on whe
 All positions are working px; everything is batched over queries.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, fields
 
 import torch
@@ -29,8 +31,42 @@ QUERIES_AT_ONCE = 128
 """Queries joined at a time, with the points around them: what bounds memory, one map each."""
 REFOUND = 2
 """Rounds of looking for lost patches along a path: each starts nearer than the one before."""
+HARDLY = 0.25
+"""px: a look for a patch that starts so near an earlier one finds the same."""
 NEVER = 1e6
 """A cost, or a variance, of what must not be used."""
+
+
+@dataclass(frozen=True)
+class Footage:
+    """A video as it is tracked: what its frames look like to the networks and to the eye, and how they move."""
+
+    tracker: Tracker
+    maps: Tensor
+    """Refined features [T, C, h, w] of any float type, on `grid`."""
+    grid: Grid
+    flow: ConsecutiveFlow
+    """In working px, on the device of the maps."""
+    pictures: Tensor
+    """Grey frames [T, H, W] in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Refound:
+    """Where lost patches were looked for, and what was found."""
+
+    near: Tensor
+    """[N, T, 2] px: where the look began."""
+    places: Tensor
+    """[N, T, 2] px: where the patch is; where it began, if it wasn't found or looked for."""
+    found: Tensor
+    """bool [N, T]."""
+
+
+def make_footage(tracker: Tracker, maps: Tensor, grid: Grid, flow: ConsecutiveFlow, frames: Tensor) -> Footage:
+    """maps [T, C, h, w] refined features on `grid`, flow in working px, the working frames uint8 [T, 3, H, W]."""
+    there = ConsecutiveFlow(flow.forward.to(maps.device), flow.backward.to(maps.device))
+    return Footage(tracker, maps, grid, there, grey(frames.to(maps.device)))
 
 
 @dataclass(frozen=True)
@@ -90,23 +126,15 @@ class Chain:
 
 @torch.no_grad()
 def track_by_joining(
-    tracker: Tracker,
-    maps: Tensor,
-    grid: Grid,
-    flow: ConsecutiveFlow,
-    frames: Tensor,
-    queries: Tensor,
-    config: InferenceConfig,
-    progress: Progress = silent,
+    footage: Footage, queries: Tensor, config: InferenceConfig, progress: Progress = silent
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Trajectories, visibility and confidence of queries [N, 3] (t, x, y) working px.
 
-    maps [T, C, h, w] refined features on `grid`; flow in working px; frames uint8 [T, 3, H, W], the working frames.
     -> xy [N, T, 2], visible bool [N, T], confidence [N, T] in [0, 1].
     """
-    parts, pictures = [], grey(frames.to(maps.device))
+    parts = []
     for start in range(0, len(queries), QUERIES_AT_ONCE):
-        xy, evidence = join(tracker, maps, grid, flow, pictures, queries[start : start + QUERIES_AT_ONCE], config)
+        xy, evidence = join(footage, queries[start : start + QUERIES_AT_ONCE], config)
         confidence = evidence.confidence(config)
         parts.append((xy, confidence >= config.visible_confidence, confidence))
         progress("track", min(start + QUERIES_AT_ONCE, len(queries)), len(queries))
@@ -115,28 +143,20 @@ def track_by_joining(
 
 
 @torch.no_grad()
-def join(
-    tracker: Tracker,
-    maps: Tensor,
-    grid: Grid,
-    flow: ConsecutiveFlow,
-    pictures: Tensor,
-    queries: Tensor,
-    config: InferenceConfig,
-) -> tuple[Tensor, Evidence]:
+def join(footage: Footage, queries: Tensor, config: InferenceConfig) -> tuple[Tensor, Evidence]:
     """Trajectories [N, T, 2] of a few queries, as `track_by_joining`, and what speaks for each position.
 
     Twice, if config.memory_weight: what was surely seen the first time is looked for together with the query.
     """
-    flow = ConsecutiveFlow(flow.forward.to(maps.device), flow.backward.to(maps.device))
-    around = surround(queries, config.support_reach, _size(flow))
+    around = surround(queries, config.support_reach, _size(footage.flow))
     points = around.flatten(0, 1)
-    vectors = normalise(embed(maps, grid, points), dim=1)
-    chain = follow(flow, pictures, points, config)
+    vectors = normalise(embed(footage.maps, footage.grid, points), dim=1)
+    chain = follow(footage.flow, footage.pictures, points, config)
     if config.memory_weight:  # which does not need to know to a fraction of a pixel where, so no patch is looked for
-        xy, evidence = _join_once(tracker, maps, grid, flow, pictures, points, vectors, chain, config, rounds=0)
-        vectors = remember(vectors, embed_tracks(maps, grid, xy), evidence.confidence(config), points, config)
-    xy, evidence = _join_once(tracker, maps, grid, flow, pictures, points, vectors, chain, config, rounds=REFOUND)
+        xy, evidence = _join_once(footage, points, vectors, chain, config, rounds=0)
+        seen = embed_tracks(footage.maps, footage.grid, xy)
+        vectors = remember(vectors, seen, evidence.confidence(config), points, config)
+    xy, evidence = _join_once(footage, points, vectors, chain, config, rounds=REFOUND)
     return agree(around, xy, evidence, config)
 
 
@@ -169,35 +189,29 @@ def agree(points: Tensor, xy: Tensor, evidence: Evidence, config: InferenceConfi
 
 
 def _join_once(
-    tracker: Tracker,
-    maps: Tensor,
-    grid: Grid,
-    flow: ConsecutiveFlow,
-    pictures: Tensor,
-    queries: Tensor,
-    vectors: Tensor,
-    chain: Chain,
-    config: InferenceConfig,
-    rounds: int,
+    footage: Footage, queries: Tensor, vectors: Tensor, chain: Chain, config: InferenceConfig, rounds: int
 ) -> tuple[Tensor, Evidence]:
     """Each query on its own, once: xy [N, T, 2] where vectors [N, C], unit length, are found, and evidence.
 
     chain: what `follow` gave. rounds: how often lost patches are looked for.
     """
-    peaks, scores = propose(tracker, maps, grid, vectors, config.candidates)
-    chain_score = torch.where(chain.followed, _cosine(maps, grid, chain.xy, vectors), -torch.inf)
+    flow = footage.flow
+    peaks, scores = propose(footage, vectors, config.candidates)
+    chain_score = torch.where(chain.followed, _cosine(footage, chain.xy, vectors), -torch.inf)
     places = torch.cat((chain.xy[:, :, None], peaks), dim=2)
     cost = ((1 - torch.cat((chain_score[..., None], scores), dim=2)) / config.match_scale).clamp(max=NEVER)
     path = best_path(places, cost, queries[:, 0].long(), flow, config)
     rough = places.gather(2, path[..., None, None].expand(-1, -1, 1, 2))[:, :, 0]
     anchored = chain.anchored & (path == 0)
     xy = smooth(rough, peaks, queries, flow, config, anchored)
+    looked = None
     for _ in range(rounds):
-        mended, found = refind(pictures, chain, xy, config)
-        xy = smooth(torch.where(found[..., None], mended, rough), peaks, queries, flow, config, anchored | found)
-    errors = cycle_errors(tracker, maps, grid, xy, queries)
+        looked = refind(footage.pictures, chain, xy, config, looked)
+        mended = torch.where(looked.found[..., None], looked.places, rough)
+        xy = smooth(mended, peaks, queries, flow, config, anchored | looked.found)
+    errors = cycle_errors(footage, xy, queries)
     best = scores.topk(2, dim=2).values
-    cosine, distinctness = _cosine(maps, grid, xy, vectors), best[..., 0] - best[..., 1]
+    cosine, distinctness = _cosine(footage, xy, vectors), best[..., 0] - best[..., 1]
     followed = chain.followed.float()
     return xy, Evidence(cosine, errors.log1p(), followed, distinctness, chain.likeness, strain(flow, xy))
 
@@ -212,24 +226,25 @@ def remember(vectors: Tensor, seen: Tensor, confidence: Tensor, queries: Tensor,
     return normalise(vectors + config.memory_weight * mean, dim=1)
 
 
-def propose(tracker: Tracker, maps: Tensor, grid: Grid, vectors: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def propose(footage: Footage, vectors: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The `count` best matches of each query in each frame, at least the model's radius apart.
 
     vectors [N, C], unit length -> positions [N, T, count, 2] px, cosines there [N, T, count].
     """
+    tracker, grid = footage.tracker, footage.grid
     reach = int(tracker.config.radius // grid.stride)
-    around = torch.arange(-reach, reach + 1, device=maps.device)
-    xy = vectors.new_zeros((len(vectors), len(maps), count, 2))
-    for t in range(len(maps)):
-        correlation = correlation_maps(vectors, maps[t][None])
+    around = torch.arange(-reach, reach + 1, device=vectors.device)
+    xy = vectors.new_zeros((len(vectors), len(footage.maps), count, 2))
+    for t, features in enumerate(footage.maps):
+        correlation = correlation_maps(vectors, features[None])
         for k in range(count):
-            xy[:, t, k] = tracker.locate(correlation, grid)
-            best = correlation.flatten(1).argmax(1)[:, None]
-            near_row = (best // grid.cols + around).clamp(0, grid.rows - 1)
-            near_col = (best % grid.cols + around).clamp(0, grid.cols - 1)
+            best = torch.from_numpy(correlation.flatten(1).numpy().argmax(1))
+            xy[:, t, k] = tracker.locate(correlation, grid, best)
+            near_row = (best[:, None] // grid.cols + around).clamp(0, grid.rows - 1)
+            near_col = (best[:, None] % grid.cols + around).clamp(0, grid.cols - 1)
             near = near_row[:, :, None] * grid.cols + near_col[:, None]
             correlation.flatten(1).scatter_(1, near.flatten(1), -1.0)  # in place: this is the largest thing there is
-    return xy, torch.stack([_cosine(maps, grid, xy[:, :, k], vectors) for k in range(count)], dim=2)
+    return xy, torch.stack([_cosine(footage, xy[:, :, k], vectors) for k in range(count)], dim=2)
 
 
 def follow(flow: ConsecutiveFlow, pictures: Tensor | None, queries: Tensor, config: InferenceConfig) -> Chain:
@@ -267,24 +282,32 @@ def follow(flow: ConsecutiveFlow, pictures: Tensor | None, queries: Tensor, conf
     return Chain(xy, followed, likeness, anchored, shape, patches)
 
 
-def refind(pictures: Tensor, chain: Chain, xy: Tensor, config: InferenceConfig) -> tuple[Tensor, Tensor]:
+def refind(
+    pictures: Tensor, chain: Chain, xy: Tensor, config: InferenceConfig, before: Refound | None = None
+) -> Refound:
     """Where near xy [N, T, 2] the queries' patches are, in frames to which flow did not follow them.
 
     A patch is taken to look about as it did in the nearest frame to which it was followed.
-    -> places [N, T, 2], and whether the patch was found there, bool [N, T].
+    before: what an earlier look found; where xy has hardly moved since, that is the answer.
     """
-    places, found = xy.clone(), torch.zeros_like(chain.followed)
+    if before is None:
+        places, found = xy.clone(), torch.zeros_like(chain.followed)
+        anew = ~chain.followed
+    else:
+        anew = ~chain.followed & ((xy - before.near).norm(dim=-1) > HARDLY)
+        places = torch.where((anew | ~before.found)[..., None], xy, before.places)
+        found = before.found & ~anew
     if chain.patches is None:
-        return places, found
+        return Refound(xy, places, found)
     start = chain.followed.int().argmax(dim=1)  # frames are followed without a gap
     end = start + chain.followed.sum(dim=1) - 1
     for t in range(xy.shape[1]):
-        rows = (~chain.followed[:, t] & chain.patches.textured).nonzero()[:, 0]
+        rows = (anew[:, t] & chain.patches.textured).nonzero()[:, 0]
         nearest = torch.where(t < start, start, end)[rows]
         patches, shape = chain.patches.keep_where(rows), chain.shape[rows, nearest]
         best, alike = search(patches, pictures[t], xy[rows, t], shape, config.patch_search)
         places[rows, t], found[rows, t] = best, alike >= config.patch_refound
-    return places, found
+    return Refound(xy, places, found)
 
 
 def best_path(places: Tensor, cost: Tensor, own: Tensor, flow: ConsecutiveFlow, config: InferenceConfig) -> Tensor:
@@ -369,16 +392,13 @@ def _filter(
     return values[0], values[1], values[2], values[3]
 
 
-def cycle_errors(tracker: Tracker, maps: Tensor, grid: Grid, xy: Tensor, queries: Tensor) -> Tensor:
+def cycle_errors(footage: Footage, xy: Tensor, queries: Tensor) -> Tensor:
     """How far from its query the feature at xy [N, T, 2] is found in the query's own frame: [N, T] px."""
-    vectors, own = embed_tracks(maps, grid, xy), queries[:, 0].long()
-    errors = xy.new_zeros(xy.shape[:2])
-    for frame in sorted(set(own.tolist())):
-        rows = (own == frame).nonzero()[:, 0]
-        for t in range(len(maps)):
-            found = tracker.locate(correlation_maps(vectors[rows, t], maps[frame][None]), grid)
-            errors[rows, t] = (found - queries[rows, 1:]).norm(dim=-1)
-    return errors
+    count, frames = xy.shape[:2]
+    vectors = embed_tracks(footage.maps, footage.grid, xy).flatten(0, 1)
+    own = queries[:, 0].long().repeat_interleave(frames)
+    found = footage.tracker.match(normalise(vectors, dim=1), footage.maps, own, footage.grid)
+    return (found.view(count, frames, 2) - queries[:, None, 1:]).norm(dim=-1)
 
 
 def strain(flow: ConsecutiveFlow, xy: Tensor) -> Tensor:
@@ -400,9 +420,9 @@ def _beside(values: Tensor) -> Tensor:
     return (padded[:, :-2] + padded[:, 2:]) / 2
 
 
-def _cosine(maps: Tensor, grid: Grid, xy: Tensor, vectors: Tensor) -> Tensor:
+def _cosine(footage: Footage, xy: Tensor, vectors: Tensor) -> Tensor:
     """Cosine between unit vectors [N, C] and the features at xy [N, T, 2]: [N, T]."""
-    return torch.einsum("ntc,nc->nt", normalise(embed_tracks(maps, grid, xy), dim=-1), vectors)
+    return torch.einsum("ntc,nc->nt", normalise(embed_tracks(footage.maps, footage.grid, xy), dim=-1), vectors)
 
 
 def _step(flow: ConsecutiveFlow, xy: Tensor, t: int, other: int) -> tuple[Tensor, Tensor]:

@@ -62,6 +62,7 @@ class DeltaDino(nn.Module):
         norm = _norm(config.norm, dims)
         nn.init.constant_(norm.weight, config.gain)
         self.layers = nn.Sequential(*layers, last, norm)
+        self.frozen = 0  # layers that are not learnt
 
     def zero_last(self) -> None:
         """Start from the frozen features unchanged: the last convolution is zero."""
@@ -71,13 +72,28 @@ class DeltaDino(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
+    def freeze(self, stages: int) -> None:
+        """Leave the first stages as they are: what is near the pixels differs little from video to video."""
+        self.frozen = stages * (4 if self.config.downsample == "blur" else 3)
+        for layer in self.layers[: self.frozen]:
+            layer.requires_grad_(False)
+
     def grid(self, height: int, width: int) -> Grid:
         """Where the cells of the map lie on a height x width frame."""
         return delta_grid(self.config, height, width)
 
     def forward(self, frames: Tensor) -> Tensor:
         """frames [B, 3, H, W] in [0, 1] -> [B, dims, rows, cols] on `grid(H, W)`."""
-        delta: Tensor = self.layers(frames)
+        return self.head(self.stem(frames))
+
+    def stem(self, frames: Tensor) -> Tensor:
+        """What the frozen stages make of frames [B, 3, H, W]; the frames themselves where none is frozen."""
+        seen: Tensor = self.layers[: self.frozen](frames)
+        return seen
+
+    def head(self, seen: Tensor) -> Tensor:
+        """What the stages that are learnt make of it: [B, dims, rows, cols]."""
+        delta: Tensor = self.layers[self.frozen :](seen)
         return delta
 
 
@@ -167,10 +183,13 @@ class Tracker(nn.Module):
         config.fusion beside: on the CNN's own grid [B, C + dims, rows, cols]: the ViT's features, interpolated, of
         length config.vit_weight, before the CNN's, of unit length.
         """
-        delta: Tensor = self.delta_dino(frames)
+        return self.combine(self.delta_dino(frames), features, grid, (frames.shape[-2], frames.shape[-1]))
+
+    def combine(self, delta: Tensor, features: Tensor | None, grid: Grid | None, size: tuple[int, int]) -> Tensor:
+        """`refine`, where Delta-DINO's map of frames of that size (H, W) is known."""
         if features is None or grid is None:
             return delta
-        finer = self.delta_dino.grid(*frames.shape[-2:])
+        finer = self.delta_dino.grid(*size)
         if self.config.fusion == "beside":
             there = F.normalize(_resample(features, grid, finer), dim=1, eps=1e-8)
             return torch.cat(((self.config.vit_weight * there).to(delta.dtype), F.normalize(delta, dim=1)), dim=1)
@@ -187,7 +206,7 @@ class Tracker(nn.Module):
         scaled = positive / self.config.temperature
         return self.refiner.scores(scaled) if self.config.refiner else scaled
 
-    def locate(self, correlation: Tensor, grid: Grid) -> Tensor:
+    def locate(self, correlation: Tensor, grid: Grid, best: Tensor | None = None) -> Tensor:
         """Cosines [N, h, w] -> positions [N, 2] px: the correspondence map's expectation around the best correlation.
 
         The softmax's normaliser cancels in the disc, so unless config.whole_map only the disc is refined. The two
@@ -197,7 +216,7 @@ class Tracker(nn.Module):
         if self.config.whole_map:
             return soft_argmax(positive, self.heatmaps(correlation).exp(), grid, self.config.radius)
         reach = int(self.config.radius // grid.stride)
-        crops, cells, peak = _crop(positive, reach + 2)  # two 3x3 convolutions look two cells further
+        crops, cells, peak = _crop(positive, reach + 2, best)  # two 3x3 convolutions look two cells further
         scores = self._scores(crops)
         far = (cells - peak[:, None, None]).square().sum(-1) > (self.config.radius / grid.stride) ** 2
         weights = scores.masked_fill(far, -torch.inf).flatten(1).softmax(1)
@@ -222,14 +241,15 @@ def soft_argmax(correlation: Tensor, heatmap: Tensor, grid: Grid, radius: float)
     return weights @ centres
 
 
-def _crop(maps: Tensor, reach: int) -> tuple[Tensor, Tensor, Tensor]:
+def _crop(maps: Tensor, reach: int, best: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Windows of up to 2 reach + 1 cells around the maximum of each map [N, h, w].
 
     A window that would leave the map is shifted: where it meets the border, zero padding is then right for both.
     -> values [N, k, l], cells float [N, k, l, 2] (column, row), the maximum's cell float [N, 2].
     """
     rows, cols = maps.shape[1:]
-    best = maps.flatten(1).argmax(1)
+    if best is None:
+        best = torch.from_numpy(maps.detach().flatten(1).numpy().argmax(1))
     peak = torch.stack((best % cols, best // cols), dim=-1)
     col, row = _window(peak[:, 0], reach, cols)[:, None], _window(peak[:, 1], reach, rows)[:, :, None]
     index = row * cols + col

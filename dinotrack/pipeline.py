@@ -17,7 +17,7 @@ from torch import Tensor
 from dinotrack import checkpoint, training, weights
 from dinotrack.buddies import find_buddies
 from dinotrack.cache import Cache, open_cache
-from dinotrack.config import Config, override
+from dinotrack.config import Config, TrainingConfig, override
 from dinotrack.config import preset as named_preset
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.features import TimmBackbone, extract_features, make_backbone
@@ -26,7 +26,7 @@ from dinotrack.foreground import mask_foreground, motion_foreground, pca_foregro
 from dinotrack.formats import check_queries, grid_queries
 from dinotrack.geometry import Grid, rescale
 from dinotrack.inference import refine_video, track_by_matching
-from dinotrack.joining import track_by_joining
+from dinotrack.joining import make_footage, track_by_joining
 from dinotrack.model import DeltaDino, Tracker, least_side, memory_format
 from dinotrack.progress import Progress, silent
 from dinotrack.tracks import Tracks
@@ -183,6 +183,8 @@ def fit(
     config = choose_config(preset, settings, where)
     with watch.stage("read"):
         video = read_video(video, progress)
+    if "training.steps" not in (settings or {}):
+        config = override(config, {"training.steps": default_steps(config.training, len(video.frames))})
     if foreground is not None:
         foreground = _as_masks(foreground, video.frames.shape[:3], "foreground")
     identity = checkpoint.Identity(config, seed, content_hash(video), checkpoint.hash_masks(foreground), video.path)
@@ -191,10 +193,11 @@ def fit(
     cache = open_cache(identity.video_hash)
     sight = look(video, config, tools, watch, cache)
     state = begin(config, sight, seed, where)
+    learns = stored is None or stored.step < config.training.steps
+    if learns and config.model.start != "random" and (sight.features is None or config.model.fusion == "beside"):
+        start_pretrained(state.tracker.delta_dino, must=config.model.start == "pretrained")
     if stored is not None:
         checkpoint.restore(stored, state)
-    elif config.model.start != "random" and (sight.features is None or config.model.fusion == "beside"):
-        start_pretrained(state.tracker.delta_dino, must=config.model.start == "pretrained")
     before = state.step
     if before < config.training.steps:
         grid = state.tracker.grid(sight.size, sight.feature_grid)
@@ -261,6 +264,11 @@ def choose_config(preset: str | None, settings: Mapping[str, Any] | None, device
     """The preset, or the device's default, with the settings that differ."""
     name = preset or ("quality" if device.type == "cuda" else "fast")
     return override(named_preset(name), settings or {})
+
+
+def default_steps(config: TrainingConfig, frames: int) -> int:
+    """Steps of a fit to a video of that many frames, where their number wasn't asked for: longer ones take more."""
+    return max(config.steps, round(config.steps_a_frame * frames))
 
 
 def choose_queries(
@@ -382,7 +390,7 @@ def begin(config: Config, sight: Sight, seed: int, device: torch.device) -> trai
 
 
 def start_pretrained(network: DeltaDino, must: bool) -> None:
-    """Fill the CNN with our own pretrained weights (dinotrack.pretraining.start).
+    """Fill the CNN with our own pretrained weights (dinotrack.pretraining.start), and freeze its first stages.
 
     Where they are not on this machine, or are of another shape: InputError, or, unless `must`, a DinotrackWarning that
     they are missing; another shape is left as it is.
@@ -400,6 +408,7 @@ def start_pretrained(network: DeltaDino, must: bool) -> None:
         raise InputError(f"{path} is for other model.* settings; leave those as in `fast`, or take model.start=random")
     if fits:
         network.load_state_dict(state)
+        network.freeze(network.config.frozen_stages)
 
 
 def prepare(
@@ -521,9 +530,8 @@ def _locate(fitted: Fitted, queries: npt.NDArray[np.float32], progress: Progress
     if config.inference.method == "match":
         found = track_by_matching(tracker, fitted.maps, fitted.grid, inner, config.inference, progress)
     elif config.inference.method == "join":
-        found = track_by_joining(
-            tracker, fitted.maps, fitted.grid, fitted.flow, fitted.frames, inner, config.inference, progress
-        )
+        footage = make_footage(tracker, fitted.maps, fitted.grid, fitted.flow, fitted.frames)
+        found = track_by_joining(footage, inner, config.inference, progress)
     else:
         raise InputError(f"inference.method={config.inference.method} is unknown; choose match or join")
     xy, visible, confidence = found[0].clone(), found[1].clone(), found[2].clone()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from dinotrack.model import Tracker, memory_format
 from dinotrack.trajectories import Chains
 
 DRAWS = 20  # tries to find frames that share labels before a step goes without them
+FRAMES_AT_ONCE = 4  # through the stages that are frozen
 WARM_UP = 0.1  # share of the steps in which the cosine schedule rises
 
 
@@ -39,6 +40,8 @@ class Material:
     """bool [T, H, W], the foreground."""
     buddies: dict[tuple[int, int], Buddies]
     """Best buddies of ordered frame pairs."""
+    stems: Tensor | None = None
+    """float16 [T, c, ., .]: what the frozen stages of the CNN make of the frames; None where none is frozen."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -53,7 +56,13 @@ class State:
     tracker: Tracker
     optimizer: torch.optim.Optimizer
     step: int = 0
-    losses: dict[str, list[float]] = field(default_factory=dict)
+    terms: dict[str, list[Tensor]] = field(default_factory=dict)
+    """The weighted terms of the loss at each step that had them: scalars, left where they were computed."""
+
+    @property
+    def losses(self) -> dict[str, list[float]]:
+        """The terms as numbers; on a GPU this waits for the last step."""
+        return {name: torch.stack(values).tolist() for name, values in self.terms.items()}
 
 
 def start(tracker: Tracker, config: TrainingConfig) -> State:
@@ -77,6 +86,7 @@ def fit(material: Material, config: Config, seed: int, state: State, on_step: Ca
     if not bool((material.chains.length > 1).any()):
         return
     tracker.train()
+    material = replace(material, stems=_stems(tracker, material.frames))
     while state.step < training.steps:
         rng = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
         terms = step_losses(tracker, material, config, state.step, rng, device)
@@ -96,7 +106,7 @@ def descend(state: State, terms: Mapping[str, Tensor], config: TrainingConfig) -
         state.optimizer.step()
     state.step += 1
     for name, value in terms.items():
-        state.losses.setdefault(name, []).append(float(value.detach()))
+        state.terms.setdefault(name, []).append(value.detach())
 
 
 def learning_rates(config: TrainingConfig, step: int) -> tuple[float, float]:
@@ -172,14 +182,15 @@ class View:
         return torch.searchsorted(self.frames, frame)
 
     def embed(self, frame: Tensor, xy: Tensor) -> Tensor:
-        """Features at xy [B, 2] px of frames long [B] -> [B, C]."""
-        device = self.maps.device
-        out = self.maps.new_zeros((len(xy), self.maps.shape[1]))
-        row = self.row(frame)
-        for r in sorted(set(row.tolist())):
-            here = (row == r).to(device)
-            out[here] = self.grid.sample(self.maps[r][None], xy.to(device)[here][None])[0]
-        return out
+        """Features at xy [B, 2] px of frames long [B] (on the CPU) -> [B, C]."""
+        row, device = self.row(frame), self.maps.device
+        order = row.argsort(stable=True)
+        sizes = row.bincount(minlength=len(self.maps))
+        place = torch.arange(len(row)) - (sizes.cumsum(0) - sizes)[row[order]]  # within its own frame
+        padded = xy.new_zeros((len(self.maps), max(sizes.tolist(), default=0), 2), device=device)
+        slots = (row[order].to(device), place.to(device))
+        padded = padded.index_put(slots, xy.to(device)[order.to(device)])
+        return self.grid.sample(self.maps, padded)[slots][order.argsort().to(device)]
 
 
 def draw_pairs(material: Material, config: TrainingConfig, rng: torch.Generator) -> Pairs | None:
@@ -318,11 +329,29 @@ def _refine(
 ) -> tuple[Tensor, Tensor | None]:
     """Refined and frozen features of some frames, in float32, the networks in config.precision."""
     precision = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
-    pictures = (material.frames[frames].to(device).float() / 255).contiguous(memory_format=memory_format(device))
     raw = None if material.features is None else material.features[frames].to(device).float()
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-        maps = tracker.refine(pictures, raw, material.feature_grid)
+        if material.stems is None:
+            delta = tracker.delta_dino(_pictures(material.frames[frames], device))
+        else:
+            delta = tracker.delta_dino.head(material.stems[frames].to(device).float())
+        maps = tracker.combine(delta, raw, material.feature_grid, material.size)
     return maps.float(), raw
+
+
+def _pictures(frames: Tensor, device: torch.device) -> Tensor:
+    """Frames uint8 [B, 3, H, W] as the CNN takes them."""
+    return (frames.to(device).float() / 255).contiguous(memory_format=memory_format(device))
+
+
+@torch.no_grad()
+def _stems(tracker: Tracker, frames: Tensor) -> Tensor | None:
+    """What the frozen stages make of all frames, as they make the same of a frame at every step."""
+    cnn = tracker.delta_dino
+    if not cnn.frozen:
+        return None
+    device = next(cnn.parameters()).device
+    return torch.cat([cnn.stem(_pictures(part, device)).half() for part in frames.split(FRAMES_AT_ONCE)])
 
 
 def _seen_twice(material: Material, frames: Tensor, foreground: bool) -> Tensor:

@@ -355,7 +355,7 @@ def test_a_continued_fit_is_the_one_that_never_stopped(config: Config, channels:
     weights, optimizer, losses = kept[0]
     continued.tracker.load_state_dict(weights)
     continued.optimizer.load_state_dict(optimizer)
-    continued.step, continued.losses = 2, losses
+    continued.step, continued.terms = 2, {name: list(torch.tensor(values)) for name, values in losses.items()}
     fit(known, config, 7, continued, ignore)
     assert (state.step, continued.step) == (6, 6)
     assert state.losses == continued.losses

@@ -17,9 +17,8 @@ import torch.nn.functional as F
 from dinotrack.benchmarks.datasets import NEAR, ROOT, Clip, Truth, find_clips
 from dinotrack.errors import InputError
 from dinotrack.geometry import rescale
-from dinotrack.joining import join
+from dinotrack.joining import join, make_footage
 from dinotrack.metrics import auroc, calibration_error, evaluated_frames
-from dinotrack.templates import grey
 
 HELP = "the weights of confidence, from truth"
 DECAY = 1e-4
@@ -64,8 +63,8 @@ def _judged(fitted: Any, truth: Truth) -> tuple[Array, Array]:
     asked = torch.from_numpy(truth.queries).float()
     size, working = fitted.video.size, (fitted.flow.forward.shape[-2], fitted.flow.forward.shape[-1])
     inner = torch.cat((asked[:, :1], rescale(asked[:, 1:], size, working)), dim=1)
-    pictures, config = grey(fitted.frames.to(fitted.maps.device)), fitted.config.inference
-    xy, evidence = join(fitted.state.tracker, fitted.maps, fitted.grid, fitted.flow, pictures, inner, config)
+    footage = make_footage(fitted.state.tracker, fitted.maps, fitted.grid, fitted.flow, fitted.frames)
+    xy, evidence = join(footage, inner, fitted.config.inference)
     visible, frames = truth.arrays["visible"], truth.frames
     judged = evaluated_frames(truth.queries, frames, truth.mode)
     off = (rescale(xy, working, size).numpy()[:, :frames] - truth.arrays["tracks"]) * (256 / np.array(size[::-1]))

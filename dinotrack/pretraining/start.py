@@ -60,7 +60,7 @@ SHOTS = Shots()
 
 
 def train(config: Config, shots: Shots, seed: int, state: State, on_step: Callable[[State], None]) -> None:
-    """Train in place to config.training.steps; state.losses gets each step's."""
+    """Train in place to config.training.steps; state.terms gets each step's."""
     grid = state.tracker.grid(shots.size, None)
     while state.step < config.training.steps:
         frames, pairs = draw(shots, config.training.frames, seed, state.step)
