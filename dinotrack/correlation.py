@@ -123,8 +123,8 @@ def _on_triton(features: Tensor) -> bool:
         raise InputError(f"{KERNELS_VARIABLE}={chosen} is unknown; choose torch or triton, or leave it unset")
     if chosen == "triton" and not (tiles.AVAILABLE and (features.is_cuda or tiles.INTERPRETED)):
         raise InputError(
-            f"{KERNELS_VARIABLE}=triton needs Triton and CUDA, but features are on {features.device}; leave it unset, or "
-            "set TRITON_INTERPRET=1 to run the kernels in Triton's interpreter"
+            f"{KERNELS_VARIABLE}=triton needs Triton and CUDA, but features are on {features.device}; leave it unset, "
+            "or set TRITON_INTERPRET=1 to run the kernels in Triton's interpreter"
         )
     return chosen == "triton" or (chosen == "" and features.is_cuda and tiles.AVAILABLE)
 

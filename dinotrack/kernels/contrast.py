@@ -119,7 +119,9 @@ def _accumulate_kernel(
         higher = tl.maximum(highest, tl.max(product, 1))
         total = total * tl.exp(highest - higher) + tl.sum(tl.exp(product - higher[:, None]), 1)
         highest = higher
-    tl.store(partial + part.to(tl.int64) * rows + row, highest + tl.log(total), mask=row < rows)
+    tl.store(
+        partial + part.to(tl.int64) * rows + row, highest + tl.log(tl.where(total > 0, total, 1.0)), mask=row < rows
+    )
 
 
 @jit
@@ -147,7 +149,7 @@ def _normalised_kernel(
     left = vectors + tl.minimum(row, rows - 1).to(tl.int64)[:, None] * vector_row
     right = cells + tl.minimum(column, columns - 1).to(tl.int64)[None, :] * cell_row
     product = tile_product(left, right, vector_channel, cell_channel, CHANNELS, PRECISION, BLOCK_M, BLOCK_N, BLOCK_K)
-    norm = tl.load(log_sum + row, mask=row < rows, other=0.0)
+    norm = tl.load(log_sum + row, mask=row < rows, other=float("inf"))
     weight = tl.exp(product * sharpness - norm[:, None])
     there = softmax + row.to(tl.int64)[:, None] * columns + column[None, :]
     known = (row < rows)[:, None] & (column < columns)[None, :]
