@@ -1,14 +1,28 @@
 """The one place where features are compared: cosines between feature vectors, without ever holding all of them at once.
 
-Features of any float type; comparisons are computed in float32 (or as autocast decides).
+Features of any float type; comparisons are computed in float32 (or as autocast decides). On CUDA, Triton kernels do
+what needs no map; elsewhere, and where DINOTRACK_KERNELS=torch asks for it, their plain twins do the same. The kernels
+multiply features of half precision as they are, and sum in float32.
 """
 
+import os
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dinotrack.errors import InputError
+from dinotrack.kernels import tiles
+from dinotrack.kernels.contrast import log_sum_exp_torch, log_sum_exp_triton
+from dinotrack.kernels.match import Filters as Filters
+from dinotrack.kernels.match import best_cell as best_cell
+from dinotrack.kernels.match import best_cells_torch, best_cells_triton, correlate, match_torch, match_triton
+from dinotrack.kernels.match import locate_in_disc as locate_in_disc
+from dinotrack.kernels.match import refine as refine
+from dinotrack.kernels.mutual import mutual_nearest_torch, mutual_nearest_triton
+
+KERNELS_VARIABLE = "DINOTRACK_KERNELS"
 MAX_PAIRS = 2**24
 """Pairs held at a time where only the best ones are wanted: 64 MiB of float32."""
 
@@ -23,16 +37,37 @@ def correlation_maps(queries: Tensor, maps: Tensor, index: Tensor | None = None)
 
     queries [N, C], maps [B, C, h, w], index long [N] in 0 .. B - 1 (None: B = 1) -> float32 [N, h, w]. Differentiable.
     """
-    count, channels, rows, cols = maps.shape
-    vectors = normalise(queries, dim=-1)
-    cells = normalise(maps, dim=1).reshape(count, channels, rows * cols)
     if index is None:
-        assert count == 1, maps.shape
-        return (vectors @ cells[0]).reshape(-1, rows, cols)
-    order = index.argsort(stable=True)
-    groups = torch.split(vectors.index_select(0, order), index.bincount(minlength=count).tolist())
-    cosines = torch.cat([group @ cells[b] for b, group in enumerate(groups)])
-    return cosines.index_select(0, order.argsort()).reshape(-1, rows, cols)
+        assert len(maps) == 1, maps.shape
+        index = torch.zeros(len(queries), dtype=torch.long, device=queries.device)
+    return correlate(normalise(queries, dim=-1), normalise(maps, dim=1), index)
+
+
+def match(
+    vectors: Tensor, maps: Tensor, index: Tensor, filters: Filters | None, temperature: float, reach: float
+) -> Tensor:
+    """Where each query is found in its map: the best cosine's cell, refined in the disc around it (METHOD 4).
+
+    vectors [N, C], maps [B, C, h, w], index long [N] in 0 .. B - 1; filters: the refiner's, None for none; temperature:
+    cosines are divided by it; reach: the disc's radius in cells. -> (column, row) float32 [N, 2]. Differentiable; the
+    choice of the best cell has no gradient.
+    """
+    if _on_triton(vectors):
+        units = _multiplied(vectors, dim=-1), _multiplied(maps, dim=1)
+        return match_triton(*units, index, filters, temperature, reach)
+    units = normalise(vectors, dim=-1), normalise(maps, dim=1)
+    return match_torch(*units, index, filters, temperature, reach, MAX_PAIRS)
+
+
+def best_cells(vectors: Tensor, maps: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """The cell of its map most similar to each query: vectors [N, C], maps [B, C, h, w], index long [N] in 0 .. B - 1
+
+    -> cells long [N], counted row by row, and their cosines float32 [N]. Without gradient.
+    """
+    with torch.no_grad():
+        if _on_triton(vectors):
+            return best_cells_triton(_multiplied(vectors, dim=-1), _multiplied(maps, dim=1), index)
+        return best_cells_torch(normalise(vectors, dim=-1), normalise(maps, dim=1), index, MAX_PAIRS)
 
 
 def best_match(queries: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,23 +97,10 @@ def mutual_nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if len(a) == 0 or len(b) == 0:
         nothing = torch.zeros(0, dtype=torch.long, device=a.device)
         return nothing, nothing, torch.zeros(0, device=a.device)
-    a, b = normalise(a, dim=-1), normalise(b, dim=-1)
-    nearest_b, cosine = [], []
-    nearest_a = torch.zeros(len(b), dtype=torch.long, device=b.device)
-    highest = torch.full((len(b),), -torch.inf, device=b.device)
-    done = 0
-    for group in _in_groups(a, len(b)):
-        cosines = (group @ b.T).float()
-        row = cosines.max(dim=1)
-        nearest_b.append(row.indices)
-        cosine.append(row.values)
-        column = cosines.max(dim=0)
-        nearest_a = torch.where(column.values > highest, column.indices + done, nearest_a)
-        highest = torch.maximum(column.values, highest)
-        done += len(group)
-    there = torch.cat(nearest_b)
-    mutual = (nearest_a[there] == torch.arange(len(a), device=a.device)).nonzero()[:, 0]
-    return mutual, there[mutual], torch.cat(cosine)[mutual]
+    with torch.no_grad():
+        if _on_triton(a):
+            return mutual_nearest_triton(_multiplied(a, dim=-1), _multiplied(b, dim=-1))
+        return mutual_nearest_torch(normalise(a, dim=-1), normalise(b, dim=-1), MAX_PAIRS)
 
 
 def info_nce(source: Tensor, positive: Tensor, all_cells: Tensor, temperature: float) -> Tensor:
@@ -89,8 +111,32 @@ def info_nce(source: Tensor, positive: Tensor, all_cells: Tensor, temperature: f
     """
     vectors = normalise(source, dim=-1)
     attraction = (vectors * normalise(positive, dim=-1)).sum(dim=-1)
-    cosines = (vectors @ normalise(all_cells, dim=-1).T).float()
-    return torch.logsumexp(cosines / temperature, dim=-1) - attraction / temperature
+    if _on_triton(source):
+        units = _multiplied(source, dim=-1), _multiplied(all_cells, dim=-1)
+        return log_sum_exp_triton(*units, temperature) - attraction / temperature
+    return log_sum_exp_torch(vectors, normalise(all_cells, dim=-1), temperature) - attraction / temperature
+
+
+def _on_triton(features: Tensor) -> bool:
+    """Whether kernels, or their twins, compare features. Raises InputError for a choice that can't be had."""
+    chosen = os.environ.get(KERNELS_VARIABLE, "")
+    if chosen not in ("", "torch", "triton"):
+        raise InputError(f"{KERNELS_VARIABLE}={chosen} is unknown; choose torch or triton, or leave it unset")
+    if chosen == "triton" and not (tiles.AVAILABLE and (features.is_cuda or tiles.INTERPRETED)):
+        raise InputError(
+            f"{KERNELS_VARIABLE}=triton needs Triton and CUDA, but features are on {features.device}; leave it unset, "
+            "or set TRITON_INTERPRET=1 to run the kernels in Triton's interpreter"
+        )
+    return chosen == "triton" or (chosen == "" and features.is_cuda and tiles.AVAILABLE)
+
+
+def _multiplied(features: Tensor, dim: int) -> Tensor:
+    """Features of unit length as kernels multiply them: of the type given, or autocast's; maps channels-last."""
+    device = features.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features.dtype
+    half = dtype in (torch.float16, torch.bfloat16)
+    unit = normalise(features, dim).to(dtype if half else torch.float32)
+    return unit.contiguous(memory_format=torch.channels_last) if unit.ndim == 4 else unit
 
 
 def _in_groups(rows: Tensor, others: int) -> Sequence[Tensor]:

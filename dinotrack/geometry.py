@@ -52,7 +52,6 @@ class Grid:
         values = F.grid_sample(maps, unit[:, None], mode="bilinear", padding_mode="border", align_corners=True)
         return values[:, :, 0].transpose(1, 2)
 
-
     def _to_span(self, pixels: Tensor, cells: int) -> Tensor:
         """Pixels along one axis -> -1 at its first cell, 1 at its last; 0 where it has but one.
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dinotrack.config import InferenceConfig
-from dinotrack.correlation import correlation_maps, normalise
+from dinotrack.correlation import best_cell, correlation_maps, normalise
 from dinotrack.flow import ConsecutiveFlow, Flow
 from dinotrack.geometry import Grid, inside
 from dinotrack.inference import embed, embed_tracks
@@ -238,7 +238,7 @@ def propose(footage: Footage, vectors: Tensor, count: int) -> tuple[Tensor, Tens
     for t, features in enumerate(footage.maps):
         correlation = correlation_maps(vectors, features[None])
         for k in range(count):
-            best = torch.from_numpy(correlation.flatten(1).numpy().argmax(1))
+            best = best_cell(correlation)
             xy[:, t, k] = tracker.locate(correlation, grid, best)
             near_row = (best[:, None] // grid.cols + around).clamp(0, grid.rows - 1)
             near_col = (best[:, None] % grid.cols + around).clamp(0, grid.cols - 1)
@@ -394,11 +394,12 @@ def _filter(
 
 def cycle_errors(footage: Footage, xy: Tensor, queries: Tensor) -> Tensor:
     """How far from its query the feature at xy [N, T, 2] is found in the query's own frame: [N, T] px."""
-    count, frames = xy.shape[:2]
-    vectors = embed_tracks(footage.maps, footage.grid, xy).flatten(0, 1)
-    own = queries[:, 0].long().repeat_interleave(frames)
-    found = footage.tracker.match(normalise(vectors, dim=1), footage.maps, own, footage.grid)
-    return (found.view(count, frames, 2) - queries[:, None, 1:]).norm(dim=-1)
+    vectors = embed_tracks(footage.maps, footage.grid, xy)
+    own, which = queries[:, 0].long().unique(return_inverse=True)
+    which = which.repeat_interleave(xy.shape[1])
+    found = footage.tracker.match(vectors.flatten(0, 1), footage.maps[own], which, footage.grid)
+    errors: Tensor = (found.view_as(xy) - queries[:, None, 1:]).norm(dim=-1)
+    return errors
 
 
 def strain(flow: ConsecutiveFlow, xy: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from kornia.filters import blur_pool2d
 from torch import Tensor, nn
 
 from dinotrack.config import ModelConfig
+from dinotrack.correlation import Filters, correlation_maps, locate_in_disc, match, refine
 from dinotrack.errors import InputError
 from dinotrack.geometry import Grid
 
@@ -136,11 +137,16 @@ class Refiner(nn.Module):
 
     def scores(self, maps: Tensor) -> Tensor:
         """Maps after ReLU [N, h, w] -> unnormalised log-probabilities [N, h, w]."""
+        return refine(maps, self.filters())
+
+    def filters(self) -> Filters:
+        """Weights and biases of the two convolutions as they are used: every slice sums to 1."""
         first, second = self.cnn_refiner[0], self.cnn_refiner[2]
         assert isinstance(first, nn.Conv2d)
         assert isinstance(second, nn.Conv2d)
-        hidden = F.relu(F.conv2d(maps[:, None], _unit_sum(first.weight), first.bias, padding=1))
-        return F.conv2d(hidden, _unit_sum(second.weight), second.bias, padding=1)[:, 0]
+        assert first.bias is not None
+        assert second.bias is not None
+        return _unit_sum(first.weight), first.bias, _unit_sum(second.weight), second.bias
 
     def start_as_identity(self) -> None:
         """Begin as almost the identity, so that correlations stay sharp: random slices would blur them at first."""
@@ -210,17 +216,25 @@ class Tracker(nn.Module):
         """Cosines [N, h, w] -> positions [N, 2] px: the correspondence map's expectation around the best correlation.
 
         The softmax's normaliser cancels in the disc, so unless config.whole_map only the disc is refined. The two
-        differ where the disc's mass is under 1e-8 alone.
+        differ where the disc's mass is under 1e-8 alone. best: the cells of the best, long [N], where they are known.
         """
-        positive = F.relu(correlation)
         if self.config.whole_map:
-            return soft_argmax(positive, self.heatmaps(correlation).exp(), grid, self.config.radius)
-        reach = int(self.config.radius // grid.stride)
-        crops, cells, peak = _crop(positive, reach + 2, best)  # two 3x3 convolutions look two cells further
-        scores = self._scores(crops)
-        far = (cells - peak[:, None, None]).square().sum(-1) > (self.config.radius / grid.stride) ** 2
-        weights = scores.masked_fill(far, -torch.inf).flatten(1).softmax(1)
-        return grid.to_pixels((weights[..., None] * cells.flatten(1, 2)).sum(1))
+            return soft_argmax(F.relu(correlation), self.heatmaps(correlation).exp(), grid, self.config.radius)
+        reach = self.config.radius / grid.stride
+        return grid.to_pixels(locate_in_disc(correlation, self._filters(), self.config.temperature, reach, best))
+
+    def match(self, vectors: Tensor, maps: Tensor, index: Tensor, grid: Grid) -> Tensor:
+        """Positions [N, 2] px of vectors [N, C], each in the one of maps [B, C, h, w] that index long [N] says.
+
+        As `locate` of their correlation maps, which are not made unless config.whole_map.
+        """
+        if self.config.whole_map:
+            return self.locate(correlation_maps(vectors, maps, index), grid)
+        reach = self.config.radius / grid.stride
+        return grid.to_pixels(match(vectors, maps, index, self._filters(), self.config.temperature, reach))
+
+    def _filters(self) -> Filters | None:
+        return self.refiner.filters() if self.config.refiner else None
 
 
 def _resample(maps: Tensor, grid: Grid, target: Grid) -> Tensor:
@@ -239,30 +253,6 @@ def soft_argmax(correlation: Tensor, heatmap: Tensor, grid: Grid, radius: float)
     mass = inside.sum(1, keepdim=True)
     weights = torch.where(mass < MASS_FLOOR, disc / disc.sum(1, keepdim=True), inside / mass.clamp(min=MASS_FLOOR))
     return weights @ centres
-
-
-def _crop(maps: Tensor, reach: int, best: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Windows of up to 2 reach + 1 cells around the maximum of each map [N, h, w].
-
-    A window that would leave the map is shifted: where it meets the border, zero padding is then right for both.
-    -> values [N, k, l], cells float [N, k, l, 2] (column, row), the maximum's cell float [N, 2].
-    """
-    rows, cols = maps.shape[1:]
-    if best is None:
-        best = torch.from_numpy(maps.detach().flatten(1).numpy().argmax(1))
-    peak = torch.stack((best % cols, best // cols), dim=-1)
-    col, row = _window(peak[:, 0], reach, cols)[:, None], _window(peak[:, 1], reach, rows)[:, :, None]
-    index = row * cols + col
-    values = maps.flatten(1).gather(1, index.flatten(1)).view_as(index)
-    cells = torch.stack((col.expand_as(index), row.expand_as(index)), dim=-1)
-    return values, cells.to(maps.dtype), peak.to(maps.dtype)
-
-
-def _window(centre: Tensor, reach: int, size: int) -> Tensor:
-    """Indices [N, k] that cover centre - reach .. centre + reach [N] as far as 0 .. size - 1 has room."""
-    width = min(2 * reach + 1, size)
-    start = (centre - reach).clamp(0, size - width)
-    return start[:, None] + torch.arange(width, device=centre.device)
 
 
 def load_reference(delta_dino: Mapping[str, Any], refiner: Mapping[str, Any], config: ModelConfig) -> Tracker:

@@ -18,10 +18,12 @@ from dinotrack.geometry import Grid
 from dinotrack.joining import (
     Chain,
     Evidence,
+    Footage,
     agree,
     best_path,
     follow,
     join,
+    make_footage,
     propose,
     refind,
     remember,
@@ -87,6 +89,11 @@ def random_flow(frames: int, size: float, seed: int) -> ConsecutiveFlow:
     coarse = size * torch.randn((2, frames - 1, 2, 4, 5), generator=rng)
     forward, noise = (F.interpolate(c, (HEIGHT, WIDTH), mode="bilinear", align_corners=True) for c in coarse)
     return ConsecutiveFlow(forward, -forward + 0.3 * noise)
+
+
+def footage(tracker: Tracker, maps: Tensor) -> Footage:
+    """Moving as all do here, without any texture."""
+    return Footage(tracker, maps, GRID, constant_flow(len(maps)), blank(len(maps)))
 
 
 def blank(frames: int) -> Tensor:
@@ -174,7 +181,7 @@ def test_best_path_costs_the_least_of_all(seed: int) -> None:
 def test_proposals_lie_apart_and_their_first_is_the_match(tracker: Tracker) -> None:
     maps = shifted_maps(3)
     vectors = F.normalize(maps[0, :, 5, 6][None], dim=1)
-    xy, cosine = propose(tracker, maps, GRID, vectors, 3)
+    xy, cosine = propose(footage(tracker, maps), vectors, 3)
     assert (xy[0, 0, 0] - GRID.to_pixels(torch.tensor((6.0, 5.0)))).norm() < 0.5
     assert cosine[0, 0, 0] > 0.98
     gaps = torch.cdist(xy[0], xy[0])[:, *np.triu_indices(3, 1)]
@@ -186,7 +193,7 @@ def test_translation_is_followed_within_a_pixel(tracker: Tracker) -> None:
     """Queries of every frame are tracked forwards and backwards."""
     frames = 6
     queries, flow, maps = some_queries(frames, 24), constant_flow(frames), shifted_maps(frames)
-    xy, evidence = join(tracker, maps, GRID, flow, blank(frames), queries, CONFIG)
+    xy, evidence = join(Footage(tracker, maps, GRID, flow, blank(frames)), queries, CONFIG)
     expected = truth(queries, frames)
     seen = within(expected, STRIDE)
     errors = (xy - expected).norm(dim=-1)
@@ -206,7 +213,7 @@ def test_comes_back_after_an_occluder(tracker: Tracker) -> None:
     flow.forward[2:5] = torch.tensor((9.0, 9.0))[:, None, None]
     flow.backward[2:5] = torch.tensor((9.0, -9.0))[:, None, None]
     queries = torch.tensor([(0.0, x, y) for x in (12.0, 20.0, 30.0) for y in (20.0, 28.0, 38.0)])
-    xy, evidence = join(tracker, maps, GRID, flow, blank(frames), queries, CONFIG)
+    xy, evidence = join(Footage(tracker, maps, GRID, flow, blank(frames)), queries, CONFIG)
     after = [0, 1, 2, 5, 6, 7]
     expected = truth(queries, frames)
     assert within(expected, STRIDE).all()
@@ -251,7 +258,9 @@ def test_one_frame(tracker: Tracker) -> None:
     queries = torch.tensor([[0.0, 20.0, 30.0], [0.0, 0.0, 0.0]])
     frames = torch.full((1, 3, HEIGHT, WIDTH), 127, dtype=torch.uint8)
     flow = ConsecutiveFlow(torch.zeros((0, 2, HEIGHT, WIDTH)), torch.zeros((0, 2, HEIGHT, WIDTH)))
-    xy, visible, confidence = track_by_joining(tracker, shifted_maps(1), GRID, flow, frames, queries, CONFIG)
+    xy, visible, confidence = track_by_joining(
+        make_footage(tracker, shifted_maps(1), GRID, flow, frames), queries, CONFIG
+    )
     torch.testing.assert_close(xy[:, 0], queries[:, 1:], atol=1e-2, rtol=0)
     assert visible.all()
     assert confidence.shape == (2, 1)
@@ -262,7 +271,8 @@ def test_finite_where_nothing_can_be_told_apart(tracker: Tracker, maps: Tensor) 
     corners = torch.tensor([[t, x, y] for t in (0.0, 3.0) for x in (-0.5, WIDTH - 0.5) for y in (-0.5, HEIGHT - 0.5)])
     frames = torch.zeros((4, 3, HEIGHT, WIDTH), dtype=torch.uint8)
     config = dataclasses.replace(CONFIG, candidates=30)  # more than there is room for
-    xy, visible, confidence = track_by_joining(tracker, maps, GRID, random_flow(4, 30.0, 0), frames, corners, config)
+    seen = make_footage(tracker, maps, GRID, random_flow(4, 30.0, 0), frames)
+    xy, visible, confidence = track_by_joining(seen, corners, config)
     assert torch.isfinite(xy).all()
     assert visible.shape == confidence.shape == (8, 4)
     assert ((confidence >= 0) & (confidence <= 1)).all()
@@ -273,14 +283,15 @@ def test_two_candidates_are_the_fewest(tracker: Tracker) -> None:
     with pytest.raises(InputError, match="at least 2"):
         override(FAST, {"inference.candidates": 1})
     queries, config = some_queries(3, 4), dataclasses.replace(CONFIG, candidates=2)
-    _, evidence = join(tracker, shifted_maps(3), GRID, constant_flow(3), blank(3), queries, config)
+    _, evidence = join(footage(tracker, shifted_maps(3)), queries, config)
     assert (evidence.distinctness >= 0).all()
 
 
 def test_groups_of_queries_change_nothing(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
     frames, told = 4, []
     video = torch.randint(256, (frames, 3, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(0)).byte()
-    args = tracker, shifted_maps(frames), GRID, random_flow(frames, 2.0, 3), video, some_queries(frames, 7), CONFIG
+    seen = make_footage(tracker, shifted_maps(frames), GRID, random_flow(frames, 2.0, 3), video)
+    args = seen, some_queries(frames, 7), CONFIG
     whole = track_by_joining(*args)
     monkeypatch.setattr(joining, "QUERIES_AT_ONCE", 2)
     parts = track_by_joining(*args, lambda *report: told.append(report))
@@ -352,7 +363,8 @@ def test_a_lost_patch_is_found_again_behind_an_occlusion() -> None:
     queries = torch.tensor([[0.0, 20.0, 34.0], [1.0, 25.0, 30.0]])
     chain, expected = lost_chain(queries, frames, hidden), truth(queries, frames)
     near = expected + torch.tensor((1.6, -1.2))  # a match, half a cell off
-    places, found = refind(moving_pictures(frames, hidden), chain, near, CONFIG)
+    looked = refind(moving_pictures(frames, hidden), chain, near, CONFIG)
+    places, found = looked.places, looked.found
     assert found[:, 5:].all()
     assert (places - expected).norm(dim=-1)[:, 5:].max() < 0.2
     assert not found[:, :5].any()  # followed, or hidden
@@ -364,8 +376,23 @@ def test_a_lost_patch_is_not_looked_for_far_away() -> None:
     queries = torch.tensor([[0.0, 20.0, 34.0]])
     chain, expected = lost_chain(queries, frames, hidden), truth(queries, frames)
     near, config = expected + torch.tensor((1.6, -1.2)), dataclasses.replace(CONFIG, patch_search=1.5)
-    places, _ = refind(moving_pictures(frames, hidden), chain, near, config)
-    assert ((places - near).norm(dim=-1) < 1.5).all()
+    looked = refind(moving_pictures(frames, hidden), chain, near, config)
+    assert ((looked.places - near).norm(dim=-1) < 1.5).all()
+
+
+def test_a_patch_is_looked_for_again_only_where_its_place_has_moved() -> None:
+    frames, hidden = 8, (3, 4)
+    queries = torch.tensor([[0.0, 20.0, 34.0], [1.0, 25.0, 30.0]])
+    chain, near = lost_chain(queries, frames, hidden), truth(queries, frames) + torch.tensor((1.6, -1.2))
+    pictures = moving_pictures(frames, hidden)
+    first = refind(pictures, chain, near, CONFIG)
+    moved = near.clone()
+    moved[:, 5] += 0.5  # and the others by next to nothing
+    moved[:, 6:] += 0.01
+    again, afresh = refind(pictures, chain, moved, CONFIG, first), refind(pictures, chain, moved, CONFIG)
+    assert torch.equal(again.places[:, 5], afresh.places[:, 5])
+    assert torch.equal(again.places[:, 6:], first.places[:, 6:])
+    assert torch.equal(again.found, first.found)
 
 
 def test_what_is_found_again_sharpens_the_track(tracker: Tracker) -> None:
@@ -374,9 +401,9 @@ def test_what_is_found_again_sharpens_the_track(tracker: Tracker) -> None:
     maps, queries = shifted_maps(frames), torch.tensor([[0.0, 20.0, 34.0]])
     flow, expected = constant_flow(frames), truth(queries, frames)
     flow.backward[3].mul_(-5)  # flow loses itself at the occlusion, both ways
-    pictures = moving_pictures(frames, hidden)
-    coarse, _ = join(tracker, maps, GRID, flow, pictures, queries, dataclasses.replace(CONFIG, patch_refound=1.1))
-    sharp, _ = join(tracker, maps, GRID, flow, pictures, queries, CONFIG)
+    seen = Footage(tracker, maps, GRID, flow, moving_pictures(frames, hidden))
+    coarse, _ = join(seen, queries, dataclasses.replace(CONFIG, patch_refound=1.1))
+    sharp, _ = join(seen, queries, CONFIG)
     error = [(xy - expected).norm(dim=-1)[:, 5:].max() for xy in (coarse, sharp)]
     assert error[1] < 0.25
     assert error[1] < 0.5 * error[0]

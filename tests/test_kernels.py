@@ -1,0 +1,298 @@
+"""Triton kernels against their plain twins, and the twins against loops: in Triton's interpreter, and on CUDA (gpu)."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dinotrack import correlation
+from dinotrack.config import FAST
+from dinotrack.correlation import correlation_maps, normalise
+from dinotrack.errors import InputError
+from dinotrack.geometry import Grid
+from dinotrack.kernels import contrast, tiles
+from dinotrack.kernels.contrast import log_sum_exp_torch, log_sum_exp_triton
+from dinotrack.kernels.match import best_cells_torch, best_cells_triton, match_torch, match_triton
+from dinotrack.kernels.mutual import mutual_nearest_torch, mutual_nearest_triton
+from dinotrack.model import Tracker
+
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
+"""Of gradients, as a share of the largest: those of half precision are rounded to it."""
+
+needs_interpreter = pytest.mark.skipif(
+    not (tiles.AVAILABLE and tiles.INTERPRETED),
+    reason="needs Triton and TRITON_INTERPRET=1" if tiles.AVAILABLE else "Triton is not installed",
+)
+on_kernels = pytest.mark.parametrize(
+    ("device", "dtype"),
+    [pytest.param("cpu", dtype, marks=needs_interpreter) for dtype in (torch.float32, torch.float16)]
+    # the interpreter multiplies bit patterns of bfloat16
+    + [pytest.param("cuda", dtype, marks=pytest.mark.gpu) for dtype in TOLERANCE],
+    ids=str,
+)
+
+
+@pytest.fixture(autouse=True)
+def compiled(request):
+    """CUDA tests need kernels that are compiled."""
+    if request.node.get_closest_marker("gpu") and tiles.INTERPRETED:
+        pytest.skip("TRITON_INTERPRET=1 is set")
+
+
+def draw(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def features(seed, shape, dim, device, dtype):
+    return normalise(draw(seed, *shape), dim).to(device, dtype)
+
+
+def scene(channels, size, count, frames, device, dtype, layout="channels_last"):
+    """Vectors, maps and index; where there are several frames, the last but one has no queries."""
+    vectors = features(0, (count, channels), 1, device, dtype)
+    maps = features(1, (frames, channels, *size), 1, device, dtype)
+    if layout == "channels_last":
+        maps = maps.contiguous(memory_format=torch.channels_last)
+    if layout == "strided":
+        wide = torch.zeros((frames, channels + 2, size[0], 2 * size[1]), device=device, dtype=dtype)
+        wide[:, 1:-1, :, ::2] = maps
+        maps = wide[:, 1:-1, :, ::2]
+    index = torch.randint(frames, (count,), generator=torch.Generator().manual_seed(2))
+    return vectors, maps, torch.where(index == frames - 2, frames - 1, index).to(device)
+
+
+def make_filters(width, device):
+    """Slices that sum to 1, some weights below 0."""
+    if width is None:
+        return None
+    first, second = draw(3, width, 1, 3, 3) * 0.2 + 0.3, draw(4, 1, width, 3, 3) * 0.2 + 0.3
+    unit = [weight / weight.sum((2, 3), keepdim=True) for weight in (first, second)]
+    parts = unit[0], 0.3 * draw(5, width), unit[1] / width, draw(6, 1)
+    return tuple(part.to(device) for part in parts)
+
+
+def gradients(result, seed, inputs):
+    weight = draw(seed, *result.shape).to(result.device)
+    return torch.autograd.grad((result * weight).sum(), inputs)
+
+
+def agree(found, expected, tolerance):
+    """Relative to the largest."""
+    assert found.dtype == expected.dtype
+    assert found.shape == expected.shape
+    limit = tolerance * max(1e-6, expected.float().abs().max().item())
+    torch.testing.assert_close(found.float(), expected.float(), rtol=0, atol=limit)
+
+
+SHAPES = [(1, (2, 5), 5, 1), (3, (7, 9), 37, 3), (16, (1, 1), 5, 2), (33, (13, 17), 37, 4), (96, (7, 9), 1, 1)]
+
+
+@on_kernels
+@pytest.mark.parametrize(("channels", "size", "count", "frames"), [*SHAPES, (100, (13, 17), 37, 9)])
+def test_best_cells(channels, size, count, frames, device, dtype):
+    inputs = scene(channels, size, count, frames, device, dtype)
+    cells, values = best_cells_triton(*inputs)
+    expected = best_cells_torch(*inputs, pairs=2**20)
+    assert torch.equal(cells, expected[0])
+    torch.testing.assert_close(values, expected[1], rtol=0, atol=1e-6)
+
+
+@on_kernels
+def test_of_equal_cells_the_first_is_best(device, dtype):
+    maps = torch.zeros(2, 2, 5, 40, device=device, dtype=dtype)
+    maps[0, 0, 1, 2:], maps[0, 0, 4] = 1, 1  # equal cells in several tiles
+    maps[1, 0] = -1
+    vectors = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [1, 0]], device=device, dtype=dtype)
+    index = torch.tensor([0, 0, 0, 1], device=device)
+    cells, values = best_cells_triton(vectors, maps, index)
+    assert cells.tolist() == [42, 0, 0, 0]
+    assert values.tolist() == [1, 0, 0, -1]
+    assert torch.equal(cells, best_cells_torch(vectors, maps, index, pairs=500)[0])
+
+
+@on_kernels
+def test_below_zero_the_first_cell_is_found(device, dtype):
+    """As after the ReLU, where all cells are equal."""
+    maps = -torch.rand(1, 1, 6, 7, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+    inputs = torch.ones(1, 1, device=device, dtype=dtype), maps, torch.zeros(1, dtype=torch.long, device=device)
+    found = match_triton(*inputs, None, 1.0, 0.0)
+    assert found.tolist() == [[0, 0]]
+    assert torch.equal(found, match_torch(*inputs, None, 1.0, 0.0, pairs=2**20))
+
+
+@on_kernels
+@pytest.mark.parametrize(
+    ("channels", "size", "count", "frames", "reach", "width", "layout"),
+    [
+        (1, (2, 5), 2, 1, 1.5, 1, "contiguous"),
+        (3, (7, 9), 3, 3, 1.5, 4, "strided"),
+        (33, (13, 17), 2, 2, 3.5, 16, "channels_last"),
+        (16, (1, 1), 1, 1, 0.0, 3, "contiguous"),
+        (100, (13, 17), 3, 1, 0.0, None, "channels_last"),
+        (96, (7, 9), 5, 4, 5.0, None, "contiguous"),
+        (20, (9, 7), 37, 5, 1.5, None, "strided"),
+    ],
+)
+def test_match_and_its_gradients(channels, size, count, frames, reach, width, layout, device, dtype):
+    vectors, maps, index = scene(channels, size, count, frames, device, dtype, layout)
+    filters = make_filters(width, device)
+    inputs = [t.requires_grad_() for t in (vectors, maps, *(filters or ()))]
+    found = match_triton(vectors, maps, index, filters, 0.2, reach)
+    expected = match_torch(vectors, maps, index, filters, 0.2, reach, pairs=1)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+    one, other = gradients(found, 7, inputs), gradients(expected, 7, inputs)
+    for k in range(min(len(inputs), 5)):
+        agree(one[k], other[k], TOLERANCE[dtype])
+    assert not one[5:] or (one[5] == 0).all()  # the softmax ignores what is added to all scores
+
+
+@on_kernels
+def test_without_gradients_the_answer_is_the_same(device, dtype):
+    inputs, filters = scene(6, (6, 7), 2, 2, device, dtype), make_filters(2, device)
+    found = match_triton(inputs[0].requires_grad_(), *inputs[1:], filters, 0.2, 1.5)
+    with torch.no_grad():
+        assert torch.equal(match_triton(*inputs, filters, 0.2, 1.5), found)
+
+
+@on_kernels
+def test_small_slopes_survive_half_precision(device, dtype):
+    vectors, maps, index = scene(8, (5, 6), 4, 2, device, dtype)
+    inputs = [vectors.requires_grad_(), maps.requires_grad_()]
+    found, expected = match_triton(*inputs, index, None, 0.2, 1.5), match_torch(*inputs, index, None, 0.2, 1.5, 1)
+    tiny = [torch.autograd.grad(result.sum() * 1e-4, inputs)[1] for result in (found, expected)]
+    agree(*tiny, TOLERANCE[dtype])
+
+
+@on_kernels
+def test_nothing_to_match(device, dtype):
+    vectors, maps, index = scene(5, (3, 4), 0, 2, device, dtype)
+    filters = make_filters(2, device)
+    inputs = [t.requires_grad_() for t in (vectors, maps, *filters)]
+    for found in (
+        match_triton(vectors, maps, index, filters, 0.2, 1.5),
+        match_torch(vectors, maps, index, filters, 0.2, 1.5, pairs=2**20),
+    ):
+        assert found.shape == (0, 2)
+        assert all(
+            (g == 0).all() for g in torch.autograd.grad(found.sum(), inputs, allow_unused=True, materialize_grads=True)
+        )
+    for cells, values in (best_cells_triton(vectors, maps, index), best_cells_torch(vectors, maps, index, 2**20)):
+        assert (len(cells), len(values)) == (0, 0)
+    cells = features(0, (0, 5), 1, device, dtype)
+    assert log_sum_exp_triton(cells, vectors.new_ones((2, 5)), 0.1).shape == (0,)
+    assert (log_sum_exp_triton(vectors.new_ones((2, 5)), cells, 0.1) == -torch.inf).all()
+
+
+@on_kernels
+@pytest.mark.parametrize(("channels", "p", "q"), [(1, 1, 5), (3, 6, 1), (16, 17, 70), (33, 70, 33), (100, 40, 40)])
+def test_mutual_nearest(channels, p, q, device, dtype):
+    a, b = features(0, (p, channels), 1, device, dtype), features(1, (q, channels), 1, device, dtype)
+    found, expected = mutual_nearest_triton(a, b), mutual_nearest_torch(a, b, pairs=50)
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
+    torch.testing.assert_close(found[2], expected[2], rtol=0, atol=1e-6)
+
+
+@on_kernels
+def test_of_equal_neighbours_the_first_is_nearest(device, dtype):
+    a, b = (torch.ones(count, 2, device=device, dtype=dtype) for count in (40, 70))
+    a[:3], b[33:] = -1, -1
+    for rows, columns, cosine in (mutual_nearest_triton(a, b), mutual_nearest_torch(a, b, pairs=100)):
+        assert (rows.tolist(), columns.tolist(), cosine.tolist()) == ([0, 3], [33, 0], [2, 2])
+
+
+@on_kernels
+@pytest.mark.parametrize(("channels", "n", "p"), [(1, 1, 1), (3, 5, 33), (33, 37, 70), (96, 17, 131)])
+@pytest.mark.parametrize("temperature", [0.1, 0.005])
+def test_log_sum_exp_and_its_gradients(channels, n, p, temperature, device, dtype, monkeypatch):
+    monkeypatch.setattr(contrast, "STRIP", 40 * n)  # several strips
+    inputs = [features(s, (k, channels), 1, device, dtype).requires_grad_() for s, k in ((0, n), (1, p))]
+    found, expected = log_sum_exp_triton(*inputs, temperature), log_sum_exp_torch(*inputs, temperature)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+    for one, other in zip(gradients(found, 2, inputs), gradients(expected, 2, inputs), strict=True):
+        agree(one, other, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize(("channels", "size", "count", "frames"), SHAPES)
+def test_the_twin_finds_what_a_loop_finds(channels, size, count, frames):
+    vectors, maps, index = scene(channels, size, count, frames, "cpu", torch.float32)
+    cells, values = best_cells_torch(vectors, maps, index, pairs=100)
+    for n in range(count):
+        cosines = torch.stack([vectors[n] @ cell for cell in maps[index[n]].flatten(1).T])
+        assert cells[n] == cosines.argmax()
+        torch.testing.assert_close(values[n], cosines.max(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(9, 12), (2, 5), (1, 1)])
+@pytest.mark.parametrize("refiner", [True, False])
+def test_matching_is_locating_in_whole_maps(size, refiner):
+    torch.manual_seed(0)
+    grid, index = Grid(*size, 4.0, 1.5), torch.randint(3, (20,))
+    config = replace(FAST.model, refiner=refiner, sharp_start=False)
+    part, whole = Tracker(config, None), Tracker(replace(config, whole_map=True), None)
+    for layer in (whole.refiner.cnn_refiner[0], whole.refiner.cnn_refiner[2]):
+        torch.nn.init.uniform_(layer.weight, 0.1, 1)  # no slice whose sum is near zero
+    part.load_state_dict(whole.state_dict())
+    vectors, maps = torch.randn(20, 6, requires_grad=True), torch.randn(3, 6, *size, requires_grad=True)
+    for tracker in (part, whole):
+        expected = whole.locate(correlation_maps(vectors, maps, index), grid)
+        found = tracker.match(vectors, maps, index, grid)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+        for one, other in zip(*(gradients(xy, 1, (vectors, maps)) for xy in (found, expected)), strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-3 * max(1, other.abs().max().item()))
+    with torch.no_grad():
+        torch.testing.assert_close(part.match(vectors, maps, index, grid), expected, rtol=0, atol=1e-3)
+
+
+@needs_interpreter
+def test_either_side_can_be_forced(monkeypatch):
+    vectors, maps, index = draw(0, 5, 6), draw(1, 2, 6, 4, 5), torch.tensor([1, 0, 1, 1, 0])
+    filters, cells = make_filters(2, "cpu"), draw(2, 30, 6)
+    called = []
+    for name in ("match_triton", "best_cells_triton", "mutual_nearest_triton", "log_sum_exp_triton"):
+        kernel = getattr(correlation, name)
+        monkeypatch.setattr(correlation, name, lambda *a, kernel=kernel: called.append(kernel) or kernel(*a))
+    results = []
+    for side in ("torch", "triton"):
+        monkeypatch.setenv("DINOTRACK_KERNELS", side)
+        results.append(
+            (
+                correlation.match(vectors, maps, index, filters, 0.2, 1.5),
+                *correlation.best_cells(vectors, maps, index),
+                *correlation.mutual_nearest(vectors, cells),
+                correlation.info_nce(vectors, cells[:5], cells, 0.1),
+            )
+        )
+        assert len(called) == (0 if side == "torch" else 4)
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-3)
+
+
+def test_a_side_that_can_not_be_had(monkeypatch):
+    monkeypatch.setenv("DINOTRACK_KERNELS", "cuda")
+    with pytest.raises(InputError, match="choose torch or triton"):
+        correlation.mutual_nearest(torch.ones(1, 2), torch.ones(1, 2))
+    monkeypatch.setenv("DINOTRACK_KERNELS", "triton")
+    monkeypatch.setattr(tiles, "INTERPRETED", False)
+    with pytest.raises(InputError, match="features are on cpu"):
+        correlation.info_nce(torch.ones(1, 2), torch.ones(1, 2), torch.ones(1, 2), 0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_kernels_multiply_what_they_are_given(dtype):
+    unit = correlation._multiplied(draw(0, 2, 3, 4, 5).to(dtype), dim=1)
+    assert unit.dtype == dtype
+    assert unit.is_contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert correlation._multiplied(draw(0, 2, 3), dim=1).dtype == torch.bfloat16
+
+
+def test_the_refiner_is_the_plain_one():
+    """Two convolutions whose slices sum to 1, written out."""
+    refiner = Tracker(FAST.model, None).refiner
+    first, second = refiner.cnn_refiner[0], refiner.cnn_refiner[2]
+    maps = draw(0, 2, 5, 6).abs()
+    hidden = F.conv2d(maps[:, None], first.weight / first.weight.sum((2, 3), keepdim=True), first.bias, padding=1)
+    expected = F.conv2d(F.relu(hidden), second.weight / second.weight.sum((2, 3), keepdim=True), second.bias, padding=1)
+    torch.testing.assert_close(refiner.scores(maps), expected[:, 0])
