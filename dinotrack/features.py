@@ -17,6 +17,7 @@ from timm.models import Eva, VisionTransformer
 from torch import Tensor
 
 from dinotrack import weights
+from dinotrack.chunks import fitting, in_chunks
 from dinotrack.config import BackboneConfig
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.geometry import Grid, patch_grid
@@ -54,7 +55,9 @@ AUTO = ("dinov2_vitl14", "dinov2_vitb14", "dinov2_vits14")
 """What "auto" chooses from: the best first on CUDA, the lightest first elsewhere."""
 
 VIT_MODULES = ("vision_transformer", "eva", "deit")  # the files of timm's with ViTs as TimmBackbone takes them
-FINGERPRINT = 1000
+FINGERPRINT = 1000  # values of a tensor
+FRAMES_AT_ONCE = 4  # on a CPU
+LAYERS_HELD = 16  # values a token and channel that a block's attention and MLP hold
 PCA_FRAMES = 16  # frames the principal components are taken from
 
 
@@ -325,37 +328,40 @@ def extract_features(
     precision: torch.dtype = torch.float32,
     dtype: torch.dtype = torch.float32,
     progress: Progress = silent,
-    chunk: int = 4,
 ) -> Tensor:
     """Features of a video, frames uint8 [T, 3, H, W] -> [T, C, h, w] of `dtype`, on the frames' device.
 
-    precision: of the computation (autocast where it is not float32). chunk: frames at once.
+    precision: of the computation (autocast where it is not float32).
     components: project onto that many principal components (`principal_components`); 0, or as many as there are
     channels: all of them. C is min(components, channels) then.
     """
     basis = None
     if 0 < components < backbone.dims:
         spread = torch.linspace(0, len(frames) - 1, min(PCA_FRAMES, len(frames))).round().long()
-        basis = principal_components(_features(backbone, frames[spread], precision, chunk), components)
+        basis = principal_components((maps for _, maps in _features(backbone, frames[spread], precision)), components)
     result = None
-    for start, maps in zip(range(0, len(frames), chunk), _features(backbone, frames, precision, chunk), strict=True):
+    for part, maps in _features(backbone, frames, precision):
         if basis is not None:
             maps = torch.einsum("kc,bchw->bkhw", basis, maps)
         if result is None:
             result = torch.empty(len(frames), *maps.shape[1:], dtype=dtype, device=frames.device)
-        result[start : start + chunk] = maps.to(frames.device, dtype)
-        progress("features", min(start + chunk, len(frames)), len(frames))
+        result[part] = maps.to(frames.device, dtype)
+        progress("features", part.stop, len(frames))
     assert result is not None, "a video has at least one frame"
     return result
 
 
-def _features(backbone: Backbone, frames: Tensor, precision: torch.dtype, chunk: int) -> Iterator[Tensor]:
-    """Float32 feature maps of a video, chunk by chunk, on the backbone's device."""
-    kind = backbone.device.type
-    for start in range(0, len(frames), chunk):
-        with torch.autocast(kind, dtype=precision, enabled=precision != torch.float32):
-            maps = backbone(frames[start : start + chunk])
-        yield maps.float()
+def _features(backbone: Backbone, frames: Tensor, precision: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+    """Float32 feature maps of a video, some frames after the other, on the backbone's device."""
+
+    def compute(part: slice) -> Tensor:
+        with torch.autocast(backbone.device.type, dtype=precision, enabled=precision != torch.float32):
+            maps = backbone(frames[part])
+        return maps.float()
+
+    grid = backbone.grid(frames.shape[-2], frames.shape[-1])
+    each = LAYERS_HELD * 4 * grid.rows * grid.cols * backbone.dims
+    return in_chunks(compute, len(frames), fitting(backbone.device, each, FRAMES_AT_ONCE), "frames")
 
 
 def principal_components(maps: Iterable[Tensor], components: int) -> Tensor:

@@ -64,7 +64,9 @@ def motion_foreground(forward: Tensor, homography_error: float, share: float) ->
     pairs, _, height, width = forward.shape
     if pairs == 0:
         return torch.zeros(1, height, width, dtype=torch.bool, device=forward.device)
-    residual = np.stack([_residual(flow.float().cpu().numpy(), homography_error) for flow in forward])
+    residual = np.empty((pairs, height, width), dtype=np.float32)
+    for there, flow in zip(residual, forward, strict=True):
+        there[:] = _residual(flow.float().cpu().numpy(), homography_error)
     limit = max(float(np.quantile(residual[:, ::2, ::2], 1 - share)), MIN_RESIDUAL)
     masks = torch.from_numpy(residual > limit).to(forward.device)
     return torch.cat((masks, masks[-1:]))
@@ -96,4 +98,4 @@ def _every(side: int) -> slice:
 
 def mask_foreground(masks: Tensor, size: tuple[int, int]) -> Tensor:
     """The user's masks bool [T, H, W] at another size (h, w), each pixel from the nearest: bool [T, h, w]."""
-    return F.interpolate(masks[:, None].float(), size, mode="nearest-exact")[:, 0] > 0.5
+    return torch.stack([F.interpolate(m[None, None].float(), size, mode="nearest-exact")[0, 0] > 0.5 for m in masks])

@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor
 
+from dinotrack.chunks import fitting, in_chunks
 from dinotrack.config import InferenceConfig
 from dinotrack.correlation import correlation_maps, normalise
 from dinotrack.geometry import Grid
@@ -18,7 +19,9 @@ from dinotrack.progress import Progress, silent
 MAX_ACTIVATIONS = 2**22
 """Values of a layer held at a time, 16 MiB: about what a CPU's cache takes."""
 FRAMES_AT_ONCE = 4
-"""Frames that Delta-DINO sees at a time."""
+"""Frames that Delta-DINO sees at a time on a CPU."""
+LAYERS_HELD = 4
+"""Delta-DINO's activations at a time, none larger than its widest layer at the frame's own size."""
 QUERIES_AT_ONCE = 16
 """Queries whose visibility is decided at a time; each brings one map for every pair of a frame and an anchor."""
 CONFIDENCE_SLOPE = 4.0
@@ -44,11 +47,16 @@ def refine_video(
     tracker.eval()
     cells = tracker.grid((frames.shape[-2], frames.shape[-1]), grid)
     maps = torch.empty((len(frames), tracker.dims, cells.rows, cells.cols), dtype=dtype, device=device)
-    for start in range(0, len(frames), FRAMES_AT_ONCE):
-        part = slice(start, start + FRAMES_AT_ONCE)
+
+    def refine(part: slice) -> Tensor:
         raw = None if features is None else features[part].to(device)
-        maps[part] = tracker.refine(frames[part].to(device).float() / 255, raw, grid)
-        progress("refine", min(part.stop, len(frames)), len(frames))
+        return tracker.refine(frames[part].to(device).float() / 255, raw, grid)
+
+    each = LAYERS_HELD * 4 * max(tracker.config.widths) * frames.shape[-2] * frames.shape[-1]
+    at_once = fitting(device, each, FRAMES_AT_ONCE)
+    for part, refined in in_chunks(refine, len(frames), at_once, "frames"):
+        maps[part] = refined
+        progress("refine", part.stop, len(frames))
     tracker.train(training)
     return maps
 

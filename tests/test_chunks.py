@@ -1,0 +1,99 @@
+"""Work in parts, and what happens where a GPU's memory is too short, with a GPU that is made up."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dinotrack import chunks, features, inference
+from dinotrack.chunks import fitting, in_chunks
+from dinotrack.config import FAST
+from dinotrack.errors import DinotrackWarning
+from dinotrack.model import Tracker
+from tests.test_features import Pixels
+
+
+class Short:
+    """Works on at most `room` things at a time."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.asked: list[int] = []
+
+    def __call__(self, part: slice) -> list[int]:
+        self.asked.append(part.stop - part.start)
+        if self.asked[-1] > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return list(range(part.start, part.stop))
+
+
+@pytest.mark.parametrize(("count", "chunk"), [(0, 4), (1, 4), (8, 4), (9, 4), (5, 100), (3, 1)])
+def test_parts_cover_everything_once(count: int, chunk: int) -> None:
+    parts = list(in_chunks(Short(chunk), count, chunk, "frames"))
+    assert [n for _, numbers in parts for n in numbers] == list(range(count))
+    assert all(numbers == list(range(part.start, part.stop)) for part, numbers in parts)
+    assert all(len(numbers) == chunk for _, numbers in parts[:-1])
+
+
+def test_too_much_is_halved_until_it_fits_and_said() -> None:
+    work = Short(3)
+    with pytest.warns(DinotrackWarning) as told:
+        parts = list(in_chunks(work, 23, 16, "frames"))
+    assert [n for _, numbers in parts for n in numbers] == list(range(23))
+    assert work.asked == [16, 8, 4, *[2] * 11, 1]
+    assert [str(w.message).partition("too short for ")[2] for w in told] == [
+        f"{n} frames at a time; going on with {n // 2}" for n in (16, 8, 4)
+    ]
+
+
+def test_a_last_part_that_does_not_fit_is_halved_too() -> None:
+    with pytest.warns(DinotrackWarning, match=r"5 frames at a time; going on with 3"):
+        parts = list(in_chunks(Short(4), 5, 16, "frames"))
+    assert [len(numbers) for _, numbers in parts] == [3, 2]
+
+
+def test_where_even_one_is_too_much_there_is_no_way() -> None:
+    with pytest.warns(DinotrackWarning), pytest.raises(torch.OutOfMemoryError):
+        list(in_chunks(Short(0), 4, 2, "frames"))
+
+
+def test_other_errors_pass() -> None:
+    def broken(part: slice) -> None:
+        raise ValueError(part)
+
+    with pytest.raises(ValueError, match="slice"):
+        list(in_chunks(broken, 4, 2, "frames"))
+
+
+@pytest.mark.parametrize(("free", "expected"), [(0, 1), (100, 1), (1000, 5), (10**9, chunks.MOST)])
+def test_as_many_as_half_of_the_free_memory_takes(free: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10**10))
+    assert fitting(torch.device("cuda"), 100, 4) == expected
+    assert fitting(torch.device("cpu"), 100, 4) == 4
+
+
+def test_features_and_refined_maps_are_the_same_in_smaller_parts() -> None:
+    frames = torch.randint(0, 256, (7, 3, 24, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+    class Small(Pixels):
+        def __call__(self, frames: torch.Tensor) -> torch.Tensor:
+            if len(frames) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().__call__(frames)
+
+    with pytest.warns(DinotrackWarning, match="4 frames at a time; going on with 2"):
+        found = features.extract_features(Small(), frames)
+    torch.testing.assert_close(found, features.extract_features(Pixels(), frames))
+
+    tracker = Tracker(replace(FAST.model, widths=(4, 4), dims=4, blocks=0), None)
+    expected = inference.refine_video(tracker, frames, None, None)
+    refine = tracker.refine
+
+    def small(pictures: torch.Tensor, *others: object) -> torch.Tensor:
+        if len(pictures) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return refine(pictures, *others)
+
+    tracker.refine = small
+    with pytest.warns(DinotrackWarning, match="4 frames at a time; going on with 2"):
+        torch.testing.assert_close(inference.refine_video(tracker, frames, None, None), expected)
