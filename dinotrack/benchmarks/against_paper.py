@@ -80,7 +80,7 @@ def compare(
     labels = {name: getattr(theirs, name) for name in ("chains", "chain_foreground", "masks", "buddies")}
     ready["ours"] = replace(ready["ours"], material=replace(own, **labels))
     states = {name: begin(one.config, one.sight, seed, device) for name, one in ready.items()}
-    timed = time_steps(ready, states, steps, seed, device)
+    timed = time_steps(ready, states, steps, seed, device, say)
     result: Row = {"size": list(ready["paper"].sight.size), "frames": len(video.frames), "points": points}
     for name, one in ready.items():
         with fresh_cache():
@@ -117,6 +117,7 @@ def time_steps(
     steps: int,
     seed: int,
     device: torch.device,
+    say: Say,
 ) -> dict[Phase, list[float]]:
     """Seconds a step of each phase of each contender, one value a block, after a block that doesn't count.
 
@@ -132,6 +133,8 @@ def time_steps(
             state.step = phase.first + (turn + 1) * count % (phase.length - count + 1)
             taken = take_steps(one, state, count, seed, device) / count
             seconds[phase] += [taken] * (turn >= 0)
+        done = {f"{phase.contender} {phase.name}": values[-1] for phase, values in seconds.items() if values}
+        say(f"steps {max(turn + 1, 0) * block} of {steps}, seconds a step {_listed(done) or 'warming up'}")
     return seconds
 
 
