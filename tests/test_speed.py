@@ -13,6 +13,7 @@ import torch
 from dinotrack import inference
 from dinotrack.benchmarks import against_paper, machine, reference, speed, speed_report, stages
 from dinotrack.benchmarks.__main__ import main
+from dinotrack.benchmarks.datasets import find_clips
 from dinotrack.config import PAPER, InferenceConfig, override, preset
 from dinotrack.model import Tracker
 from dinotrack.synthesis import generate
@@ -166,6 +167,21 @@ def test_a_late_step_has_the_late_losses() -> None:
     against_paper.take_steps(ready["paper"], state, 1, 0, cpu)
     assert {"flow", "cycle", "refined_buddies"} <= state.losses.keys()
     assert len(state.losses["flow"]) == 3
+
+
+def test_accuracy_after_equal_seconds_of_fitting(tmp_path: Path) -> None:
+    (tmp_path / "eval").mkdir()
+    truth = stages.write_clip(tmp_path / "eval" / "one.mp4", stages.Shape(4, SIZE), 6, seed=2)
+    np.savez(tmp_path / "eval" / "one.npz", **truth.arrays)
+    (clip,) = find_clips(tmp_path)
+    equal = against_paper.equal_settings(read_video(clip.video), 4000, "dinotrack_vit")
+    small = {**equal, "training.batch": 16, "model.widths": "4,8", "model.kernel": 3, "trajectories.step": 2}
+    both = {"ours": ("fast", {**small, "training.steps": 3}), "paper": ("paper", small)}
+    for step in (1e6, 0.05):
+        ours, paper = against_paper.compare_accuracy(clip, both, step, 0, "cpu")
+        assert (ours["method"], ours["steps"]) == ("ours", 3)
+        assert (paper["method"], paper["steps"]) == ("paper", max(1, round(ours["fit_seconds"] / step)))
+        assert 0 <= paper["average_jaccard"] <= 1
 
 
 def test_tracking_against_the_oracle(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ examples:
 
 Say = Callable[[str], None]
 Row = dict[str, Any]
+FEW = 20  # steps, where the fit itself is not judged
 KERNELS = "dinotrack.benchmarks.kernel_speed"
 
 
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, default=Path("speed.json"), metavar="FILE", help="JSON to write (speed.json)")
     add("--table", type=Path, metavar="FILE", help="also write Markdown")
     add("--from", nargs="+", type=Path, dest="earlier", metavar="FILE", help="run nothing: one --table of these JSONs")
-    few = "of the fits in stages, long and inference; 0: the preset's own, as it is with --models (20)"
+    few = f"of the fits in stages, long and inference; 0: the preset's own, as in inference with --models ({FEW})"
     add("--steps", type=_natural, metavar="N", help=few)
     add("--points", type=_positive, default=256, metavar="N", help="tracked in stages and paper (256)")
     add("--repeats", type=_positive, default=1, metavar="N", help="of stages and inference, interleaved (1)")
@@ -152,7 +153,7 @@ def run_inference(args: argparse.Namespace, settings: Row, say: Say) -> Row:
     clip = _generated(args, 50, args.query_points) if args.data is None else next(open_datasets((), args.data, names))
     truth = next((truth for truth in clip.truths if "tracks" in truth.arrays), None)
     oracle = args.oracle_points or (args.query_points if device.type == "cuda" else 4)
-    work = _work(args, settings, Path())
+    work = _work(args, settings, Path(), steps=0 if args.models else FEW)
     folder = args.models and args.models / f"{clip.name}-{args.seed}"
     options: Row = {"preset": work.preset, "settings": work.settings, "seed": args.seed, "device": args.device}
     fitted = fit(clip.video, **options, folder=folder, resume=True)
@@ -178,9 +179,9 @@ PARTS: dict[str, Callable[[argparse.Namespace, Row, Say], Row]] = {
 }
 
 
-def _work(args: argparse.Namespace, settings: Row, folder: Path) -> stages.Work:
-    """What the runs of our pipeline have in common."""
-    steps = (0 if args.models else 20) if args.steps is None else args.steps
+def _work(args: argparse.Namespace, settings: Row, folder: Path, steps: int = FEW) -> stages.Work:
+    """What the runs of our pipeline have in common. steps: where --steps doesn't say."""
+    steps = steps if args.steps is None else args.steps
     settings = settings | ({"training.steps": steps} if steps else {})
     return stages.Work(Path(), folder, args.preset or "fast", settings, args.device, args.seed)
 
