@@ -14,6 +14,7 @@ from dinotrack import inference
 from dinotrack.benchmarks import against_paper, machine, reference, speed, speed_report, stages
 from dinotrack.benchmarks.__main__ import main
 from dinotrack.benchmarks.datasets import find_clips
+from dinotrack.cache import FOLDER_VARIABLE
 from dinotrack.config import PAPER, InferenceConfig, override, preset
 from dinotrack.model import Tracker
 from dinotrack.synthesis import generate
@@ -55,6 +56,7 @@ def test_every_stage_at_every_length(tmp_path: Path) -> None:
         assert row["size"] == [*SIZE]
         assert row["points"] <= 9
         assert 0 <= row["metrics"]["occlusion_accuracy"] <= 1
+        assert row["cache_mb"] > 0
     assert all(row["steps"] == 2 for row in result["rows"] if row["run"] == "first")
     summary = result["summary"]
     assert summary["lengths"] == [3, 4, 6]
@@ -73,12 +75,12 @@ def test_a_fresh_process_is_another_and_its_errors_come_back() -> None:
 
 def test_the_cache_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
     for before in ("elsewhere", None):
-        monkeypatch.delenv(machine.CACHE, raising=False)
+        monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
         if before is not None:
-            monkeypatch.setenv(machine.CACHE, before)
+            monkeypatch.setenv(FOLDER_VARIABLE, before)
         with machine.fresh_cache() as folder:
-            assert os.environ[machine.CACHE] == str(folder)
-        assert os.environ.get(machine.CACHE) == before
+            assert os.environ[FOLDER_VARIABLE] == str(folder)
+        assert os.environ.get(FOLDER_VARIABLE) == before
         assert not folder.exists()
 
 

