@@ -138,7 +138,7 @@ def test_the_papers_whole_run_is_extrapolated_from_both_phases(paper: dict[str, 
     halves = [5000 * one["seconds_a_step"][name]["median"] for name in ("early", "late")]
     assert one["fit"] == pytest.approx(sum(halves))
     assert one["whole"] == pytest.approx(one["fit"] + sum(one["stages"].values()))
-    assert {"flow", "features", "labels", "buddies", "refine", "track"} <= one["stages"].keys()
+    assert {"flow", "features", "labels", "buddies", "before the first step", "refine", "track"} <= one["stages"].keys()
     assert paper["ours"]["steps"] == 10
     assert paper["ratio"]["whole"] == pytest.approx(one["whole"] / paper["ours"]["whole"])
     assert paper["ratio"]["step"] == pytest.approx(one["step"] / paper["ours"]["step"])
@@ -162,13 +162,15 @@ def test_a_late_step_has_the_late_losses() -> None:
     cpu = torch.device("cpu")
     ready = {"paper": against_paper.make_ready(video, config, 0, cpu)}
     state = against_paper.begin(config, ready["paper"].sight, 0, cpu)
-    assert against_paper.take_steps(ready["paper"], state, 2, 0, cpu) > 0
-    assert state.step == 2
+    block = against_paper.take_steps(ready["paper"], state, 1, 0, cpu)
+    assert block.step > 0
+    assert block.before >= 0
+    assert state.step == 2  # one before those that are timed
     assert "cycle" not in state.losses
     state.step = 5000
     against_paper.take_steps(ready["paper"], state, 1, 0, cpu)
     assert {"flow", "cycle", "refined_buddies"} <= state.losses.keys()
-    assert len(state.losses["flow"]) == 3
+    assert len(state.losses["flow"]) == 4
 
 
 def test_accuracy_after_equal_seconds_of_fitting(tmp_path: Path) -> None:
@@ -257,3 +259,19 @@ def test_kernels_say_when_they_are_missing(monkeypatch: pytest.MonkeyPatch) -> N
     result = speed.run_kernels(arguments(), {}, said.append)
     assert "missing" in said[0]
     assert "Not measured" in speed_report.show_kernels(result)[0]
+
+
+def test_the_table_of_kernels() -> None:
+    size = {"sizes": {"name": "paper"}}
+    peak = {"what": "matmul", "side": "peak", "ms": 1.0, "iqr_ms": 0.0, "tflops": 600.0, **size}
+    timed = [
+        {"what": "match", "side": side, "ms": ms, "iqr_ms": 0.1, **size, **({"share": 0.5} if side == "kernel" else {})}
+        for side, ms in (("obvious", 10.0), ("twin", 5.0), ("kernel", 2.0))
+    ]
+    goal = {"name": "match over eager", "value": 5.0, "goal": 5.0, "passed": True}
+    text = "\n".join(speed_report.show_kernels({"timings": [peak, *timed], "goals": [goal]}))
+    assert "| paper | match | 10.000 ± 0.100 | 5.000 ± 0.100 | 2.000 ± 0.100 | 5.0 | 50 % |" in text
+    assert "600 TFLOP/s" in text
+    assert "match over eager: 5.00, of 5 or more" in text
+    without = "\n".join(speed_report.show_kernels({"timings": [peak, *timed[:2]], "goals": []}))
+    assert "| - | 2.0 | - |" in without

@@ -51,6 +51,14 @@ class Phase:
     length: int
 
 
+@dataclass(frozen=True)
+class Block:
+    """Some steps in a row. step: seconds of one. before: seconds until the fit takes its first."""
+
+    step: float
+    before: float
+
+
 def equal_settings(video: Video, area: int | None, backbone: str) -> dict[str, Any]:
     """What makes any two configurations see the same: the paper's working frame, or one of that area; ViT and flow."""
     size = PAPER.video.height, PAPER.video.width
@@ -104,7 +112,7 @@ def make_ready(video: Video, config: Config, seed: int, device: torch.device) ->
 def phases(name: str, config: Config) -> list[Phase]:
     """Before and after the late losses begin; one phase where there are none."""
     steps, late = config.training.steps, math.ceil(config.training.late * config.training.steps)
-    if not 0 < late < steps or not (config.training.refined_buddy_weight or config.training.cycle_weight):
+    if not 1 < late < steps - 1 or not (config.training.refined_buddy_weight or config.training.cycle_weight):
         return [Phase(name, "all", 0, steps)]
     return [Phase(name, "early", 0, late), Phase(name, "late", late, steps - late)]
 
@@ -116,43 +124,47 @@ def time_steps(
     seed: int,
     device: torch.device,
     say: Say,
-) -> dict[Phase, list[float]]:
-    """Seconds a step of each phase of each contender, one value a block, after a block that doesn't count.
+) -> dict[Phase, list[Block]]:
+    """Blocks of steps of each phase of each contender, who take turns; on CUDA the first turn doesn't count.
 
     The late steps are those of a network that the steps timed here have taught, no longer.
     """
-    block = max(1, steps // PARTS)
+    block = max(2, steps // PARTS)
+    turns = max(1, steps // block)
     known = [phase for name, one in ready.items() for phase in phases(name, one.config)]
-    seconds: dict[Phase, list[float]] = {phase: [] for phase in known}
-    for turn in range(-1, steps // block):
+    blocks: dict[Phase, list[Block]] = {phase: [] for phase in known}
+    for turn in range(-1 if device.type == "cuda" else 0, turns):
         for phase in known:
-            count = min(block, phase.length)
+            count = min(block, phase.length - 1)
             state, one = states[phase.contender], ready[phase.contender]
-            state.step = phase.first + (turn + 1) * count % (phase.length - count + 1)
-            taken = take_steps(one, state, count, seed, device) / count
-            seconds[phase] += [taken] * (turn >= 0)
-        done = {f"{phase.contender} {phase.name}": values[-1] for phase, values in seconds.items() if values}
-        say(f"steps {max(turn + 1, 0) * block} of {steps}, seconds a step {_listed(done) or 'warming up'}")
-    return seconds
+            state.step = phase.first + (turn + 1) * count % (phase.length - count)
+            taken = take_steps(one, state, count, seed, device)
+            blocks[phase] += [taken] * (turn >= 0)
+        done = {f"{phase.contender} {phase.name}": timed[-1].step for phase, timed in blocks.items() if timed}
+        say(f"block {turn + 1} of {turns}, {block} steps each: seconds a step {_listed(done) or 'not counted'}")
+    return blocks
 
 
 class _Enough(Exception):
     """Ends a fit after the steps that were wanted."""
 
 
-def take_steps(contender: Contender, state: training.State, count: int, seed: int, device: torch.device) -> float:
-    """Seconds of `count` steps of the fit, from the one that the state is at. Raises InputError without labels."""
-    last = state.step + count
+def take_steps(contender: Contender, state: training.State, count: int, seed: int, device: torch.device) -> Block:
+    """Times the `count` steps of the fit that follow the one that the state is at. Raises InputError without labels."""
+    first, marks = state.step + 1, [clock(device)]
 
     def on_step(state: training.State) -> None:
-        if state.step == last:
+        if state.step in (first, first + count):
+            marks.append(clock(device))
+        if state.step == first + count:
             raise _Enough
 
-    start = clock(device)
     try:
         training.fit(contender.material, contender.config, seed, state, on_step)
     except _Enough:
-        return clock(device) - start
+        start, one, end = marks
+        step = (end - one) / count
+        return Block(step, max(0.0, one - start - step))
     raise InputError("no point of this clip could be followed from any frame to the next; choose another --clip")
 
 
@@ -167,15 +179,19 @@ def follow(video: Video, contender: Contender, state: training.State, points: in
     return len(fitted.track(grid=math.ceil(math.sqrt(points))).queries)
 
 
-def account(contender: Contender, timed: Mapping[Phase, list[float]]) -> Row:
+def account(contender: Contender, timed: Mapping[Phase, list[Block]]) -> Row:
     """Seconds of a contender: phases, a step on average, all steps (extrapolated), stages around them, the whole."""
-    steps, around = contender.config.training.steps, dict(contender.watch.seconds)
-    fit = sum(phase.length * spread(values)["median"] for phase, values in timed.items())
+    steps = contender.config.training.steps
+    before = spread([block.before for blocks in timed.values() for block in blocks])["median"]
+    around = contender.watch.seconds | {"before the first step": before}
+    taken = {phase: spread([block.step for block in blocks]) for phase, blocks in timed.items()}
+    fit = sum(phase.length * known["median"] for phase, known in taken.items())
     return {
         "preset": contender.config.preset,
         "steps": steps,
         "seconds_a_step": {
-            p.name: {**spread(v), "share": p.length / steps, "blocks": len(v)} for p, v in timed.items()
+            phase.name: {**known, "share": phase.length / steps, "blocks": len(timed[phase])}
+            for phase, known in taken.items()
         },
         "step": fit / steps,
         "fit": fit,

@@ -9,6 +9,8 @@ Row = Mapping[str, Any]
 
 SCORES = ("average_jaccard", "average_pts_within_thresh", "occlusion_accuracy")
 
+SIDES = ("obvious", "twin", "kernel")
+
 LEGEND = """\
 Seconds are medians, ± the interquartile range where there is more than one run. MB is the most memory that the process
 had held. The exponent p is that of seconds ~ frames^p over all lengths and, behind the stroke, from a quarter of the
@@ -142,14 +144,25 @@ def show_inference(result: Row) -> list[str]:
 
 
 def show_kernels(result: Row) -> list[str]:
-    """Rows as they are."""
-    if "rows" not in result:
-        return [f"Not measured: {result.get('missing', 'no rows')}."]
-    head = [*dict.fromkeys(key for row in result["rows"] for key in row)]
-    rows = [
-        [f"{v:.3g}" if isinstance(v := row.get(key, ""), float) else str(v) for key in head] for row in result["rows"]
-    ]
-    return [table(head, rows)]
+    """A row for each operation at each size, as kernel_speed reports them, and the goals."""
+    if "timings" not in result:
+        return [f"Not measured: {result['missing']} is missing."]
+    known: dict[tuple[str, str], dict[str, Row]] = {}
+    peaks = [row for row in result["timings"] if row["side"] == "peak"]
+    for row in result["timings"]:
+        if row["side"] != "peak":
+            known.setdefault((row["sizes"]["name"], row["what"]), {})[row["side"]] = row
+    rows = []
+    for (size, what), by in known.items():
+        times = [f"{by[side]['ms']:.3f} ± {by[side]['iqr_ms']:.3f}" if side in by else "-" for side in SIDES]
+        best = by.get("kernel", by["twin"])
+        share = f"{100 * best['share']:.0f} %" if "share" in best else "-"
+        rows.append([size, what, *times, f"{by['obvious']['ms'] / best['ms']:.1f}", share])
+    tops = [f"{r['tflops']:.3g} TFLOP/s" if "tflops" in r else f"{r['gb_per_s']:.3g} GB/s copied" for r in peaks]
+    goals = [f"- {goal['name']}: {goal['value']:.2f}, of {goal['goal']:g} or more" for goal in result["goals"]]
+    head = ["size", "operation", *(f"{side}, ms" for side in SIDES), "obvious / ours", "of the matmul peak"]
+    text = f"Ours is the kernel, or its twin without a GPU. Measured peaks: {', '.join(dict.fromkeys(tops))}."
+    return [text, table(head, rows), *(["\n".join(goals)] if goals else [])]
 
 
 SECTIONS: dict[str, tuple[str, Callable[[Row], list[str]]]] = {
