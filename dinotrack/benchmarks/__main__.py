@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from dinotrack.benchmarks import accuracy, calibrate, diagnose
+from dinotrack.benchmarks import accuracy, calibrate, diagnose, speed
 from dinotrack.errors import InputError
 
 
@@ -12,7 +12,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the benchmark named first on the command line. 0, or 2 for what the user can mend."""
     parser = argparse.ArgumentParser(prog="python -m dinotrack.benchmarks")
     commands = parser.add_subparsers(required=True, metavar="NAME")
-    for benchmark in (accuracy, calibrate, diagnose):
+    for benchmark in (accuracy, calibrate, diagnose, speed):
         command = commands.add_parser(
             benchmark.__name__.rpartition(".")[2], help=benchmark.HELP, description=benchmark.__doc__
         )

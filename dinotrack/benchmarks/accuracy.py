@@ -5,17 +5,12 @@ the demo clip where there are none.
 """
 
 import argparse
-import datetime
 import itertools
 import os
-import platform
 import re
-import shlex
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +20,7 @@ import numpy.typing as npt
 import torch
 
 from dinotrack import metrics
-from dinotrack.benchmarks import datasets, report
+from dinotrack.benchmarks import datasets, machine, report
 from dinotrack.benchmarks.datasets import Clip
 from dinotrack.benchmarks.methods import METHODS, Method, Options, make_method
 from dinotrack.config import parse_assignment
@@ -34,7 +29,6 @@ from dinotrack.tracks import Tracks
 from dinotrack.video import read_video
 
 HELP = "positions, visibility and confidence against truth"
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "kornia")
 EXAMPLES = """\
 methods: PRESET/ABLATION is one of our presets with one part taken out or changed, as fast/without-joining; a wrong name
 lists all. file:FOLDER are anyone's tracks, FOLDER/CLIP-SEED.npz or CLIP.npz with `tracks` [N, T, 2] px, `visible`
@@ -128,7 +122,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, say: Say, make: MakeMethod = make_method) -> dict[str, Any]:
     """Runs the benchmark, says one line a row and the means, writes and returns the report."""
-    command = f"python -m dinotrack.benchmarks {shlex.join(sys.argv[1:])}"
+    command = machine.command()
     if args.earlier:
         merged = report.merge([report.read_report(path) for path in args.earlier])
         text = report.markdown(merged, command)
@@ -145,17 +139,8 @@ def run(args: argparse.Namespace, say: Say, make: MakeMethod = make_method) -> d
 
 def about(args: argparse.Namespace) -> dict[str, Any]:
     """What was measured, with what, on what."""
-    return {
-        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "settings": dict(parse_assignment(text) for text in args.set),
-        "seeds": args.seeds,
-        "device": args.device,
-        "cpus": os.cpu_count(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "machine": platform.machine(),
-        "versions": {"python": platform.python_version(), "opencv": cv2.__version__}
-        | {name: version(name) for name in PACKAGES},
-    }
+    settings = dict(parse_assignment(text) for text in args.set)
+    return {**machine.describe(), "settings": settings, "seeds": args.seeds, "device": args.device}
 
 
 def line(name: str, row: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """From rows of measurements to means, spreads and Markdown. A row is one (method, data set, clip, seed)."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ def markdown(report: Mapping[str, Any], command: str) -> str:
     for method in dict.fromkeys(row["method"] for row in clips):
         own = [row for row in clips if row["method"] == method]
         parts += [f"## {method}", _table(own, {"data set": lambda r: r["dataset"], "clip": lambda r: r["clip"]})]
-    return "\n\n".join([*parts, "## Runs", *map(_run, report["runs"])]) + "\n"
+    return "\n\n".join([*parts, "## Runs", *map(circumstances, report["runs"])]) + "\n"
 
 
 def write(path: Path, text: str) -> None:
@@ -130,16 +130,22 @@ def to_json(report: Mapping[str, Any]) -> str:
     return json.dumps(_finite(report), indent=1) + "\n"
 
 
-def read_report(path: Path) -> Row:
-    """The inverse of `to_json`, from a file. Raises InputError for another file."""
+def read_json(path: Path, keys: Collection[str], writer: str) -> Row:
+    """What a benchmark wrote: an object with these keys. Raises InputError for another file. writer: "accuracy"."""
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror or error}); check the path") from error
     except ValueError as error:
-        raise InputError(f"{path}: is no JSON ({error}); give what `accuracy --out` wrote") from error
-    if not isinstance(report, dict) or not {"runs", "rows", "seeds"} <= report.keys():
-        raise InputError(f"{path}: is no report of this benchmark; give what `accuracy --out` wrote")
+        raise InputError(f"{path}: is no JSON ({error}); give what `{writer} --out` wrote") from error
+    if not isinstance(report, dict) or not set(keys) <= report.keys():
+        raise InputError(f"{path}: is no report of this benchmark; give what `{writer} --out` wrote")
+    return report
+
+
+def read_report(path: Path) -> Row:
+    """The inverse of `to_json`, from a file of `accuracy`. Raises InputError for another file."""
+    report = read_json(path, ("runs", "rows", "seeds"), "accuracy")
     for row in (*report["rows"], *report["seeds"]):
         row.update({key: np.nan for key, value in row.items() if value is None})
     return report
@@ -162,11 +168,12 @@ def _cell(key: str, mean: float | None, spread: float | None) -> str:
     return f"{scale * mean:.{digits}f}" + ("" if spread is None else f" ± {scale * spread:.{digits}f}")
 
 
-def _run(about: Mapping[str, Any]) -> str:
-    """One run's circumstances, for people."""
+def circumstances(about: Mapping[str, Any]) -> str:
+    """One run's circumstances (machine.describe), for people."""
     processor = f"{about['machine']}, {about['cpus']} CPUs" + (f", {about['gpu']}" if about["gpu"] else "")
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
-    return f"    {about['command']}\n\n{about['when']}; {processor}; {versions}."
+    load = f" load {about['load']:.1f} at the start;" if "load" in about else ""
+    return f"    {about['command']}\n\n{about['when']}; {processor};{load} {versions}."
 
 
 def _grouped(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[Row]]:
