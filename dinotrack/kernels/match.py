@@ -373,7 +373,7 @@ def _nearest_kernel(
     best_cell,
     best_query,
     frames,
-    cells,
+    columns,
     parts,
     vector_row,
     vector_channel,
@@ -410,13 +410,13 @@ def _nearest_kernel(
     left = vectors + row.to(tl.int64)[:, None] * vector_row
     maps += frame.to(tl.int64) * map_frame
 
-    size = tl.cdiv(tl.cdiv(cells, BLOCK_N), parts) * BLOCK_N
-    last = tl.minimum((part + 1) * size, cells)
+    size = tl.cdiv(tl.cdiv(columns, BLOCK_N), parts) * BLOCK_N
+    last = tl.minimum((part + 1) * size, columns)
     highest = tl.full([BLOCK_M], float("-inf"), dtype=tl.float32)
     at = tl.zeros([BLOCK_M], dtype=tl.int32)
     for start in range(part * size, last, BLOCK_N):
         cell = start + tl.arange(0, BLOCK_N)
-        right = maps + tl.minimum(cell, cells - 1).to(tl.int64)[None, :] * map_cell
+        right = maps + tl.minimum(cell, columns - 1).to(tl.int64)[None, :] * map_cell
         product = tile_product(left, right, vector_channel, map_channel, CHANNELS, PRECISION, BLOCK_M, BLOCK_N, BLOCK_K)
         product = tl.where((cell < last)[None, :], product, float("-inf"))
         value, where = tl.max(product, 1, return_indices=True)
