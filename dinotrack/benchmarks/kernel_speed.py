@@ -37,7 +37,7 @@ from dinotrack.model import Tracker
 HELP = "kernels: agreement with their twins, time, memory, share of the peak"
 TEMPERATURE = 0.1  # of InfoNCE
 PAIRS = 2**24  # that a twin holds at a time
-HEAD_START = 2_000_000  # cycles that the GPU idles before a timing, so that the host can run ahead
+HEAD_START = 10_000_000  # cycles that the GPU idles before a timing, so that the host can run ahead
 AGREE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}  # of gradients, relative to the largest
 
 Row = dict[str, Any]
