@@ -266,8 +266,8 @@ FAST = Config(
         temperature=0.2,
     ),
     training=TrainingConfig(
-        steps=200,
-        steps_a_frame=2.0,
+        steps=150,
+        steps_a_frame=1.5,
         batch=256,
         frames=3,
         shared_frames=True,

@@ -514,7 +514,9 @@ def _finish(
     """Refine all frames, so that tracking is ready to go."""
     grid = state.tracker.grid(sight.size, sight.feature_grid)
     with watch.stage("refine"):
-        maps = refine_video(state.tracker, sight.frames, sight.features, sight.feature_grid, progress=watch.progress)
+        maps = refine_video(
+            state.tracker, sight.frames, sight.features, sight.feature_grid, torch.float16, watch.progress
+        )
     state.tracker.eval()
     return Fitted(video, identity, state, maps, grid, sight.flow, sight.frames, watch, trained)
 

@@ -43,9 +43,12 @@ class Templates:
 
 
 def grey(frames: Tensor) -> Tensor:
-    """uint8 [T, 3, H, W] -> luma [T, H, W] in [0, 1] (ITU-R BT.601)."""
+    """uint8 [T, 3, H, W] -> luma, float16 [T, H, W] in [0, 1] (ITU-R BT.601): rounded by an eighth of a grey level."""
     weights = torch.tensor((0.299, 0.587, 0.114), device=frames.device) / 255
-    return torch.einsum("tchw,c->thw", frames.float(), weights)
+    out = torch.empty((len(frames), *frames.shape[2:]), dtype=torch.float16, device=frames.device)
+    for luma, frame in zip(out, frames, strict=True):  # one at a time, as floats are larger than frames
+        luma.copy_(torch.einsum("chw,c->hw", frame.float(), weights))
+    return out
 
 
 def make_templates(pictures: Tensor, queries: Tensor, reach: int) -> Templates:

@@ -68,12 +68,13 @@ class _LogSumExp(torch.autograd.Function):
 
 def _softmax(vectors: Tensor, cells: Tensor, log_sum: Tensor, temperature: float) -> Tensor:
     """exp(cosine / temperature - log_sum [N]) of vectors [N, C] with some cells [M, C]: [N, M], of their type."""
-    softmax = vectors.new_empty((len(vectors), len(cells)))
+    aligned = -(-len(cells) // 16) * 16
+    softmax = vectors.new_empty((len(vectors), aligned))[:, : len(cells)]
     kernel = _normalised if vectors.dtype == torch.float32 else _normalised_half
     if len(vectors) and len(cells):
         with torch.cuda.device_of(vectors):
             kernel[lambda meta: (-(-len(vectors) // meta["BLOCK_M"]), -(-len(cells) // meta["BLOCK_N"]))](
-                *(vectors, cells, log_sum, softmax, len(vectors), len(cells), 1 / temperature),
+                *(vectors, cells, log_sum, softmax, len(vectors), len(cells), 1 / temperature, aligned),
                 *vectors.stride(),
                 *cells.stride(),
                 CHANNELS=vectors.shape[1],
@@ -133,6 +134,7 @@ def _normalised_kernel(
     rows,
     columns,
     sharpness,
+    softmax_row,
     vector_row,
     vector_channel,
     cell_row,
@@ -151,7 +153,7 @@ def _normalised_kernel(
     product = tile_product(left, right, vector_channel, cell_channel, CHANNELS, PRECISION, BLOCK_M, BLOCK_N, BLOCK_K)
     norm = tl.load(log_sum + row, mask=row < rows, other=float("inf"))
     weight = tl.exp(product * sharpness - norm[:, None])
-    there = softmax + row.to(tl.int64)[:, None] * columns + column[None, :]
+    there = softmax + row.to(tl.int64)[:, None] * softmax_row + column[None, :]
     known = (row < rows)[:, None] & (column < columns)[None, :]
     tl.store(there, weight.to(softmax.dtype.element_ty), mask=known)
 

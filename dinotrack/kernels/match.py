@@ -31,6 +31,8 @@ from dinotrack.kernels.tiles import (
 Filters = tuple[Tensor, Tensor, Tensor, Tensor]
 """The refiner's two 3x3 convolutions as they are used: weights [K, 1, 3, 3], biases [K], weights [1, K, 3, 3], [1]."""
 
+QUERIES = 2**14
+"""Matched at a time by the kernels where nothing has to be learned: their windows take up to 10 KiB each."""
 TAPS = 9
 MARGIN = 2
 """Cells that two 3x3 convolutions look beyond the disc."""
@@ -44,14 +46,12 @@ def correlate(vectors: Tensor, maps: Tensor, index: Tensor) -> Tensor:
 
     vectors [N, C], maps [B, C, h, w], index long [N] in 0 .. B - 1 -> float32 [N, h, w]. Differentiable.
     """
-    count, channels, rows, cols = maps.shape
-    cells = maps.float().reshape(count, channels, rows * cols)
-    if count == 1:
-        return (vectors.float() @ cells[0]).float().reshape(-1, rows, cols)
-    order = index.argsort(stable=True)
-    groups = torch.split(vectors.float().index_select(0, order), index.bincount(minlength=count).tolist())
+    cells, shape = maps.float().flatten(2), (-1, *maps.shape[2:])
+    if len(maps) == 1:
+        return (vectors.float() @ cells[0]).float().view(shape)
+    order, groups = _by_map(vectors, len(maps), index)
     products = torch.cat([group @ cells[b] for b, group in enumerate(groups)]).float()
-    return products.index_select(0, order.argsort()).reshape(-1, rows, cols)
+    return products.index_select(0, order.argsort()).view(shape)
 
 
 def best_cells_torch(vectors: Tensor, maps: Tensor, index: Tensor, pairs: int) -> tuple[Tensor, Tensor]:
@@ -59,11 +59,20 @@ def best_cells_torch(vectors: Tensor, maps: Tensor, index: Tensor, pairs: int) -
 
     vectors [N, C], maps [B, C, h, w], index long [N] -> cells long [N] (row by row), cosines float32 [N].
     """
-    with torch.no_grad():
-        back, products = _products(vectors, maps, index, pairs)
-        parts = [(best_cell(part), part.flatten(1).amax(dim=1)) for part in products]
-    cells, cosines = (torch.cat(part) for part in zip(*parts, strict=True))
-    return cells[back], cosines[back]
+    cells = maps.detach().float().flatten(2)
+    size = max(1, pairs // max(1, cells.shape[2]))
+    order, groups = _by_map(vectors.detach(), len(maps), index)
+    parts = [(some @ cells[b]).float().max(dim=1) for b, group in enumerate(groups) for some in group.split(size)]
+    back = order.argsort()
+    return torch.cat([part.indices for part in parts])[back], torch.cat([part.values for part in parts])[back]
+
+
+def _by_map(vectors: Tensor, count: int, index: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Queries [N, C] in float32, those of each of `count` maps together, and their order: long [N]."""
+    order = index.argsort(stable=True)
+    counts = index.bincount(minlength=count).tolist()
+    groups: tuple[Tensor, ...] = vectors.float().index_select(0, order).split(counts)
+    return order, groups
 
 
 def match_torch(
@@ -86,9 +95,8 @@ def match_torch(
 
 def _products(vectors: Tensor, maps: Tensor, index: Tensor, pairs: int) -> tuple[Tensor, Iterator[Tensor]]:
     """`correlate`, map by map and `pairs` at a time: [., h, w] each; and where the queries are among all of these."""
-    order = index.argsort(stable=True)
+    order, groups = _by_map(vectors, len(maps), index)
     size = max(1, pairs // max(1, maps.shape[2] * maps.shape[3]))
-    groups = vectors.float().index_select(0, order).split(index.bincount(minlength=len(maps)).tolist())
     some = (
         (part @ cells.flatten(1)).float().unflatten(1, cells.shape[1:])
         for cells, group in zip(maps.float().unbind(), groups, strict=True)
@@ -211,8 +219,12 @@ def match_triton(
     """As `match_torch`, without a map; what is kept for the way back are windows of the disc's size, one a query."""
     weights = () if filters is None else tuple(weight.float().contiguous() for weight in filters)
     learned = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (vectors, maps, *weights))
-    cells: Tensor = _Match.apply(vectors, maps, index, temperature, reach, learned, *weights)
-    return cells
+    size = max(1, len(vectors)) if learned else QUERIES
+    parts = [
+        _Match.apply(some, maps, of, temperature, reach, learned, *weights)
+        for some, of in zip(vectors.split(size), index.split(size), strict=True)
+    ]
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 @dataclass(frozen=True)
@@ -387,7 +399,7 @@ def _nearest_kernel(
     best_cell,
     best_query,
     frames,
-    cells,
+    columns,
     parts,
     vector_row,
     vector_channel,
@@ -424,13 +436,13 @@ def _nearest_kernel(
     left = vectors + row.to(tl.int64)[:, None] * vector_row
     maps += frame.to(tl.int64) * map_frame
 
-    size = tl.cdiv(tl.cdiv(cells, BLOCK_N), parts) * BLOCK_N
-    last = tl.minimum((part + 1) * size, cells)
+    size = tl.cdiv(tl.cdiv(columns, BLOCK_N), parts) * BLOCK_N
+    last = tl.minimum((part + 1) * size, columns)
     highest = tl.full([BLOCK_M], float("-inf"), dtype=tl.float32)
     at = tl.zeros([BLOCK_M], dtype=tl.int32)
     for start in range(part * size, last, BLOCK_N):
         cell = start + tl.arange(0, BLOCK_N)
-        right = maps + tl.minimum(cell, cells - 1).to(tl.int64)[None, :] * map_cell
+        right = maps + tl.minimum(cell, columns - 1).to(tl.int64)[None, :] * map_cell
         product = tile_product(left, right, vector_channel, map_channel, CHANNELS, PRECISION, BLOCK_M, BLOCK_N, BLOCK_K)
         product = tl.where((cell < last)[None, :], product, float("-inf"))
         value, where = tl.max(product, 1, return_indices=True)

@@ -17,21 +17,26 @@ except ImportError:  # CPU wheels and Macs: kernels are then plain functions tha
     triton = tl = None
 
 AVAILABLE = triton is not None
-INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
+INTERPRETED = os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes", "y")
 """Whether kernels run in Triton's interpreter, on the CPU. Triton itself reads the variable when it is imported."""
 
 NOTHING = (-2139095041 << 32) | 0x7FFFFFFF
 """The packed maximum of nothing: minus infinity, at index 0."""
 
 
+VARYING = ("frames", "parts", "rows", "columns")
+"""Counts that change from call to call: a kernel must not be compiled anew where one is 1 or a multiple of 16."""
+
+
 def jit(kernel: Callable[..., Any]) -> Any:
     """triton.jit, where there is Triton. Annotations are not evaluated, so that kernels load without it."""
-    return triton.jit(kernel) if AVAILABLE else kernel
+    return triton.jit(do_not_specialize=VARYING)(kernel) if AVAILABLE else kernel
 
 
 def tuned(kernel: Any, half: bool) -> Any:
     """A kernel of BLOCK_M x BLOCK_N tiles that on its first call, for each number of channels, picks its tile sizes.
 
+    That call can't be captured in a CUDA graph, and runs the kernel many times: what it writes must not depend on that.
     half: for tensor cores; otherwise for float32, whose products are plain fused multiply-adds.
     """
     if not AVAILABLE:
@@ -46,7 +51,7 @@ def tuned(kernel: Any, half: bool) -> Any:
         triton.Config({"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k}, num_warps=warps, num_stages=stages)
         for m, n, k, warps, stages in sizes
     ]
-    return triton.autotune(configs, key=["CHANNELS"])(kernel)
+    return triton.autotune(configs, key=["CHANNELS", "BOTH"])(kernel)
 
 
 def precision() -> str:
