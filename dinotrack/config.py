@@ -129,7 +129,7 @@ class TrainingConfig:
     decay_every: int = 40
     weight_decay: float = 0.0
     gradient_clip: float = 0.0  # 0: none
-    precision: str = "float32"  # of the networks: float32 or bfloat16
+    precision: str = "float32"  # of the networks: float32 or, on CUDA, bfloat16
     flow_weight: float = 1.0
     huber_delta: float = 1 / 32  # in the [-1, 1] scale
     heatmap_weight: float = 0.0  # cross-entropy of the softmax over all correlations against the target cell
@@ -214,33 +214,6 @@ PAPER = Config(
     inference=InferenceConfig(pin_query=False),
 )
 
-QUALITY = dataclasses.replace(
-    PAPER,
-    preset="quality",
-    backbone=BackboneConfig(name="auto", stride=7, components=128),
-    flow=FlowConfig(name="auto", area=476 * 854),
-    trajectories=TrajectoryConfig(direct_near=4),
-    buddies=BuddyConfig(near=4),
-    video=VideoConfig(area=476 * 854, multiple=7, min_side=56),  # the last convolution reflects 4 cells of 8 px
-    model=ModelConfig(whole_map=False),
-    training=TrainingConfig(steps=4000, precision="bfloat16"),
-    inference=InferenceConfig(  # join's distances, for pixels half as large as those of `fast`
-        method="join",
-        step_scale=8.0,
-        chain_error=6.0,
-        flow_error=2.0,
-        flow_noise=0.1,
-        match_noise=12.0,
-        match_reach=4.0,
-        patch_reach=8,
-        patch_shift=4.0,
-        patch_noise=0.6,
-        patch_search=8.0,
-        support_reach=4.0,
-        stray=32.0,
-    ),
-)
-
 FAST = Config(
     preset="fast",
     backbone=BackboneConfig(name="none", stride=8),  # where a ViT is asked for, the CNN beside it is what is fine
@@ -287,6 +260,22 @@ FAST = Config(
         angle_weight=0.0,
     ),
     inference=InferenceConfig(method="join"),
+)
+
+# `fast` with more of everything: features of a large ViT beside the CNN's, RAFT, more chains, frames and steps. What
+# the paper has beyond that is left out for what it costs: whole-map refinement (in the disc the softmax's normaliser
+# cancels), direct flow and best buddies between all pairs of frames, and the losses of the later half, which match
+# each pair of a step's frames again. Distant frames are joined by matches, flow and memory instead.
+QUALITY = dataclasses.replace(
+    FAST,
+    preset="quality",
+    backbone=BackboneConfig(name="auto", stride=7, components=128),
+    flow=FlowConfig(name="auto"),
+    trajectories=dataclasses.replace(FAST.trajectories, step=2),
+    model=dataclasses.replace(FAST.model, frozen_stages=0),
+    training=dataclasses.replace(
+        FAST.training, steps=600, steps_a_frame=4.0, batch=512, frames=4, precision="bfloat16"
+    ),
 )
 
 PRESETS: dict[str, Config] = {"fast": FAST, "quality": QUALITY, "paper": PAPER}

@@ -52,7 +52,7 @@ def match(
     cosines are divided by it; reach: the disc's radius in cells. -> (column, row) float32 [N, 2]. Differentiable; the
     choice of the best cell has no gradient.
     """
-    if _on_triton(vectors):
+    if on_triton(vectors):
         units = _multiplied(vectors, dim=-1), _multiplied(maps, dim=1)
         return match_triton(*units, index, filters, temperature, reach)
     units = normalise(vectors, dim=-1), normalise(maps, dim=1)
@@ -65,7 +65,7 @@ def best_cells(vectors: Tensor, maps: Tensor, index: Tensor) -> tuple[Tensor, Te
     -> cells long [N], counted row by row, and their cosines float32 [N]. Without gradient.
     """
     with torch.no_grad():
-        if _on_triton(vectors):
+        if on_triton(vectors):
             return best_cells_triton(_multiplied(vectors, dim=-1), _multiplied(maps, dim=1), index)
         return best_cells_torch(normalise(vectors, dim=-1), normalise(maps, dim=1), index, MAX_PAIRS)
 
@@ -98,7 +98,7 @@ def mutual_nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         nothing = torch.zeros(0, dtype=torch.long, device=a.device)
         return nothing, nothing, torch.zeros(0, device=a.device)
     with torch.no_grad():
-        if _on_triton(a):
+        if on_triton(a):
             return mutual_nearest_triton(_multiplied(a, dim=-1), _multiplied(b, dim=-1))
         return mutual_nearest_torch(normalise(a, dim=-1), normalise(b, dim=-1), MAX_PAIRS)
 
@@ -109,15 +109,18 @@ def info_nce(source: Tensor, positive: Tensor, all_cells: Tensor, temperature: f
     source, positive [N, C], all_cells [P, C] -> [N]. The positive is not added to the cells: where it is none of them,
     as between cells, the value may fall below 0. Differentiable.
     """
-    vectors = normalise(source, dim=-1)
-    attraction = (vectors * normalise(positive, dim=-1)).sum(dim=-1)
-    if _on_triton(source):
-        units = _multiplied(source, dim=-1), _multiplied(all_cells, dim=-1)
-        return log_sum_exp_triton(*units, temperature) - attraction / temperature
-    return log_sum_exp_torch(vectors, normalise(all_cells, dim=-1), temperature) - attraction / temperature
+    attraction = (normalise(source, dim=-1) * normalise(positive, dim=-1)).sum(dim=-1)
+    return log_sum_exp(source, all_cells, temperature) - attraction / temperature
 
 
-def _on_triton(features: Tensor) -> bool:
+def log_sum_exp(queries: Tensor, cells: Tensor, temperature: float) -> Tensor:
+    """log of the sum over cells of exp(cosine / temperature): queries [N, C], cells [P, C] -> [N]. Differentiable."""
+    if on_triton(queries):
+        return log_sum_exp_triton(_multiplied(queries, dim=-1), _multiplied(cells, dim=-1), temperature)
+    return log_sum_exp_torch(normalise(queries, dim=-1), normalise(cells, dim=-1), temperature)
+
+
+def on_triton(features: Tensor) -> bool:
     """Whether kernels, or their twins, compare features. Raises InputError for a choice that can't be had."""
     chosen = os.environ.get(KERNELS_VARIABLE, "")
     if chosen not in ("", "torch", "triton"):

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dinotrack.chunks import in_chunks
 from dinotrack.config import InferenceConfig
 from dinotrack.correlation import best_cell, correlation_maps, normalise
 from dinotrack.flow import ConsecutiveFlow, Flow
@@ -133,11 +134,11 @@ def track_by_joining(
     -> xy [N, T, 2], visible bool [N, T], confidence [N, T] in [0, 1].
     """
     parts = []
-    for start in range(0, len(queries), QUERIES_AT_ONCE):
-        xy, evidence = join(footage, queries[start : start + QUERIES_AT_ONCE], config)
+    tracked = in_chunks(lambda part: join(footage, queries[part], config), len(queries), QUERIES_AT_ONCE, "points")
+    for part, (xy, evidence) in tracked:
         confidence = evidence.confidence(config)
         parts.append((xy, confidence >= config.visible_confidence, confidence))
-        progress("track", min(start + QUERIES_AT_ONCE, len(queries)), len(queries))
+        progress("track", part.stop, len(queries))
     xy, visible, confidence = (torch.cat(p) for p in zip(*parts, strict=True))
     return xy, visible, confidence
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dinotrack import losses
 from dinotrack.buddies import Buddies, ambiguity_weight, best_buddies, cosine_weight
 from dinotrack.config import Config, TrainingConfig
-from dinotrack.correlation import correlation_maps
+from dinotrack.correlation import correlation_maps, log_sum_exp, normalise, on_triton
 from dinotrack.errors import InputError
 from dinotrack.geometry import Grid, to_unit
 from dinotrack.model import Tracker, memory_format
@@ -236,19 +236,40 @@ def draw_frame_pairs(frames: Tensor, rng: torch.Generator) -> list[tuple[int, in
 
 def flow_terms(tracker: Tracker, view: View, pairs: Pairs, config: TrainingConfig) -> dict[str, Tensor]:
     """How well the chains' positions are predicted: Huber, and the cross-entropy of the correspondence map."""
-    device = view.maps.device
-    target = pairs.target.to(device)
+    target, row = pairs.target.to(view.maps.device), view.row(pairs.target_frame)
     vectors = view.embed(pairs.source_frame, pairs.source)
-    correlation = correlation_maps(vectors, view.maps, view.row(pairs.target_frame).to(device))
+    # kernels find each answer without a map; on a CPU one map that serves both terms is cheaper
+    alone = on_triton(view.maps) or not config.heatmap_weight
+    correlation = None if alone else correlation_maps(vectors, view.maps, row)
     terms = {}
     if config.flow_weight:
-        predicted = tracker.locate(correlation, view.grid)
+        if correlation is None:
+            predicted = tracker.match(vectors, view.maps, row.to(view.maps.device), view.grid)
+        else:
+            predicted = tracker.locate(correlation, view.grid)
         unit = to_unit(predicted, view.size), to_unit(target, view.size)
         terms["flow"] = config.flow_weight * losses.flow_loss(*unit, config.huber_delta)
     if config.heatmap_weight:
-        log_map = (correlation / config.heatmap_temperature).flatten(1).log_softmax(1).view_as(correlation)
-        terms["heatmap"] = config.heatmap_weight * losses.heatmap_loss(log_map, target, view.grid)
+        if correlation is None:
+            loss = _heatmap_loss_without_maps(view, vectors, target, row, config.heatmap_temperature)
+        else:
+            log_map = (correlation / config.heatmap_temperature).flatten(1).log_softmax(1).view_as(correlation)
+            loss = losses.heatmap_loss(log_map, target, view.grid)
+        terms["heatmap"] = config.heatmap_weight * loss
     return terms
+
+
+def _heatmap_loss_without_maps(view: View, vectors: Tensor, target: Tensor, row: Tensor, temperature: float) -> Tensor:
+    """`losses.heatmap_loss` of softmax(cosine / temperature): as cosines with cells are linear in these, their bilinear
+    sample at the target is the cosine with the sample. vectors [N, C], target [N, 2] px, row long [N] on the CPU."""
+    units, queries = normalise(view.maps, dim=1), normalise(vectors, dim=1)
+    parts = [vectors.sum() * 0]
+    for r in range(len(units)):
+        rows = (row == r).nonzero()[:, 0].to(vectors.device)
+        there = view.grid.sample(units[r][None], target[rows][None])[0]
+        total = log_sum_exp(queries[rows], units[r].flatten(1).T, temperature)
+        parts.append((total - (queries[rows] * there).sum(dim=1) / temperature).sum())
+    return torch.stack(parts).sum() / max(len(vectors), 1)
 
 
 def buddy_term(
@@ -301,8 +322,7 @@ def cycle_term(
     target = torch.cat([torch.full((len(p),), j) for p, (_, j) in zip(points, links, strict=True)])
 
     def ask(frame: Tensor, xy: Tensor, other: Tensor) -> Tensor:
-        correlation = correlation_maps(view.embed(frame, xy), view.maps, view.row(other).to(device))
-        return tracker.locate(correlation, view.grid)
+        return tracker.match(view.embed(frame, xy), view.maps, view.row(other).to(device), view.grid)
 
     there = ask(source, start_xy, target)
     back = ask(target, there.detach(), source)
@@ -328,9 +348,9 @@ def _refine(
     tracker: Tracker, material: Material, frames: Tensor, config: TrainingConfig, device: torch.device
 ) -> tuple[Tensor, Tensor | None]:
     """Refined and frozen features of some frames, in float32, the networks in config.precision."""
-    precision = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+    half = config.precision == "bfloat16" and device.type == "cuda"  # CPUs without bfloat16 take fifteen times as long
     raw = None if material.features is None else material.features[frames].to(device).float()
-    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+    with torch.autocast(device.type, torch.bfloat16, enabled=half):
         if material.stems is None:
             delta = tracker.delta_dino(_pictures(material.frames[frames], device))
         else:

@@ -11,7 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from dinotrack.benchmarks import rivals
-from dinotrack.config import PRESETS, QUALITY, BackboneConfig, Config, FlowConfig, difference, override, preset
+from dinotrack.config import (
+    PAPER,
+    PRESETS,
+    BackboneConfig,
+    Config,
+    FlowConfig,
+    VideoConfig,
+    difference,
+    override,
+    preset,
+)
 from dinotrack.errors import InputError
 from dinotrack.features import BACKBONES, SHIPPED
 from dinotrack.pipeline import Fitted, choose_device, fit
@@ -83,7 +93,8 @@ def _flow_chains(options: Options, name: str) -> Method:
 
 
 def _raw_features(options: Options) -> Method:
-    base = dataclasses.replace(QUALITY, backbone=BackboneConfig(name="dinov2_vits14"))
+    frames = VideoConfig(area=476 * 854, multiple=7, min_side=56)
+    base = dataclasses.replace(PAPER, backbone=BackboneConfig(name="dinov2_vits14"), video=frames)
     return rivals.RawFeatures(override(base, options.settings), choose_device(options.device))
 
 
