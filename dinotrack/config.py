@@ -218,8 +218,9 @@ FAST = Config(
     preset="fast",
     backbone=BackboneConfig(name="none", stride=8),  # where a ViT is asked for, the CNN beside it is what is fine
     flow=FlowConfig(name="dis"),
-    trajectories=TrajectoryConfig(step=4, cycle_error=0.75, direct_filter=False),
+    trajectories=TrajectoryConfig(step=4, cycle_error=0.75, direct_filter=False, direct_near=4),
     foreground=ForegroundConfig(method="motion", homography_error=1.0),
+    buddies=BuddyConfig(near=4),  # where training.buddy_weight asks for them
     model=ModelConfig(
         widths=(48, 96),
         blocks=3,

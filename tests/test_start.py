@@ -175,8 +175,8 @@ def test_beside_the_cnn_keeps_its_grid_and_its_start() -> None:
     config = fitted.config.model
     assert (fitted.grid.rows, fitted.grid.cols) == (12, 16)
     vit, cnn = fitted.maps.split([fitted.maps.shape[1] - config.dims, config.dims], dim=1)
-    torch.testing.assert_close(cnn.norm(dim=1), torch.ones(4, 12, 16), atol=1e-4, rtol=0)
-    torch.testing.assert_close(vit.norm(dim=1), torch.full((4, 12, 16), config.vit_weight), atol=1e-4, rtol=0)
+    for maps, length in ((cnn, 1.0), (vit, config.vit_weight)):  # kept in half precision
+        torch.testing.assert_close(maps.float().norm(dim=1), torch.full((4, 12, 16), length), atol=1e-3, rtol=0)
 
 
 def test_without_the_refiner_correlations_are_the_map() -> None:
