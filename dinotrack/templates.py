@@ -60,9 +60,10 @@ def make_templates(pictures: Tensor, queries: Tensor, reach: int) -> Templates:
     values, spread = _normalise(read[0])
     slopes = torch.stack((read[1] - read[2], read[3] - read[4]), dim=-1) / (2 * HALF)  # [N, P, 2]
     moment = torch.einsum("npi,npj->nij", slopes, slopes) / len(offsets)
-    textured = (spread[:, 0] > LEAST_CONTRAST) & (torch.linalg.eigvalsh(moment)[:, 0] > LEAST_SLOPE)
+    least, _ = _singular_values(moment)
+    textured = (spread[:, 0] > LEAST_CONTRAST) & (least > LEAST_SLOPE)
     identity = torch.eye(2, device=pictures.device)
-    inverse = torch.linalg.inv(torch.where(textured[:, None, None], moment, identity)) / len(offsets)
+    inverse = _inverse(torch.where(textured[:, None, None], moment, identity)) / len(offsets)
     return Templates(offsets, values, torch.einsum("nij,npj->nip", inverse, slopes) * spread[:, None], textured)
 
 
@@ -75,8 +76,8 @@ def carry(flow: Flow, xy: Tensor, shape: Tensor, offsets: Tensor) -> Tensor:
     moved = flow.move(places.reshape(-1, 2)).view_as(places)
     moved = moved - moved.mean(dim=1, keepdim=True)
     fitted = torch.einsum("npi,pj->nij", moved, offsets) / offsets[:, 0].square().sum()
-    sizes = torch.linalg.svdvals(fitted)
-    sound = (sizes[:, 1] > STRETCH[0]) & (sizes[:, 0] < STRETCH[1]) & (torch.linalg.det(fitted) > 0)
+    least, most = _singular_values(fitted)
+    sound = (least > STRETCH[0]) & (most < STRETCH[1]) & (_determinant(fitted) > 0)
     return torch.where(sound[:, None, None], fitted, shape)
 
 
@@ -127,6 +128,25 @@ def _read(picture: Tensor, places: Tensor) -> Tensor:
     """Bilinear values of [H, W] at places [N, P, 2]: [N, P]."""
     grid = pixel_grid(*picture.shape)
     return grid.sample(picture[None, None], places.reshape(1, -1, 2))[0, :, 0].view(places.shape[:2])
+
+
+def _determinant(matrices: Tensor) -> Tensor:
+    """[N, 2, 2] -> [N]. Written out, as the next two are: MPS lacks some, and small matrices are slow elsewhere."""
+    return matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]
+
+
+def _singular_values(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """The smaller and the larger one of [N, 2, 2], [N] each: their product is |det|, their squares the norm's."""
+    product, squares = _determinant(matrices).abs(), matrices.square().sum(dim=(1, 2))
+    total, between = (squares + 2 * product).sqrt(), (squares - 2 * product).clamp(min=0).sqrt()
+    return (total - between) / 2, (total + between) / 2
+
+
+def _inverse(matrices: Tensor) -> Tensor:
+    """Of [N, 2, 2] with a determinant other than 0."""
+    (a, b), (c, d) = matrices[:, 0].unbind(-1), matrices[:, 1].unbind(-1)
+    adjugate = torch.stack((torch.stack((d, -b), dim=-1), torch.stack((-c, a), dim=-1)), dim=1)
+    return adjugate / _determinant(matrices)[:, None, None]
 
 
 def _normalise(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dinotrack import templates
 from dinotrack.flow import Flow
 from dinotrack.geometry import pixel_grid
 from dinotrack.templates import align, carry, grey, make_templates, search
@@ -110,3 +111,13 @@ def test_grey_is_luma() -> None:
     frames = torch.zeros((1, 3, 1, 4), dtype=torch.uint8)
     frames[0, 0, 0, 0], frames[0, 1, 0, 1], frames[0, 2, 0, 2], frames[0, :, 0, 3] = 255, 255, 255, 255
     torch.testing.assert_close(grey(frames)[0, 0].float(), torch.tensor([0.299, 0.587, 0.114, 1.0]), atol=5e-4, rtol=0)
+
+
+def test_two_by_two_matrices_as_linear_algebra_has_them() -> None:
+    matrices = torch.randn((200, 2, 2), generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(matrices)
+    least, most = templates._singular_values(matrices)
+    torch.testing.assert_close(torch.stack((most, least), dim=1), values, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(templates._determinant(matrices), torch.linalg.det(matrices))
+    identity = (templates._inverse(matrices) @ matrices)[values[:, 1] > 0.1]
+    torch.testing.assert_close(identity, torch.eye(2).expand_as(identity), atol=1e-4, rtol=0)
