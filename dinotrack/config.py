@@ -240,8 +240,8 @@ FAST = Config(
         temperature=0.2,
     ),
     training=TrainingConfig(
-        steps=150,
-        steps_a_frame=1.5,
+        steps=190,
+        steps_a_frame=1.9,
         batch=256,
         frames=3,
         shared_frames=True,
