@@ -3,7 +3,6 @@
 import math
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,31 +111,19 @@ def dis(config: FlowConfig, device: torch.device, offline: bool) -> Estimator:
     """OpenCV's Dense Inverse Search (Kroeger et al. 2016) on grey frames; no weights, on CPU."""
 
     def estimate(first: Tensor, second: Tensor) -> Tensor:
+        method: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # it keeps state of its frames' size
+        method.setFinestScale(config.finest_scale)
+        method.setVariationalRefinementAlpha(config.smoothness)
         height, width = first.shape[-2:]
         size = max(height, DIS_MIN_SIDE), max(width, DIS_MIN_SIDE)
-
-        def calculate(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-            flow: np.ndarray = _dis_method(config, size).calc(before, after, None)
-            return flow
-
-        # OpenCV gains nothing from a second core within a pair, so pairs share the cores
-        with ThreadPoolExecutor(max(1, min(len(first), torch.get_num_threads()))) as pool:
-            flows = list(pool.map(calculate, _grey(first, size), _grey(second, size)))
+        if config.coarsest_scale:
+            most = int(math.log2(min(size) / method.getPatchSize()))  # a patch must fit into the coarsest frame
+            method.setCoarsestScale(min(max(config.coarsest_scale, config.finest_scale), most))
+        flows = [method.calc(a, b, None) for a, b in zip(_grey(first, size), _grey(second, size), strict=True)]
         displacement = torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2)
         return resize_flow(displacement, (height, width)).to(first.device)
 
     return estimate
-
-
-def _dis_method(config: FlowConfig, size: tuple[int, int]) -> Any:
-    """OpenCV's object for a pair of frames of that size (H, W), as it keeps state."""
-    method: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    method.setFinestScale(config.finest_scale)
-    method.setVariationalRefinementAlpha(config.smoothness)
-    if config.coarsest_scale:
-        most = int(math.log2(min(size) / method.getPatchSize()))  # a patch must fit into the coarsest frame
-        method.setCoarsestScale(min(max(config.coarsest_scale, config.finest_scale), most))
-    return method
 
 
 def _grey(frames: Tensor, size: tuple[int, int]) -> list[np.ndarray]:

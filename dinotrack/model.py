@@ -63,7 +63,6 @@ class DeltaDino(nn.Module):
         norm = _norm(config.norm, dims)
         nn.init.constant_(norm.weight, config.gain)
         self.layers = nn.Sequential(*layers, last, norm)
-        self.frozen = 0  # layers that are not learnt
 
     def zero_last(self) -> None:
         """Start from the frozen features unchanged: the last convolution is zero."""
@@ -75,8 +74,7 @@ class DeltaDino(nn.Module):
 
     def freeze(self, stages: int) -> None:
         """Leave the first stages as they are: what is near the pixels differs little from video to video."""
-        self.frozen = stages * (4 if self.config.downsample == "blur" else 3)
-        for layer in self.layers[: self.frozen]:
+        for layer in self.layers[: stages * (4 if self.config.downsample == "blur" else 3)]:
             layer.requires_grad_(False)
 
     def grid(self, height: int, width: int) -> Grid:
@@ -85,16 +83,7 @@ class DeltaDino(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """frames [B, 3, H, W] in [0, 1] -> [B, dims, rows, cols] on `grid(H, W)`."""
-        return self.head(self.stem(frames))
-
-    def stem(self, frames: Tensor) -> Tensor:
-        """What the frozen stages make of frames [B, 3, H, W]; the frames themselves where none is frozen."""
-        seen: Tensor = self.layers[: self.frozen](frames)
-        return seen
-
-    def head(self, seen: Tensor) -> Tensor:
-        """What the stages that are learnt make of it: [B, dims, rows, cols]."""
-        delta: Tensor = self.layers[self.frozen :](seen)
+        delta: Tensor = self.layers(frames)
         return delta
 
 
@@ -189,13 +178,10 @@ class Tracker(nn.Module):
         config.fusion beside: on the CNN's own grid [B, C + dims, rows, cols]: the ViT's features, interpolated, of
         length config.vit_weight, before the CNN's, of unit length.
         """
-        return self.combine(self.delta_dino(frames), features, grid, (frames.shape[-2], frames.shape[-1]))
-
-    def combine(self, delta: Tensor, features: Tensor | None, grid: Grid | None, size: tuple[int, int]) -> Tensor:
-        """`refine`, where Delta-DINO's map of frames of that size (H, W) is known."""
+        delta: Tensor = self.delta_dino(frames)
         if features is None or grid is None:
             return delta
-        finer = self.delta_dino.grid(*size)
+        finer = self.delta_dino.grid(*frames.shape[-2:])
         if self.config.fusion == "beside":
             there = F.normalize(_resample(features, grid, finer), dim=1, eps=1e-8)
             return torch.cat(((self.config.vit_weight * there).to(delta.dtype), F.normalize(delta, dim=1)), dim=1)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,6 @@ from dinotrack.model import Tracker, memory_format
 from dinotrack.trajectories import Chains
 
 DRAWS = 20  # tries to find frames that share labels before a step goes without them
-FRAMES_AT_ONCE = 4  # through the stages that are frozen
 WARM_UP = 0.1  # share of the steps in which the cosine schedule rises
 
 
@@ -40,8 +39,6 @@ class Material:
     """bool [T, H, W], the foreground."""
     buddies: dict[tuple[int, int], Buddies]
     """Best buddies of ordered frame pairs."""
-    stems: Tensor | None = None
-    """float16 [T, c, ., .]: what the frozen stages of the CNN make of the frames; None where none is frozen."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -86,7 +83,6 @@ def fit(material: Material, config: Config, seed: int, state: State, on_step: Ca
     if not bool((material.chains.length > 1).any()):
         return
     tracker.train()
-    material = replace(material, stems=_stems(tracker, material.frames))
     while state.step < training.steps:
         rng = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
         terms = step_losses(tracker, material, config, state.step, rng, device)
@@ -349,29 +345,11 @@ def _refine(
 ) -> tuple[Tensor, Tensor | None]:
     """Refined and frozen features of some frames, in float32, the networks in config.precision."""
     half = config.precision == "bfloat16" and device.type == "cuda"  # CPUs without bfloat16 take fifteen times as long
+    pictures = (material.frames[frames].to(device).float() / 255).contiguous(memory_format=memory_format(device))
     raw = None if material.features is None else material.features[frames].to(device).float()
     with torch.autocast(device.type, torch.bfloat16, enabled=half):
-        if material.stems is None:
-            delta = tracker.delta_dino(_pictures(material.frames[frames], device))
-        else:
-            delta = tracker.delta_dino.head(material.stems[frames].to(device).float())
-        maps = tracker.combine(delta, raw, material.feature_grid, material.size)
+        maps = tracker.refine(pictures, raw, material.feature_grid)
     return maps.float(), raw
-
-
-def _pictures(frames: Tensor, device: torch.device) -> Tensor:
-    """Frames uint8 [B, 3, H, W] as the CNN takes them."""
-    return (frames.to(device).float() / 255).contiguous(memory_format=memory_format(device))
-
-
-@torch.no_grad()
-def _stems(tracker: Tracker, frames: Tensor) -> Tensor | None:
-    """What the frozen stages make of all frames, as they make the same of a frame at every step."""
-    cnn = tracker.delta_dino
-    if not cnn.frozen:
-        return None
-    device = next(cnn.parameters()).device
-    return torch.cat([cnn.stem(_pictures(part, device)).half() for part in frames.split(FRAMES_AT_ONCE)])
 
 
 def _seen_twice(material: Material, frames: Tensor, foreground: bool) -> Tensor:

@@ -13,7 +13,7 @@ from dinotrack.buddies import best_buddies
 from dinotrack.config import FAST, PAPER, QUALITY, Config, TrainingConfig, override
 from dinotrack.errors import InputError
 from dinotrack.geometry import patch_grid
-from dinotrack.model import DeltaDino, Tracker
+from dinotrack.model import Tracker
 from dinotrack.training import (
     Material,
     State,
@@ -399,20 +399,17 @@ def test_kernels_learn_what_maps_do(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(fused, plain, atol=1e-4, rtol=1e-3)
 
 
-def test_what_is_frozen_stays_and_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_frozen_stays_as_it_was() -> None:
     config = override(TINY_FAST, {"training.steps": 4})
     state = fresh(config)
-    state.tracker.delta_dino.freeze(2)
-    before, seen = copy.deepcopy(weights_of(state)), []
-    stem = DeltaDino.stem
-    monkeypatch.setattr(DeltaDino, "stem", lambda self, frames: seen.append(len(frames)) or stem(self, frames))
+    state.tracker.delta_dino.freeze(1)
+    before = copy.deepcopy(weights_of(state))
     fit(material(config), config, 0, state, ignore)
     after = weights_of(state)
-    frozen = [k for k in after if k.startswith(tuple(f"delta_dino.layers.{n}." for n in range(6)))]
-    assert len(frozen) == 8
+    frozen = [k for k in after if k.startswith(tuple(f"delta_dino.layers.{n}." for n in range(3)))]
+    assert len(frozen) == 4
     assert all(torch.equal(after[k], before[k]) for k in frozen)
     assert not any(torch.equal(after[k], before[k]) for k in after if "delta_dino" in k and k not in frozen)
-    assert sum(seen) == LENGTH
 
 
 @pytest.mark.parametrize("config", [QUALITY, PAPER, FAST], ids=lambda c: c.preset)
