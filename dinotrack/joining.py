@@ -30,6 +30,8 @@ from dinotrack.templates import Templates, align, carry, grey, make_templates, s
 
 QUERIES_AT_ONCE = 128
 """Queries joined at a time, with the points around them: what bounds memory, one map each."""
+FRAMES_AT_ONCE = 32
+"""Of tracks looked for in the queries' frames: as many features a query."""
 REFOUND = 2
 """Rounds of looking for lost patches along a path: each starts nearer than the one before."""
 HARDLY = 0.25
@@ -222,8 +224,8 @@ def remember(vectors: Tensor, seen: Tensor, confidence: Tensor, queries: Tensor,
 
     vectors [N, C], unit length; seen [N, T, C] features along the tracks, confidence [N, T] -> [N, C], unit length.
     """
-    sure = (confidence >= config.memory_confidence).scatter(1, queries[:, :1].long(), False)[..., None]
-    mean = (normalise(seen, dim=-1) * sure).sum(dim=1) / sure.sum(dim=1).clamp(min=1)
+    sure = (confidence >= config.memory_confidence).scatter(1, queries[:, :1].long(), False).float()
+    mean = torch.einsum("ntc,nt->nc", normalise(seen, dim=-1), sure / sure.sum(dim=1, keepdim=True).clamp(min=1))
     return normalise(vectors + config.memory_weight * mean, dim=1)
 
 
@@ -395,11 +397,14 @@ def _filter(
 
 def cycle_errors(footage: Footage, xy: Tensor, queries: Tensor) -> Tensor:
     """How far from its query the feature at xy [N, T, 2] is found in the query's own frame: [N, T] px."""
-    vectors = embed_tracks(footage.maps, footage.grid, xy)
     own, which = queries[:, 0].long().unique(return_inverse=True)
-    which = which.repeat_interleave(xy.shape[1])
-    found = footage.tracker.match(vectors.flatten(0, 1), footage.maps[own], which, footage.grid)
-    errors: Tensor = (found.view_as(xy) - queries[:, None, 1:]).norm(dim=-1)
+    maps, errors = footage.maps[own], xy.new_zeros(xy.shape[:2])
+    for start in range(0, xy.shape[1], FRAMES_AT_ONCE):
+        part = slice(start, start + FRAMES_AT_ONCE)
+        vectors = embed_tracks(footage.maps[part], footage.grid, xy[:, part])
+        rows = which.repeat_interleave(vectors.shape[1])
+        found = footage.tracker.match(vectors.flatten(0, 1), maps, rows, footage.grid)
+        errors[:, part] = (found.view(*vectors.shape[:2], 2) - queries[:, None, 1:]).norm(dim=-1)
     return errors
 
 
@@ -424,7 +429,11 @@ def _beside(values: Tensor) -> Tensor:
 
 def _cosine(footage: Footage, xy: Tensor, vectors: Tensor) -> Tensor:
     """Cosine between unit vectors [N, C] and the features at xy [N, T, 2]: [N, T]."""
-    return torch.einsum("ntc,nc->nt", normalise(embed_tracks(footage.maps, footage.grid, xy), dim=-1), vectors)
+    cosines = xy.new_empty(xy.shape[:2])
+    for t in range(xy.shape[1]):  # features of all frames at once would be the largest thing there is
+        there = embed_tracks(footage.maps[t : t + 1], footage.grid, xy[:, t : t + 1])[:, 0]
+        cosines[:, t] = (normalise(there, dim=-1) * vectors).sum(dim=-1)
+    return cosines
 
 
 def _step(flow: ConsecutiveFlow, xy: Tensor, t: int, other: int) -> tuple[Tensor, Tensor]:
