@@ -30,7 +30,7 @@ from dinotrack.pipeline import Fitted, Watch, choose_device, choose_queries, fit
 from dinotrack.progress import Progress
 from dinotrack.render import STYLES, render
 from dinotrack.tracks import Tracks
-from dinotrack.video import Video, content_hash, read_video, replacing
+from dinotrack.video import Video, read_video, replacing
 
 GRID = 16
 PACKAGES = ("dinotrack", "torch", "torchvision", "timm", "kornia", "numpy")
@@ -187,7 +187,7 @@ def _report(args: argparse.Namespace, video: Video, tracks: Tracks, fitted: Fitt
     """What run.json holds."""
     record = fitted.record
     (height, width), length = video.size, len(video.frames)
-    about = {"path": str(args.video), "name": video.name, "hash": content_hash(video)}
+    about = {"path": str(args.video), "name": video.name, "hash": fitted.identity.video_hash}
     return {
         "video": about | {"frames": length, "height": height, "width": width, "fps": video.fps},
         "points": len(tracks.queries),

@@ -8,13 +8,12 @@ Triton's interpreter. Times are of the device: on CUDA the host runs ahead, unle
 import argparse
 import json
 import math
-import os
 import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dinotrack.benchmarks.machine import environment
 from dinotrack.config import PAPER
 from dinotrack.correlation import KERNELS_VARIABLE, correlation_maps
 from dinotrack.errors import InputError
@@ -295,17 +295,9 @@ def _with_gradients(form: Callable[[Tensor, Tensor, float], Tensor], a: Tensor, 
     return lambda: torch.autograd.grad(form(a, b, TEMPERATURE).sum(), (a, b))
 
 
-@contextmanager
-def _forced(side: str) -> Iterator[None]:
+def _forced(side: str) -> AbstractContextManager[None]:
     """One side of correlation.py's choice."""
-    before = os.environ.get(KERNELS_VARIABLE)
-    os.environ[KERNELS_VARIABLE] = side
-    try:
-        yield
-    finally:
-        os.environ.pop(KERNELS_VARIABLE)
-        if before is not None:
-            os.environ[KERNELS_VARIABLE] = before
+    return environment(KERNELS_VARIABLE, side)
 
 
 def _scene(size: Sizes, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:

@@ -73,16 +73,21 @@ def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 @contextlib.contextmanager
-def cache_in(folder: Path) -> Iterator[None]:
-    """The package's cache lies in that folder meanwhile."""
-    before = os.environ.get(FOLDER_VARIABLE)
-    os.environ[FOLDER_VARIABLE] = str(folder)
+def environment(name: str, value: str) -> Iterator[None]:
+    """An environment variable has that value meanwhile."""
+    before = os.environ.get(name)
+    os.environ[name] = value
     try:
         yield
     finally:
-        os.environ.pop(FOLDER_VARIABLE)
+        os.environ.pop(name)
         if before is not None:
-            os.environ[FOLDER_VARIABLE] = before
+            os.environ[name] = before
+
+
+def cache_in(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """The package's cache lies in that folder meanwhile."""
+    return environment(FOLDER_VARIABLE, str(folder))
 
 
 @contextlib.contextmanager

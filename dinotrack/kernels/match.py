@@ -466,6 +466,14 @@ def _corner(peak, size, extent, MARGIN: tl.constexpr):
 
 
 @jit
+def _cell(peak, place, map_rows, map_cols, MARGIN: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr):
+    """The map's cell, row by row, at each place of the window around `peak`."""
+    row = _corner(peak // map_cols, map_rows, ROWS, MARGIN) + place // COLS
+    col = _corner(peak % map_cols, map_cols, COLS, MARGIN) + place % COLS
+    return row * map_cols + col
+
+
+@jit
 def _look(
     vectors,
     maps,
@@ -496,9 +504,7 @@ def _look(
     tl.store(peaks + query, peak)
     place = tl.arange(0, BLOCK)
     inside = place < ROWS * COLS
-    row = _corner(peak // map_cols, map_rows, ROWS, MARGIN) + place // COLS
-    col = _corner(peak % map_cols, map_cols, COLS, MARGIN) + place % COLS
-    cell = tl.where(inside, row * map_cols + col, 0).to(tl.int64)
+    cell = tl.where(inside, _cell(peak, place, map_rows, map_cols, MARGIN, ROWS, COLS), 0).to(tl.int64)
     vectors += query * vector_row
     maps += tl.load(index + query).to(tl.int64) * map_frame
     total = tl.zeros([BLOCK], dtype=tl.float32)
@@ -739,9 +745,7 @@ def _to_vectors(
     peak = tl.load(peaks + query)
     place = tl.arange(0, BLOCK)
     inside = place < ROWS * COLS
-    row = _corner(peak // map_cols, map_rows, ROWS, MARGIN) + place // COLS
-    col = _corner(peak % map_cols, map_cols, COLS, MARGIN) + place % COLS
-    cell = tl.where(inside, row * map_cols + col, 0).to(tl.int64)
+    cell = tl.where(inside, _cell(peak, place, map_rows, map_cols, MARGIN, ROWS, COLS), 0).to(tl.int64)
     slope = tl.load(slopes + query * (ROWS * COLS) + place, mask=inside, other=0.0)
     maps += tl.load(index + query).to(tl.int64) * map_frame
     gradient += query * vector_row
