@@ -122,8 +122,9 @@ class TrainingConfig:
     frames: int = 4  # frames drawn for each half of the batch
     shared_frames: bool = False  # both halves from the same frames
     max_gap: int = 0  # frames drawn lie at most that many from one of them; 0: anywhere
-    optimizer: str = "adam"  # adam or adamw
+    optimizer: str = "adam"  # adam, adamw or muon
     learning_rate: float = 1e-2
+    matrix_rate: float = 2.0  # muon: learning rate of Delta-DINO's convolutions, but the first, over learning_rate
     schedule: str = "step"  # step: x decay every decay_every steps, Delta-DINO only; cosine: warm-up, then to zero
     decay: float = 0.999
     decay_every: int = 40
@@ -246,7 +247,7 @@ FAST = Config(
         frames=3,
         shared_frames=True,
         max_gap=24,
-        optimizer="adamw",
+        optimizer="muon",
         learning_rate=2e-3,
         schedule="cosine",
         weight_decay=1e-2,
@@ -290,7 +291,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     "model.kernel": (1, 3, 5, 7, 9, 11),
     "model.norm": ("batch", "group"),
     "model.downsample": ("blur", "stride"),
-    "training.optimizer": ("adam", "adamw"),
+    "training.optimizer": ("adam", "adamw", "muon"),
     "training.schedule": ("step", "cosine"),
     "training.precision": ("float32", "bfloat16"),
     "inference.method": ("match", "join"),
@@ -318,7 +319,16 @@ LEAST: dict[str, float] = {
         ),
         1e-6,
     ),
-    **dict.fromkeys(("training.learning_rate", "training.weight_decay", "training.gradient_clip", "training.late"), 0),
+    **dict.fromkeys(
+        (
+            "training.learning_rate",
+            "training.matrix_rate",
+            "training.weight_decay",
+            "training.gradient_clip",
+            "training.late",
+        ),
+        0,
+    ),
     "inference.support_reach": 0,
 }
 """The least some numbers may be; other whole numbers are 0 or more."""

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from dinotrack.correlation import correlation_maps, log_sum_exp, normalise, on_t
 from dinotrack.errors import InputError
 from dinotrack.geometry import Grid, to_unit
 from dinotrack.model import Tracker, memory_format
+from dinotrack.muon import Muon
 from dinotrack.trajectories import Chains
 
 DRAWS = 20  # tries to find frames that share labels before a step goes without them
@@ -64,8 +66,11 @@ class State:
 
 def start(tracker: Tracker, config: TrainingConfig) -> State:
     """A state before the first step. Raises InputError for an unknown optimizer."""
-    groups = [{"params": tracker.delta_dino.parameters()}, {"params": tracker.refiner.parameters()}]
-    optimizers = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    cnn: dict[str, Any] = {"params": tracker.delta_dino.parameters()}
+    if config.optimizer == "muon":
+        cnn["matrix_rate"] = config.matrix_rate
+    groups = [cnn, {"params": tracker.refiner.parameters()}]
+    optimizers = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}
     if config.optimizer not in optimizers:
         raise InputError(f"training.optimizer={config.optimizer} is unknown; choose one of {', '.join(optimizers)}")
     make = optimizers[config.optimizer]
