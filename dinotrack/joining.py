@@ -12,6 +12,7 @@ All positions are working px; everything is batched over queries.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 import torch
@@ -26,7 +27,7 @@ from dinotrack.geometry import Grid, inside
 from dinotrack.inference import embed, embed_tracks
 from dinotrack.model import Tracker
 from dinotrack.progress import Progress, silent
-from dinotrack.templates import Templates, align, carry, grey, make_templates, search
+from dinotrack.templates import Grey, Templates, align, carry, make_templates, search
 
 QUERIES_AT_ONCE = 128
 """Queries joined at a time, with the points around them: what bounds memory, one map each."""
@@ -50,7 +51,7 @@ class Footage:
     grid: Grid
     flow: ConsecutiveFlow
     """In working px, on the device of the maps."""
-    pictures: Tensor
+    pictures: Tensor | Grey
     """Grey frames [T, H, W] in [0, 1]."""
 
 
@@ -69,7 +70,7 @@ class Refound:
 def make_footage(tracker: Tracker, maps: Tensor, grid: Grid, flow: ConsecutiveFlow, frames: Tensor) -> Footage:
     """maps [T, C, h, w] refined features on `grid`, flow in working px, the working frames uint8 [T, 3, H, W]."""
     there = ConsecutiveFlow(flow.forward.to(maps.device), flow.backward.to(maps.device))
-    return Footage(tracker, maps, grid, there, grey(frames.to(maps.device)))
+    return Footage(tracker, maps, grid, there, Grey(frames.to(maps.device)))
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def join(footage: Footage, queries: Tensor, config: InferenceConfig) -> tuple[Te
     chain = follow(footage.flow, footage.pictures, points, config)
     if config.memory_weight:  # which does not need to know to a fraction of a pixel where, so no patch is looked for
         xy, evidence = _join_once(footage, points, vectors, chain, config, rounds=0)
-        seen = embed_tracks(footage.maps, footage.grid, xy)
+        seen = (_units(footage, xy[:, t], t) for t in range(xy.shape[1]))
         vectors = remember(vectors, seen, evidence.confidence(config), points, config)
     xy, evidence = _join_once(footage, points, vectors, chain, config, rounds=REFOUND)
     return agree(around, xy, evidence, config)
@@ -219,13 +220,19 @@ def _join_once(
     return xy, Evidence(cosine, errors.log1p(), followed, distinctness, chain.likeness, strain(flow, xy))
 
 
-def remember(vectors: Tensor, seen: Tensor, confidence: Tensor, queries: Tensor, config: InferenceConfig) -> Tensor:
+def remember(
+    vectors: Tensor, seen: Iterable[Tensor], confidence: Tensor, queries: Tensor, config: InferenceConfig
+) -> Tensor:
     """The queries' features and, beside them, the mean of those that were surely seen in other frames.
 
-    vectors [N, C], unit length; seen [N, T, C] features along the tracks, confidence [N, T] -> [N, C], unit length.
+    vectors [N, C], seen: features [N, C] along the tracks, one frame after the other, all of unit length;
+    confidence [N, T] -> [N, C], unit length.
     """
     sure = (confidence >= config.memory_confidence).scatter(1, queries[:, :1].long(), False).float()
-    mean = torch.einsum("ntc,nt->nc", normalise(seen, dim=-1), sure / sure.sum(dim=1, keepdim=True).clamp(min=1))
+    shares = sure / sure.sum(dim=1, keepdim=True).clamp(min=1)
+    mean = torch.zeros_like(vectors)
+    for share, units in zip(shares.unbind(1), seen, strict=True):
+        mean += share[:, None] * units
     return normalise(vectors + config.memory_weight * mean, dim=1)
 
 
@@ -250,7 +257,7 @@ def propose(footage: Footage, vectors: Tensor, count: int) -> tuple[Tensor, Tens
     return xy, torch.stack([_cosine(footage, xy[:, :, k], vectors) for k in range(count)], dim=2)
 
 
-def follow(flow: ConsecutiveFlow, pictures: Tensor | None, queries: Tensor, config: InferenceConfig) -> Chain:
+def follow(flow: ConsecutiveFlow, pictures: Tensor | Grey | None, queries: Tensor, config: InferenceConfig) -> Chain:
     """Flow from each query, forwards and backwards in time, until it leaves the frame or contradicts its way back.
 
     At every step the position is mended to where pictures [T, H, W] look as the query's surroundings do, and the chain
@@ -286,7 +293,7 @@ def follow(flow: ConsecutiveFlow, pictures: Tensor | None, queries: Tensor, conf
 
 
 def refind(
-    pictures: Tensor, chain: Chain, xy: Tensor, config: InferenceConfig, before: Refound | None = None
+    pictures: Tensor | Grey, chain: Chain, xy: Tensor, config: InferenceConfig, before: Refound | None = None
 ) -> Refound:
     """Where near xy [N, T, 2] the queries' patches are, in frames to which flow did not follow them.
 
@@ -429,11 +436,13 @@ def _beside(values: Tensor) -> Tensor:
 
 def _cosine(footage: Footage, xy: Tensor, vectors: Tensor) -> Tensor:
     """Cosine between unit vectors [N, C] and the features at xy [N, T, 2]: [N, T]."""
-    cosines = xy.new_empty(xy.shape[:2])
-    for t in range(xy.shape[1]):  # features of all frames at once would be the largest thing there is
-        there = embed_tracks(footage.maps[t : t + 1], footage.grid, xy[:, t : t + 1])[:, 0]
-        cosines[:, t] = (normalise(there, dim=-1) * vectors).sum(dim=-1)
-    return cosines
+    each = [(_units(footage, xy[:, t], t) * vectors).sum(dim=-1) for t in range(xy.shape[1])]
+    return torch.stack(each, dim=1)
+
+
+def _units(footage: Footage, xy: Tensor, t: int) -> Tensor:
+    """Features at xy [N, 2] of frame t, unit length: [N, C]. Those of all frames at once would be the largest thing."""
+    return normalise(embed_tracks(footage.maps[t : t + 1], footage.grid, xy[:, None])[:, 0], dim=-1)
 
 
 def _step(flow: ConsecutiveFlow, xy: Tensor, t: int, other: int) -> tuple[Tensor, Tensor]:

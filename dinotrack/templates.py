@@ -42,27 +42,31 @@ class Templates:
         return Templates(self.offsets, self.values[rows], self.solve[rows], self.textured[rows])
 
 
-def grey(frames: Tensor) -> Tensor:
-    """uint8 [T, 3, H, W] -> luma, float16 [T, H, W] in [0, 1] (ITU-R BT.601): rounded by an eighth of a grey level."""
-    weights = torch.tensor((0.299, 0.587, 0.114), device=frames.device) / 255
-    out = torch.empty((len(frames), *frames.shape[2:]), dtype=torch.float16, device=frames.device)
-    for luma, frame in zip(out, frames, strict=True):  # one at a time, as floats are larger than frames
-        luma.copy_(torch.einsum("chw,c->hw", frame.float(), weights))
-    return out
+@dataclass(frozen=True)
+class Grey:
+    """Grey frames, made when they are asked for: that takes a millisecond, and holding them a fifth of a megabyte."""
+
+    frames: Tensor
+    """uint8 [T, 3, H, W]."""
+
+    def __getitem__(self, t: int) -> Tensor:
+        """Luma of frame t, float32 [H, W] in [0, 1] (ITU-R BT.601)."""
+        weights = torch.tensor((0.299, 0.587, 0.114), device=self.frames.device) / 255
+        return torch.einsum("chw,c->hw", self.frames[t].float(), weights)
 
 
-def make_templates(pictures: Tensor, queries: Tensor, reach: int) -> Templates:
+def make_templates(pictures: Tensor | Grey, queries: Tensor, reach: int) -> Templates:
     """The patches of 2 reach + 1 px a side around queries [N, 3] (t, x, y) in pictures [T, H, W]."""
-    axis = torch.arange(-reach, reach + 1, device=pictures.device, dtype=torch.float32)
+    axis = torch.arange(-reach, reach + 1, device=queries.device, dtype=torch.float32)
     offsets = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).reshape(-1, 2)
-    steps = HALF * torch.tensor(((0.0, 0.0), (1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)), device=pictures.device)
+    steps = HALF * torch.tensor(((0.0, 0.0), (1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)), device=queries.device)
     read = torch.stack([_read_own(pictures, queries, offsets + step) for step in steps])
     values, spread = _normalise(read[0])
     slopes = torch.stack((read[1] - read[2], read[3] - read[4]), dim=-1) / (2 * HALF)  # [N, P, 2]
     moment = torch.einsum("npi,npj->nij", slopes, slopes) / len(offsets)
     least, _ = _singular_values(moment)
     textured = (spread[:, 0] > LEAST_CONTRAST) & (least > LEAST_SLOPE)
-    identity = torch.eye(2, device=pictures.device)
+    identity = torch.eye(2, device=queries.device)
     inverse = _inverse(torch.where(textured[:, None, None], moment, identity)) / len(offsets)
     return Templates(offsets, values, torch.einsum("nij,npj->nip", inverse, slopes) * spread[:, None], textured)
 
@@ -114,7 +118,7 @@ def search(templates: Templates, picture: Tensor, xy: Tensor, shape: Tensor, rea
     return torch.where((alike > -1)[:, None], best, xy), alike
 
 
-def _read_own(pictures: Tensor, queries: Tensor, offsets: Tensor) -> Tensor:
+def _read_own(pictures: Tensor | Grey, queries: Tensor, offsets: Tensor) -> Tensor:
     """Each query's own picture at the places around it: [N, P]."""
     out = queries.new_zeros((len(queries), len(offsets)))
     frames = queries[:, 0].long()

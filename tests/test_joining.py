@@ -306,7 +306,7 @@ def test_only_what_was_surely_seen_elsewhere_is_remembered() -> None:
     seen = torch.randn(3, 5, 6)
     confidence = torch.tensor([[1.0, 0.9, 0.1, 0.85, 0.0], [0.1, 1.0, 0.2, 0.3, 0.4], [0.9, 0.9, 1.0, 0.9, 0.9]])
     queries = torch.tensor([[0.0, 1, 1], [1.0, 2, 2], [2.0, 3, 3]])
-    found = remember(vectors, seen, confidence, queries, config)
+    found = remember(vectors, F.normalize(seen, dim=2).unbind(1), confidence, queries, config)
     for n in range(3):
         unit = [seen[n, t] / seen[n, t].norm() for t in range(5) if confidence[n, t] >= 0.8 and t != int(queries[n, 0])]
         expected = vectors[n] + (2.0 * torch.stack(unit).mean(0) if unit else 0.0)
