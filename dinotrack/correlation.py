@@ -17,7 +17,7 @@ from dinotrack.kernels import tiles
 from dinotrack.kernels.contrast import log_sum_exp_torch, log_sum_exp_triton
 from dinotrack.kernels.match import Filters as Filters
 from dinotrack.kernels.match import best_cell as best_cell
-from dinotrack.kernels.match import best_cells_torch, best_cells_triton, correlate, match_torch, match_triton
+from dinotrack.kernels.match import correlate, match_torch, match_triton
 from dinotrack.kernels.match import locate_in_disc as locate_in_disc
 from dinotrack.kernels.match import refine as refine
 from dinotrack.kernels.mutual import mutual_nearest_torch, mutual_nearest_triton
@@ -57,17 +57,6 @@ def match(
         return match_triton(*units, index, filters, temperature, reach)
     units = normalise(vectors, dim=-1), normalise(maps, dim=1)
     return match_torch(*units, index, filters, temperature, reach, MAX_PAIRS)
-
-
-def best_cells(vectors: Tensor, maps: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """The cell of its map most similar to each query: vectors [N, C], maps [B, C, h, w], index long [N] in 0 .. B - 1
-
-    -> cells long [N], counted row by row, and their cosines float32 [N]. Without gradient.
-    """
-    with torch.no_grad():
-        if on_triton(vectors):
-            return best_cells_triton(_multiplied(vectors, dim=-1), _multiplied(maps, dim=1), index)
-        return best_cells_torch(normalise(vectors, dim=-1), normalise(maps, dim=1), index, MAX_PAIRS)
 
 
 def best_match(queries: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:

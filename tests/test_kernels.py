@@ -254,7 +254,7 @@ def test_either_side_can_be_forced(monkeypatch):
     vectors, maps, index = draw(0, 5, 6), draw(1, 2, 6, 4, 5), torch.tensor([1, 0, 1, 1, 0])
     filters, cells = make_filters(2, "cpu"), draw(2, 30, 6)
     called = []
-    for name in ("match_triton", "best_cells_triton", "mutual_nearest_triton", "log_sum_exp_triton"):
+    for name in ("match_triton", "mutual_nearest_triton", "log_sum_exp_triton"):
         kernel = getattr(correlation, name)
         monkeypatch.setattr(correlation, name, lambda *a, kernel=kernel: called.append(kernel) or kernel(*a))
     results = []
@@ -263,12 +263,11 @@ def test_either_side_can_be_forced(monkeypatch):
         results.append(
             (
                 correlation.match(vectors, maps, index, filters, 0.2, 1.5),
-                *correlation.best_cells(vectors, maps, index),
                 *correlation.mutual_nearest(vectors, cells),
                 correlation.info_nce(vectors, cells[:5], cells, 0.1),
             )
         )
-        assert len(called) == (0 if side == "torch" else 4)
+        assert len(called) == (0 if side == "torch" else 3)
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-3)
 
