@@ -192,10 +192,7 @@ def fit(
     tools = make_tools(config, where, named=preset is not None)
     cache = open_cache(identity.video_hash)
     sight = look(video, config, tools, watch, cache)
-    state = begin(config, sight, seed, where)
-    learns = stored is None or stored.step < config.training.steps
-    if learns and config.model.start != "random" and (sight.features is None or config.model.fusion == "beside"):
-        start_pretrained(state.tracker.delta_dino, must=config.model.start == "pretrained")
+    state = begin(config, sight, seed, where, learns=stored is None or stored.step < config.training.steps)
     if stored is not None:
         checkpoint.restore(stored, state)
     before = state.step
@@ -224,7 +221,7 @@ def load(
         raise InputError(f"{folder} was fitted to another video than {video.name}; name that one, or fit this one")
     tools = make_tools(stored.identity.config, where, named=False)
     sight = look(video, stored.identity.config, tools, watch, open_cache(stored.identity.video_hash))
-    state = begin(stored.identity.config, sight, stored.identity.seed, where)
+    state = begin(stored.identity.config, sight, stored.identity.seed, where, learns=False)
     checkpoint.restore(stored, state)
     return _finish(video, stored.identity, sight, state, watch, 0)
 
@@ -381,11 +378,16 @@ def _working_size(video: Video, config: Config) -> tuple[int, int]:
     return size
 
 
-def begin(config: Config, sight: Sight, seed: int, device: torch.device) -> training.State:
-    """Networks and optimizer before the first step; the caller's random numbers are left alone."""
+def begin(config: Config, sight: Sight, seed: int, device: torch.device, learns: bool) -> training.State:
+    """Networks and optimizer before the first step; the caller's random numbers are left alone.
+
+    learns: False where a finished fit takes their place, which needs no pretrained start.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         tracker = Tracker(config.model, None if sight.features is None else sight.features.shape[1])
+    if learns and config.model.start != "random" and (sight.features is None or config.model.fusion == "beside"):
+        start_pretrained(tracker.delta_dino, must=config.model.start == "pretrained")
     return training.start(tracker.to(device).to(memory_format=memory_format(device)), config.training)
 
 

@@ -161,7 +161,7 @@ def test_a_late_step_has_the_late_losses() -> None:
     config = override(preset("paper"), {**equal, **small})
     cpu = torch.device("cpu")
     ready = {"paper": against_paper.make_ready(video, config, 0, cpu)}
-    state = against_paper.begin(config, ready["paper"].sight, 0, cpu)
+    state = against_paper.begin(config, ready["paper"].sight, 0, cpu, learns=True)
     block = against_paper.take_steps(ready["paper"], state, 1, 0, cpu)
     assert block.step > 0
     assert block.before >= 0

@@ -87,7 +87,7 @@ def compare(
     theirs, own = ready["paper"].material, ready["ours"].material
     labels = {name: getattr(theirs, name) for name in ("chains", "chain_foreground", "masks", "buddies")}
     ready["ours"] = replace(ready["ours"], material=replace(own, **labels))
-    states = {name: begin(one.config, one.sight, seed, device) for name, one in ready.items()}
+    states = {name: begin(one.config, one.sight, seed, device, learns=True) for name, one in ready.items()}
     timed = time_steps(ready, states, steps, seed, device, say)
     result: Row = {"size": list(ready["paper"].sight.size), "frames": len(video.frames), "points": points}
     for name, one in ready.items():
@@ -105,7 +105,7 @@ def make_ready(video: Video, config: Config, seed: int, device: torch.device) ->
     """All that comes before the first step, with its seconds; nothing is taken from a cache."""
     watch, tools = Watch(), make_tools(config, device, named=False)
     sight = look(video, config, tools, watch)
-    grid = begin(config, sight, seed, device).tracker.grid(sight.size, sight.feature_grid)
+    grid = begin(config, sight, seed, device, learns=False).tracker.grid(sight.size, sight.feature_grid)
     return Contender(config, sight, prepare(config, sight, tools, grid, seed, None, watch), watch)
 
 
