@@ -103,7 +103,6 @@ class ModelConfig:
     fusion: str = "sum"  # of ViT and CNN: sum, the paper's equation 1; or beside, on the CNN's finer grid
     vit_weight: float = 0.5  # beside: of the ViT's unit features before the CNN's
     start: str = "random"  # of the CNN; auto: our own weights where they fit its shape; or pretrained
-    frozen_stages: int = 0  # first stages of the CNN that a fit leaves as they were pretrained
     refiner: bool = True  # False: no refiner, the softmax of the correlations themselves
     refiner_width: int = 16
     sharp_start: bool = False  # the refiner begins as almost the identity
@@ -233,7 +232,6 @@ FAST = Config(
         dilation=1,
         fusion="beside",
         start="auto",
-        frozen_stages=1,
         refiner_width=4,
         sharp_start=True,
         whole_map=False,
@@ -241,14 +239,15 @@ FAST = Config(
         temperature=0.2,
     ),
     training=TrainingConfig(
-        steps=200,
-        steps_a_frame=2.0,
+        steps=115,
+        steps_a_frame=1.15,
         batch=256,
         frames=3,
         shared_frames=True,
         max_gap=24,
         optimizer="muon",
         learning_rate=2e-3,
+        matrix_rate=4.0,
         schedule="cosine",
         weight_decay=1e-2,
         gradient_clip=1.0,
@@ -274,7 +273,6 @@ QUALITY = dataclasses.replace(
     backbone=BackboneConfig(name="auto", stride=7, components=128),
     flow=FlowConfig(name="auto"),
     trajectories=dataclasses.replace(FAST.trajectories, step=2),
-    model=dataclasses.replace(FAST.model, frozen_stages=0),
     training=dataclasses.replace(
         FAST.training, steps=600, steps_a_frame=4.0, batch=512, frames=4, precision="bfloat16"
     ),

@@ -72,11 +72,6 @@ class DeltaDino(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
-    def freeze(self, stages: int) -> None:
-        """Leave the first stages as they are: what is near the pixels differs little from video to video."""
-        for layer in self.layers[: stages * (4 if self.config.downsample == "blur" else 3)]:
-            layer.requires_grad_(False)
-
     def grid(self, height: int, width: int) -> Grid:
         """Where the cells of the map lie on a height x width frame."""
         return delta_grid(self.config, height, width)

@@ -392,7 +392,7 @@ def begin(config: Config, sight: Sight, seed: int, device: torch.device, learns:
 
 
 def start_pretrained(network: DeltaDino, must: bool) -> None:
-    """Fill the CNN with our own pretrained weights (dinotrack.pretraining.start), and freeze its first stages.
+    """Fill the CNN with our own pretrained weights (dinotrack.pretraining.start).
 
     Where they are not on this machine, or are of another shape: InputError, or, unless `must`, a DinotrackWarning that
     they are missing; another shape is left as it is.
@@ -410,7 +410,6 @@ def start_pretrained(network: DeltaDino, must: bool) -> None:
         raise InputError(f"{path} is for other model.* settings; leave those as in `fast`, or take model.start=random")
     if fits:
         network.load_state_dict(state)
-        network.freeze(network.config.frozen_stages)
 
 
 def prepare(

@@ -399,19 +399,6 @@ def test_kernels_learn_what_maps_do(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(fused, plain, atol=1e-4, rtol=1e-3)
 
 
-def test_what_is_frozen_stays_as_it_was() -> None:
-    config = override(TINY_FAST, {"training.steps": 4})
-    state = fresh(config)
-    state.tracker.delta_dino.freeze(1)
-    before = copy.deepcopy(weights_of(state))
-    fit(material(config), config, 0, state, ignore)
-    after = weights_of(state)
-    frozen = [k for k in after if k.startswith(tuple(f"delta_dino.layers.{n}." for n in range(3)))]
-    assert len(frozen) == 4
-    assert all(torch.equal(after[k], before[k]) for k in frozen)
-    assert not any(torch.equal(after[k], before[k]) for k in after if "delta_dino" in k and k not in frozen)
-
-
 @pytest.mark.parametrize("config", [QUALITY, PAPER, FAST], ids=lambda c: c.preset)
 def test_both_networks_learn_under_every_preset(config: Config) -> None:
     config = override(config, {"model.widths": (4, 4), "model.dims": 4, "training.steps": 1, "training.batch": 8})
