@@ -201,6 +201,7 @@ def fit(
         material = prepare(config, sight, tools, grid, seed, foreground, watch, cache)
         with watch.stage("fit"):
             _train(material, state, identity, Path(folder) if folder else None, progress)
+        del material  # its chains make room for the refined maps
     return _finish(video, identity, sight, state, watch, state.step - before)
 
 
