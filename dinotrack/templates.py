@@ -60,7 +60,8 @@ def make_templates(pictures: Tensor | Grey, queries: Tensor, reach: int) -> Temp
     axis = torch.arange(-reach, reach + 1, device=queries.device, dtype=torch.float32)
     offsets = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).reshape(-1, 2)
     steps = HALF * torch.tensor(((0.0, 0.0), (1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)), device=queries.device)
-    read = torch.stack([_read_own(pictures, queries, offsets + step) for step in steps])
+    places = (offsets + steps[:, None]).flatten(0, 1)
+    read = _read_own(pictures, queries, places).unflatten(1, (len(steps), -1)).unbind(1)  # [N, P] each
     values, spread = _normalise(read[0])
     slopes = torch.stack((read[1] - read[2], read[3] - read[4]), dim=-1) / (2 * HALF)  # [N, P, 2]
     moment = torch.einsum("npi,npj->nij", slopes, slopes) / len(offsets)
