@@ -129,7 +129,8 @@ class TrainingConfig:
     decay_every: int = 40
     weight_decay: float = 0.0
     gradient_clip: float = 0.0  # 0: none
-    precision: str = "float32"  # of the networks: float32 or, on CUDA, bfloat16
+    precision: str = "float32"  # of the networks: float32 or, on CUDA, bfloat16; kernels then compare in float16
+    recorded: bool = True  # on CUDA, steps are replays of a recorded one, where they are alike
     flow_weight: float = 1.0
     huber_delta: float = 1 / 32  # in the [-1, 1] scale
     heatmap_weight: float = 0.0  # cross-entropy of the softmax over all correlations against the target cell

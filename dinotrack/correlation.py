@@ -2,7 +2,7 @@
 
 Features of any float type; comparisons are computed in float32 (or as autocast decides). On CUDA, Triton kernels do
 what needs no map; elsewhere, and where DINOTRACK_KERNELS=torch asks for it, their plain twins do the same. The kernels
-multiply features of half precision as they are, and sum in float32.
+multiply features of half precision as they are, queries in the precision of their maps, and sum in float32.
 """
 
 import os
@@ -53,7 +53,8 @@ def match(
     choice of the best cell has no gradient.
     """
     if on_triton(vectors):
-        units = _multiplied(vectors, dim=-1), _multiplied(maps, dim=1)
+        there = _multiplied(maps, dim=1)
+        units = _multiplied(vectors, dim=-1).to(there.dtype), there
         return match_triton(*units, index, filters, temperature, reach)
     units = normalise(vectors, dim=-1), normalise(maps, dim=1)
     return match_torch(*units, index, filters, temperature, reach, MAX_PAIRS)
@@ -105,7 +106,8 @@ def info_nce(source: Tensor, positive: Tensor, all_cells: Tensor, temperature: f
 def log_sum_exp(queries: Tensor, cells: Tensor, temperature: float) -> Tensor:
     """log of the sum over cells of exp(cosine / temperature): queries [N, C], cells [P, C] -> [N]. Differentiable."""
     if on_triton(queries):
-        return log_sum_exp_triton(_multiplied(queries, dim=-1), _multiplied(cells, dim=-1), temperature)
+        there = _multiplied(cells, dim=-1)
+        return log_sum_exp_triton(_multiplied(queries, dim=-1).to(there.dtype), there, temperature)
     return log_sum_exp_torch(normalise(queries, dim=-1), normalise(cells, dim=-1), temperature)
 
 

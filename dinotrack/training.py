@@ -1,10 +1,12 @@
 """Fit one video: draw labels, predict, compare, step (METHOD 5; paper section 3.3)."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,7 @@ from dinotrack.config import Config, TrainingConfig
 from dinotrack.correlation import correlation_maps, log_sum_exp, normalise, on_triton
 from dinotrack.errors import InputError
 from dinotrack.geometry import Grid, to_unit
+from dinotrack.graphs import Recorded
 from dinotrack.model import Tracker, memory_format
 from dinotrack.muon import Muon
 from dinotrack.trajectories import Chains
@@ -88,23 +91,52 @@ def fit(material: Material, config: Config, seed: int, state: State, on_step: Ca
     if not bool((material.chains.length > 1).any()):
         return
     tracker.train()
+    recorded = Recorded(partial(_flow_slopes, tracker, material, config)) if _records(config, device) else None
     while state.step < training.steps:
         rng = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
-        terms = step_losses(tracker, material, config, state.step, rng, device)
-        descend(state, terms, training)
+        if recorded is None:
+            descend(state, step_losses(tracker, material, config, state.step, rng, device), training)
+        else:
+            batch = draw_batch(material, training, rng)
+            terms, slopes = ({}, []) if batch is None else recorded(*batch.to(device))
+            take_step(state, {name: value.clone() for name, value in terms.items()}, slopes, training)
         on_step(state)
+
+
+def _records(config: Config, device: torch.device) -> bool:
+    """Whether steps are alike, so that they can be recorded: those of labels alone are."""
+    training = config.training
+    others = training.buddy_weight, training.refined_buddy_weight, training.cycle_weight
+    bound = config.model.fusion == "sum" and (training.norm_weight or training.angle_weight)
+    return training.recorded and device.type == "cuda" and not any(others) and not bound
 
 
 def descend(state: State, terms: Mapping[str, Tensor], config: TrainingConfig) -> None:
     """One step, in place, down the sum of the terms; without any, it only counts."""
+    take_step(state, terms, slopes_of(state.tracker, terms), config)
+
+
+def slopes_of(tracker: Tracker, terms: Mapping[str, Tensor]) -> list[Tensor | None]:
+    """Gradients of the sum of the terms, one a parameter; None where it has none."""
+    if not terms:
+        return []
+    total = torch.stack(list(terms.values())).sum()
+    return list(torch.autograd.grad(total, list(tracker.parameters()), allow_unused=True))
+
+
+def take_step(
+    state: State, terms: Mapping[str, Tensor], slopes: Sequence[Tensor | None], config: TrainingConfig
+) -> None:
+    """One step, in place, along the gradients of the parameters; without any, it only counts."""
     for group, rate in zip(state.optimizer.param_groups, learning_rates(config, state.step), strict=True):
         group["lr"] = rate
-    state.optimizer.zero_grad(set_to_none=True)
-    if terms:
-        torch.autograd.backward(torch.stack(list(terms.values())).sum())
+    if slopes:
+        for parameter, slope in zip(state.tracker.parameters(), slopes, strict=True):
+            parameter.grad = slope
         if config.gradient_clip:
             nn.utils.clip_grad_norm_(state.tracker.parameters(), config.gradient_clip)
         state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
     state.step += 1
     for name, value in terms.items():
         state.terms.setdefault(name, []).append(value.detach())
@@ -129,15 +161,12 @@ def step_losses(
 ) -> dict[str, Tensor]:
     """The weighted terms of one step, by name; a term of weight zero is not computed. {} where no labels were found."""
     training = config.training
-    pairs = draw_pairs(material, training, rng)
-    if pairs is None:
+    batch = draw_batch(material, training, rng)
+    if batch is None:
         return {}
-    frames = torch.unique(torch.cat((pairs.source_frame, pairs.target_frame)))
-    maps, raw = _refine(tracker, material, frames, training, device)
-    view = View(frames, maps, material.grid, material.size)
-    terms = flow_terms(tracker, view, pairs, training)
+    terms, view, raw = _flow_losses(tracker, material, config, batch.to(device))
     late = step >= training.late * training.steps
-    shuffled = draw_frame_pairs(frames, rng)
+    shuffled = draw_frame_pairs(batch.frames, rng)
     links = shuffled[: training.contrastive_pairs]
     if training.buddy_weight and material.buddies:
         searched = [link for link in shuffled if link in material.buddies] if config.buddies.near else links
@@ -153,10 +182,34 @@ def step_losses(
     if config.model.fusion == "beside":  # the ViT's features stay as they are, and the CNN's are bound by nothing
         raw = None
     if raw is not None and training.norm_weight:
-        terms["norm"] = training.norm_weight * losses.norm_regularizer(maps, raw)
+        terms["norm"] = training.norm_weight * losses.norm_regularizer(view.maps, raw)
     if raw is not None and training.angle_weight:
-        terms["angle"] = training.angle_weight * losses.angle_regularizer(maps, raw)
+        terms["angle"] = training.angle_weight * losses.angle_regularizer(view.maps, raw)
     return terms
+
+
+class Batch(NamedTuple):
+    """What a step looks at: F frames, and label pairs as in `Pairs`."""
+
+    frames: Tensor
+    """long [F], ascending."""
+    pictures: Tensor
+    """uint8 [F, 3, H, W]."""
+    features: Tensor | None
+    """[F, C, ., .], frozen; None without a ViT."""
+    source_frame: Tensor
+    source: Tensor
+    target_frame: Tensor
+    target: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """On the device; the host does not wait for the copies."""
+        return Batch(*(None if part is None else _copy(part, device) for part in self))  # type: ignore[arg-type]
+
+
+def _copy(part: Tensor, device: torch.device) -> Tensor:
+    pinned = part.pin_memory() if device.type == "cuda" and part.device.type == "cpu" else part
+    return pinned.to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)
@@ -180,18 +233,30 @@ class View:
 
     def row(self, frame: Tensor) -> Tensor:
         """Where frames [B] stand in `maps`."""
-        return torch.searchsorted(self.frames, frame)
+        return torch.searchsorted(self.frames.to(frame.device), frame)
 
     def embed(self, frame: Tensor, xy: Tensor) -> Tensor:
-        """Features at xy [B, 2] px of frames long [B] (on the CPU) -> [B, C]."""
-        row, device = self.row(frame), self.maps.device
-        order = row.argsort(stable=True)
-        sizes = row.bincount(minlength=len(self.maps))
-        place = torch.arange(len(row)) - (sizes.cumsum(0) - sizes)[row[order]]  # within its own frame
-        padded = xy.new_zeros((len(self.maps), max(sizes.tolist(), default=0), 2), device=device)
-        slots = (row[order].to(device), place.to(device))
-        padded = padded.index_put(slots, xy.to(device)[order.to(device)])
-        return self.grid.sample(self.maps, padded)[slots][order.argsort().to(device)]
+        """Features at xy [B, 2] px of frames long [B] -> [B, C]."""
+        return self.read(self.maps, self.row(frame).to(self.maps.device), xy.to(self.maps.device))
+
+    def read(self, maps: Tensor, row: Tensor, xy: Tensor) -> Tensor:
+        """Values of maps [F, C, h, w] on the grid at xy [B, 2] px of rows long [B] -> [B, C].
+
+        All are read in all maps, and most of it for nothing, so that no size hangs on how frames share the points.
+        """
+        everywhere = self.grid.sample(maps, xy.expand(len(maps), -1, -1))
+        return torch.take_along_dim(everywhere, row[None, :, None], dim=0)[0]
+
+
+def draw_batch(material: Material, config: TrainingConfig, rng: torch.Generator) -> Batch | None:
+    """What a step looks at, where the material lies; None where no draw of frames found labels."""
+    pairs = draw_pairs(material, config, rng)
+    if pairs is None:
+        return None
+    frames = torch.unique(torch.cat((pairs.source_frame, pairs.target_frame)))
+    features = None if material.features is None else material.features[frames]
+    labels = pairs.source_frame, pairs.source, pairs.target_frame, pairs.target
+    return Batch(frames, material.frames[frames], features, *labels)
 
 
 def draw_pairs(material: Material, config: TrainingConfig, rng: torch.Generator) -> Pairs | None:
@@ -237,7 +302,7 @@ def draw_frame_pairs(frames: Tensor, rng: torch.Generator) -> list[tuple[int, in
 
 def flow_terms(tracker: Tracker, view: View, pairs: Pairs, config: TrainingConfig) -> dict[str, Tensor]:
     """How well the chains' positions are predicted: Huber, and the cross-entropy of the correspondence map."""
-    target, row = pairs.target.to(view.maps.device), view.row(pairs.target_frame)
+    target, row = pairs.target, view.row(pairs.target_frame)
     vectors = view.embed(pairs.source_frame, pairs.source)
     # kernels find each answer without a map; on a CPU one map that serves both terms is cheaper
     alone = on_triton(view.maps) or not config.heatmap_weight
@@ -245,7 +310,7 @@ def flow_terms(tracker: Tracker, view: View, pairs: Pairs, config: TrainingConfi
     terms = {}
     if config.flow_weight:
         if correlation is None:
-            predicted = tracker.match(vectors, view.maps, row.to(view.maps.device), view.grid)
+            predicted = tracker.match(vectors, view.maps, row, view.grid)
         else:
             predicted = tracker.locate(correlation, view.grid)
         unit = to_unit(predicted, view.size), to_unit(target, view.size)
@@ -262,15 +327,14 @@ def flow_terms(tracker: Tracker, view: View, pairs: Pairs, config: TrainingConfi
 
 def _heatmap_loss_without_maps(view: View, vectors: Tensor, target: Tensor, row: Tensor, temperature: float) -> Tensor:
     """`losses.heatmap_loss` of softmax(cosine / temperature): as cosines with cells are linear in these, their bilinear
-    sample at the target is the cosine with the sample. vectors [N, C], target [N, 2] px, row long [N] on the CPU."""
+    sample at the target is the cosine with the sample. vectors [N, C], target [N, 2] px, row long [N].
+
+    Each is compared with the cells of all maps, so that no size hangs on how frames share the points."""
     units, queries = normalise(view.maps, dim=1), normalise(vectors, dim=1)
-    parts = [vectors.sum() * 0]
-    for r in range(len(units)):
-        rows = (row == r).nonzero()[:, 0].to(vectors.device)
-        there = view.grid.sample(units[r][None], target[rows][None])[0]
-        total = log_sum_exp(queries[rows], units[r].flatten(1).T, temperature)
-        parts.append((total - (queries[rows] * there).sum(dim=1) / temperature).sum())
-    return torch.stack(parts).sum() / max(len(vectors), 1)
+    cells = units.to(view.maps.dtype).flatten(2).mT
+    totals = torch.stack([log_sum_exp(queries, of_one, temperature) for of_one in cells])
+    there = (queries * view.read(units, row, target)).sum(dim=1)
+    return (torch.take_along_dim(totals, row[None], dim=0)[0] - there / temperature).sum() / max(len(vectors), 1)
 
 
 def buddy_term(
@@ -293,7 +357,7 @@ def refined_buddy_term(
     """The same with buddies of the refined features, weighted by similarity alone."""
     parts = [view.maps.sum() * 0]
     for link in links:
-        row = view.row(torch.tensor(link))
+        row = view.row(torch.tensor(link, device=view.frames.device)).tolist()
         with torch.no_grad():
             found = best_buddies(view.maps[row[0]], view.maps[row[1]], view.grid, link)
         if len(found.source):
@@ -345,26 +409,41 @@ def draw_points(mask: Tensor, count: int, foreground: float, rng: torch.Generato
     return torch.cat(parts)[:, [1, 0]].float()
 
 
+def _flow_losses(
+    tracker: Tracker, material: Material, config: Config, batch: Batch
+) -> tuple[dict[str, Tensor], View, Tensor | None]:
+    """The terms of the labels, the refined maps, and the frozen features in float32."""
+    maps, raw = _refine(tracker, material, batch.pictures, batch.features, config.training)
+    view = View(batch.frames, maps, material.grid, material.size)
+    labels = Pairs(batch.source_frame, batch.source, batch.target_frame, batch.target)
+    return flow_terms(tracker, view, labels, config.training), view, raw
+
+
+def _flow_slopes(
+    tracker: Tracker, material: Material, config: Config, *batch: Any
+) -> tuple[dict[str, Tensor], list[Tensor | None]]:
+    """The terms of a batch's labels, and the gradients of their sum."""
+    terms, _, _ = _flow_losses(tracker, material, config, Batch(*batch))
+    return {name: value.detach() for name, value in terms.items()}, slopes_of(tracker, terms)
+
+
 def _refine(
-    tracker: Tracker, material: Material, frames: Tensor, config: TrainingConfig, device: torch.device
+    tracker: Tracker, material: Material, pictures: Tensor, features: Tensor | None, config: TrainingConfig
 ) -> tuple[Tensor, Tensor | None]:
-    """Refined and frozen features of some frames, in float32, the networks in config.precision."""
+    """Refined and frozen features of some frames; where the networks run in half precision the refined are kept so."""
+    device = pictures.device
     half = config.precision == "bfloat16" and device.type == "cuda"  # CPUs without bfloat16 take fifteen times as long
-    pictures = (material.frames[frames].to(device).float() / 255).contiguous(memory_format=memory_format(device))
-    raw = None if material.features is None else material.features[frames].to(device).float()
+    frames = (pictures.float() / 255).contiguous(memory_format=memory_format(device))
+    raw = None if features is None else features.float()
     with torch.autocast(device.type, torch.bfloat16, enabled=half):
-        maps = tracker.refine(pictures, raw, material.feature_grid)
-    return maps.float(), raw
+        maps = tracker.refine(frames, raw, material.feature_grid)
+    return maps.half() if half else maps.float(), raw
 
 
 def _seen_twice(material: Material, frames: Tensor, foreground: bool) -> Tensor:
     """Rows of the chains of one kind that are valid in two or more of the frames: long [K]."""
-    chains = material.chains
-    drawn = torch.zeros(chains.frames + 1, dtype=torch.long)
-    drawn[frames + 1] = 1
-    before = drawn.cumsum(0)  # frames drawn before each frame
-    seen = before[chains.end] - before[chains.start] > 1
-    return (seen & (material.chain_foreground == foreground)).nonzero()[:, 0]
+    seen = material.chains.seen_twice(frames) & (material.chain_foreground == foreground)
+    return torch.from_numpy(np.flatnonzero(seen.numpy()))
 
 
 def _draw(chains: Chains, ids: Tensor, frames: Tensor, count: int, rng: torch.Generator) -> Pairs:
@@ -400,7 +479,7 @@ def _draw_buddies(buddies: Buddies, material: Material, config: TrainingConfig, 
 
 def _contrast(view: View, buddies: Buddies, weight: Tensor, config: TrainingConfig, scale: float) -> Tensor:
     device = view.maps.device
-    rows = view.row(torch.tensor(buddies.frames))
+    rows = view.row(torch.tensor(buddies.frames, device=view.frames.device)).tolist()
     source_map, target_map = view.maps[rows[0]], view.maps[rows[1]]
     source = view.grid.sample(source_map[None], buddies.source.to(device)[None])[0]
     target = view.grid.sample(target_map[None], buddies.target.to(device)[None])[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -51,6 +52,20 @@ class Chains:
         """Whether chains, those of some rows or all, are valid in a frame: bool [K]; in frames long [F, 1]: [F, K]."""
         start = self.start[rows]
         return (start <= frame) & (frame < start + self.length[rows])
+
+    @cached_property
+    def _span(self) -> tuple[Tensor, Tensor]:
+        """`start` and `end` in the smallest type: fits compare all of them in every step."""
+        small = torch.int16 if self.frames < 2**15 else torch.int32
+        return self.start.to(small), self.end.to(small)
+
+    def seen_twice(self, frames: Tensor) -> Tensor:
+        """Whether chains are valid in two or more of the frames long [F], ascending: bool [N]."""
+        start, end = self._span
+        seen = torch.zeros_like(start, dtype=torch.bool)
+        for one, following in pairwise(frames.tolist()):
+            seen |= (start <= one) & (end > following)
+        return seen
 
     def at(self, rows: Tensor, frame: int | Tensor) -> Tensor:
         """Positions of the chains of rows long [K] in a frame, or in one each, where they are valid: [K, 2] px."""

@@ -125,6 +125,15 @@ def test_below_zero_the_first_cell_is_found(device, dtype):
 
 
 @on_kernels
+@pytest.mark.parametrize(("count", "frames"), [(1, 2), (5, 1), (37, 4), (2500, 3)])
+def test_queries_are_grouped_by_their_map(count, frames, device, dtype):
+    _, _, index = scene(1, (1, 1), count, frames, device, dtype)
+    groups = match.group(index, frames)
+    assert torch.equal(groups.order, index.argsort(stable=True))
+    assert groups.offsets.tolist() == [int((index < b).sum()) for b in range(frames + 1)]
+
+
+@on_kernels
 @pytest.mark.parametrize(
     ("channels", "size", "count", "frames", "reach", "width", "layout"),
     [
@@ -157,6 +166,21 @@ def test_without_gradients_the_answer_is_the_same(device, dtype, monkeypatch):
     found = match_triton(inputs[0].requires_grad_(), *inputs[1:], filters, 0.2, 1.5)
     with torch.no_grad():
         assert torch.equal(match_triton(*inputs, filters, 0.2, 1.5), found)
+
+
+@pytest.mark.parametrize(
+    "device", [pytest.param("cpu", marks=needs_interpreter), pytest.param("cuda", marks=pytest.mark.gpu)]
+)
+def test_queries_may_be_more_precise_than_maps(device, monkeypatch):
+    """As sampled features are, of maps kept in half precision."""
+    vectors, maps, index = scene(6, (6, 7), 5, 2, device, torch.float32)
+    inputs = vectors, maps.half(), index, make_filters(2, device), 0.2, 1.5
+    monkeypatch.setenv("DINOTRACK_KERNELS", "torch")
+    expected = correlation.match(*inputs), correlation.log_sum_exp(vectors, maps[0].half().flatten(1).T, 0.1)
+    monkeypatch.setenv("DINOTRACK_KERNELS", "triton")
+    found = correlation.match(*inputs), correlation.log_sum_exp(vectors, maps[0].half().flatten(1).T, 0.1)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=5e-3)
 
 
 @on_kernels

@@ -17,10 +17,10 @@ FEATURES = {"CHANNELS": 100, "PRECISION": "ieee", "vector_channel": 1, "map_chan
 LARGE = {"BLOCK_M": 128, "BLOCK_N": 128, "BLOCK_K": 64}
 SMALL = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_K": 16}
 HALF = ("*fp16", "*bf16")
-LONG = ("order", "offsets", "best_cell", "best_query", "best", "index")
+LONG = ("order", "offsets", "best_cell", "best_query", "best", "index", "packed")
 FEATURE_POINTERS = ("vectors", "maps", "softmax")
 FLOATS = ("temperature", "sharpness", "reach_squared")
-POINTERS = ("values", "taps", "weights", "found", "slopes", "sums", "partial", "log_sum", "scale", "gradient")
+POINTERS = ("values", "taps", "weights", "found", "slopes", "sums", "partial", "log_sum", "scale", "gradient", "value")
 FILTERS = ("first", "first_bias", "second", "second_bias")
 
 
@@ -28,6 +28,8 @@ def cases():
     """(kernel, its features' type, constants, warps)."""
     for kernel in (match._hide, match._expect, match._score_slopes, match._unhide, match._unlook):
         yield kernel, "*fp32", WINDOW, 8
+    for kernel in (match._group, tiles._unpack):
+        yield kernel, "*fp32", {"BLOCK": tiles.LINE}, 4
     for kernel in (match._expect, match._unlook):
         yield kernel, "*fp32", WINDOW | {"WIDTH": 0}, 4
     for features in (*HALF, "*fp32"):

@@ -303,3 +303,20 @@ def test_presets_with_a_vit(clip: Clip, preset: str, tmp_path: Path) -> None:
         assert fitted.maps.shape == (4, 192, (70 - 16) // 7 + 1, (98 - 16) // 7 + 1)
         fitted.save(tmp_path)
         assert same(dinotrack.load(tmp_path, clip.frames[:4], device="cpu").track(queries), tracks)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("preset", ["fast", "paper", "quality"])
+def test_cuda_finds_what_the_cpu_finds(clip: Clip, preset: str, tmp_path: Path) -> None:
+    """Kernels, half precision and recorded steps included; the two learn apart, a little more with each step."""
+    size = {"video.height": 70, "video.width": 98} if preset == "paper" else {"video.area": 70 * 98}
+    settings = size | ({} if preset == "fast" else VIT) | {"training.steps": 8, "training.batch": 64}
+    found = []
+    for device in ("cpu", "cuda"):
+        fitted = dinotrack.fit(clip.frames, preset=preset, settings=settings, device=device)
+        found.append(fitted.track(clip.queries))
+        sound(found[-1], len(clip.queries), FRAMES)
+    fitted.save(tmp_path)
+    assert same(dinotrack.load(tmp_path, clip.frames, device="cuda").track(clip.queries), found[-1])
+    assert np.median(np.abs(found[0].xy - found[1].xy)) < 0.5
+    assert (found[0].visible == found[1].visible).mean() > 0.8

@@ -9,14 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from dinotrack import training
 from dinotrack.buddies import best_buddies
 from dinotrack.config import FAST, PAPER, QUALITY, Config, TrainingConfig, override
 from dinotrack.errors import InputError
-from dinotrack.geometry import patch_grid
+from dinotrack.geometry import Grid, patch_grid
 from dinotrack.model import Tracker
 from dinotrack.training import (
     Material,
     State,
+    View,
     draw_frame_pairs,
     draw_frames,
     draw_pairs,
@@ -383,6 +385,48 @@ def test_the_loss_falls() -> None:
         assert len(values) == 30
         assert all(math.isfinite(v) for v in values)
         assert sum(values[-5:]) < 0.8 * sum(values[:5])
+
+
+def test_features_are_read_in_each_points_own_frame() -> None:
+    maps, grid = torch.randn(4, 3, 5, 6, generator=seeded(1)), Grid(5, 6, 4, 1.5)
+    view = View(torch.tensor([2, 3, 7, 9]), maps, grid, (20, 24))
+    frame, xy = torch.tensor([9, 2, 7, 9, 3]), 20 * torch.rand(5, 2, generator=seeded(2))
+    expected = [grid.sample(maps[[2, 3, 7, 9].index(t)][None], xy[k][None, None])[0, 0] for k, t in enumerate(frame)]
+    torch.testing.assert_close(view.embed(frame, xy), torch.stack(expected))
+
+
+@pytest.mark.parametrize(
+    ("config", "alike"), [(FAST, True), (QUALITY, True), (PAPER, False)], ids=["fast", "quality", "paper"]
+)
+def test_which_steps_are_recorded(config: Config, alike: bool) -> None:
+    assert training._records(config, torch.device("cuda")) == alike
+    assert not training._records(config, torch.device("cpu"))
+    assert not training._records(override(config, {"training.recorded": False}), torch.device("cuda"))
+
+
+def test_steps_that_can_be_recorded_are_those_that_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is recorded on CUDA, called plainly."""
+    monkeypatch.setattr(training, "Recorded", lambda function: function)
+    states = []
+    for recorded in (False, True):
+        monkeypatch.setattr(training, "_records", lambda *_, recorded=recorded: recorded)
+        states.append(fresh(TINY_FAST))
+        fit(material(TINY_FAST), override(TINY_FAST, {"training.steps": 3}), 0, states[-1], ignore)
+    assert states[0].losses == states[1].losses
+    assert all(torch.equal(v, weights_of(states[1])[k]) for k, v in weights_of(states[0]).items())
+
+
+@pytest.mark.gpu
+def test_recorded_steps_are_plain_ones() -> None:
+    """But for the order of sums, which CUDA does not keep."""
+    config, losses = override(TINY_FAST, {"training.precision": "bfloat16", "training.steps": 10}), []
+    for recorded in (True, False):
+        torch.manual_seed(3)
+        state = start(Tracker(config.model, None).to("cuda"), config.training)
+        fit(material(config), override(config, {"training.recorded": recorded}), 0, state, ignore)
+        losses.append(torch.tensor([state.losses[name] for name in ("flow", "heatmap")]))
+    torch.testing.assert_close(*losses, rtol=0.05, atol=0)
+    assert len(losses[0][0].unique()) == 10  # none is overwritten by the next
 
 
 def test_kernels_learn_what_maps_do(monkeypatch: pytest.MonkeyPatch) -> None:

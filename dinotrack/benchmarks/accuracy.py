@@ -192,7 +192,8 @@ def _run_measured(clip: Clip, method: Method, queries: Array, seed: int) -> tupl
     if on_gpu:
         torch.cuda.init()
         torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated() if on_gpu else 0
     start = time.perf_counter()
     tracks = method(clip.name, clip.video, queries, seed)
     costs |= {"seconds": time.perf_counter() - start, "peak_mb": peak_memory() / 2**20}
-    return tracks, costs | ({"gpu_mb": torch.cuda.max_memory_allocated() / 2**20} if on_gpu else {})
+    return tracks, costs | ({"gpu_mb": (torch.cuda.max_memory_allocated() - before) / 2**20} if on_gpu else {})

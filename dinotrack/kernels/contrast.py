@@ -32,7 +32,7 @@ def log_sum_exp_triton(vectors: Tensor, cells: Tensor, temperature: float) -> Te
 class _LogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, cells: Tensor, temperature: float) -> Tensor:
-        parts = splits(max(1, len(vectors)), max(1, len(cells)), vectors.device)
+        parts = splits(max(1, len(vectors)), max(1, len(cells)), vectors.device, 128, 256)
         partial = torch.full((parts, len(vectors)), -torch.inf, device=vectors.device)
         kernel = _accumulate if vectors.dtype == torch.float32 else _accumulate_half
         if len(vectors) and len(cells):
@@ -56,14 +56,14 @@ class _LogSumExp(torch.autograd.Function):
         slope = gradients[0] / ctx.temperature
         scale = slope.abs().amax().clamp(min=torch.finfo(torch.float32).tiny) if len(slope) else slope.sum()
         scaled = (vectors * (slope / scale)[:, None]).to(vectors.dtype)  # small slopes would vanish in half precision
-        for_vectors = torch.zeros(vectors.shape, device=vectors.device)
-        for_cells = torch.zeros_like(cells)
+        for_vectors, for_cells = [torch.zeros_like(vectors)], torch.empty_like(cells)
         size = max(1, STRIP // max(1, len(vectors)))
         for some, gradient in zip(cells.split(size), for_cells.split(size), strict=True):
             softmax = _softmax(vectors, some, result, ctx.temperature)
-            for_vectors += softmax @ some
-            gradient.copy_((softmax.T @ scaled).float() * scale)
-        return (for_vectors * slope[:, None]).to(vectors.dtype), for_cells, None
+            for_vectors.append(softmax @ some)
+            torch.mm(softmax.T, scaled, out=gradient).mul_(scale)
+        total = torch.stack(for_vectors).sum(dim=0, dtype=torch.float32)
+        return (total * slope[:, None]).to(vectors.dtype), for_cells, None
 
 
 def _softmax(vectors: Tensor, cells: Tensor, log_sum: Tensor, temperature: float) -> Tensor:
@@ -154,7 +154,8 @@ def _normalised_kernel(
     norm = tl.load(log_sum + row, mask=row < rows, other=float("inf"))
     weight = tl.exp(product * sharpness - norm[:, None])
     there = softmax + row.to(tl.int64)[:, None] * softmax_row + column[None, :]
-    known = (row < rows)[:, None] & (column < columns)[None, :]
+    # beyond the cells the strip has room up to a multiple of 16, so that stores are wide
+    known = (row < rows)[:, None] & (column < softmax_row)[None, :]
     tl.store(there, weight.to(softmax.dtype.element_ty), mask=known)
 
 

@@ -6,7 +6,7 @@ unit length, cosines are summed in float32.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dinotrack.kernels.tiles import (
+    LINE,
     NOTHING,
     jit,
     pack,
@@ -175,11 +176,13 @@ class Groups:
 
 def group(index: Tensor, count: int) -> Groups:
     """Queries of index long [N] by their map, of `count`; the host does not wait for it."""
-    ends = torch.arange(count + 1, device=index.device)
+    order = torch.arange(len(index), device=index.device)
     if count == 1:
-        return Groups(torch.arange(len(index), device=index.device), ends * len(index))
-    ordered, order = index.sort(stable=True)
-    return Groups(order, torch.searchsorted(ordered, ends))
+        return Groups(order, torch.arange(2, device=index.device) * len(index))
+    offsets = order.new_empty(count + 1)
+    with torch.cuda.device_of(index):
+        _group[(count,)](index, order, offsets, len(index), count, BLOCK=LINE)
+    return Groups(order, offsets)
 
 
 def packed_maxima(vectors: Tensor, maps: Tensor, groups: Groups, both: bool = False) -> tuple[Tensor, Tensor]:
@@ -192,11 +195,15 @@ def packed_maxima(vectors: Tensor, maps: Tensor, groups: Groups, both: bool = Fa
     best_query = torch.full((cells if both else 0,), NOTHING, dtype=torch.int64, device=vectors.device)
     if count == 0 or cells == 0:
         return best_cell, best_query
-    parts = splits(count, cells, vectors.device)
     kernel = _nearest if vectors.dtype == torch.float32 else _nearest_half
+
+    def programs(meta: Mapping[str, int]) -> tuple[int, int]:
+        block = meta["BLOCK_M"], meta["BLOCK_N"]
+        return count // block[0] + min(frames, count), splits(count, cells, vectors.device, *block)
+
     with torch.cuda.device_of(vectors):
-        kernel[lambda meta: (count // meta["BLOCK_M"] + min(frames, count), parts)](
-            *(vectors, maps, groups.order, groups.offsets, best_cell, best_query, frames, cells, parts),
+        kernel[programs](
+            *(vectors, maps, groups.order, groups.offsets, best_cell, best_query, frames, cells),
             *vectors.stride(),
             *maps.stride(),
             CHANNELS=channels,
@@ -391,6 +398,25 @@ def _map_gradient(
 
 
 @jit
+def _group(index, order, offsets, rows, frames, BLOCK: tl.constexpr):
+    """One map's queries, in their order, after those of the maps before it."""
+    frame = tl.program_id(0)
+    before = tl.zeros([BLOCK], dtype=tl.int64)
+    for start in range(0, rows, BLOCK):
+        row = start + tl.arange(0, BLOCK)
+        before += tl.where(tl.load(index + row, mask=row < rows, other=frames) < frame, 1, 0)
+    place = tl.sum(before, 0)
+    tl.store(offsets + frame, place)
+    for start in range(0, rows, BLOCK):
+        row = start + tl.arange(0, BLOCK)
+        mine = (tl.load(index + row, mask=row < rows, other=frames) == frame).to(tl.int64)
+        tl.store(order + place + tl.cumsum(mine, 0) - 1, row.to(tl.int64), mask=mine > 0)
+        place += tl.sum(mine, 0)
+    if frame == frames - 1:
+        tl.store(offsets + frames, place)
+
+
+@jit
 def _nearest_kernel(
     vectors,
     maps,
@@ -400,7 +426,6 @@ def _nearest_kernel(
     best_query,
     frames,
     columns,
-    parts,
     vector_row,
     vector_channel,
     map_frame,
@@ -419,7 +444,7 @@ def _nearest_kernel(
     The grid has as many tiles as any grouping may need; those that are left over have nothing to do.
     """
     tile = tl.program_id(0)
-    part = tl.program_id(1)
+    part, parts = tl.program_id(1), tl.num_programs(1)
     frame_of = tl.arange(0, FRAMES)
     known = frame_of < frames
     begins = tl.load(offsets + frame_of, mask=known, other=0)

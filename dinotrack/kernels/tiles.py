@@ -20,9 +20,15 @@ AVAILABLE = triton is not None
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes", "y")
 """Whether kernels run in Triton's interpreter, on the CPU. Triton itself reads the variable when it is imported."""
 
+LINE = 1024
+"""Numbers that a program of a kernel without tiles goes through at a time."""
+
 NOTHING = (-2139095041 << 32) | 0x7FFFFFFF
 """The packed maximum of nothing: minus infinity, at index 0."""
 
+
+LARGEST_TILE = 128 * 256
+"""One of these takes a whole multiprocessor."""
 
 VARYING = ("frames", "parts", "rows", "columns")
 """Counts that change from call to call: a kernel must not be compiled anew where one is 1 or a multiple of 16."""
@@ -44,7 +50,7 @@ def tuned(kernel: Any, half: bool) -> Any:
     if INTERPRETED:
         sizes = [(16, 32, 16, 4, 1)]  # small, so that tests have many tiles
     elif half:
-        sizes = [(128, 256, 64, 8, 3), (128, 128, 64, 8, 3), (64, 128, 64, 4, 3)]
+        sizes = [(128, 256, 64, 8, 3), (256, 128, 64, 8, 3), (128, 128, 64, 4, 3), (64, 128, 64, 4, 3)]
     else:
         sizes = [(64, 64, 16, 4, 2)]
     configs = [
@@ -59,12 +65,16 @@ def precision() -> str:
     return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
 
 
-def splits(rows: int, columns: int, device: torch.device) -> int:
-    """Into how many parts to split the columns, so that tiles of 128 rows keep the device busy."""
+def splits(rows: int, columns: int, device: torch.device, block_m: int, block_n: int) -> int:
+    """Into how many parts to split the columns, so that tiles of block_m rows fill the device once.
+
+    More parts are more beginnings and ends, less parts leave multiprocessors idle; two of the smaller tiles share one.
+    """
     if device.type != "cuda":
         return 3
-    wanted = 4 * torch.cuda.get_device_properties(device).multi_processor_count
-    return min(math.ceil(wanted / math.ceil(rows / 128)), math.ceil(columns / 128))
+    share = max(1, LARGEST_TILE // (block_m * block_n))
+    wanted = share * torch.cuda.get_device_properties(device).multi_processor_count
+    return max(1, min(wanted // math.ceil(rows / block_m), math.ceil(columns / block_n)))
 
 
 def power_of_two(size: int, least: int = 1) -> int:
@@ -74,9 +84,11 @@ def power_of_two(size: int, least: int = 1) -> int:
 
 def unpack_maxima(packed: Tensor) -> tuple[Tensor, Tensor]:
     """int64 [N] from `pack` -> index long [N], value float32 [N]."""
-    halves = packed.view(torch.int32).view(-1, 2)  # the low half comes first: all that run CUDA are little-endian
-    ordered = halves[:, 1]
-    return (0x7FFFFFFF - halves[:, 0]).long(), (ordered ^ ((ordered >> 31) & 0x7FFFFFFF)).view(torch.float32)
+    index, value = torch.empty_like(packed), packed.new_empty(len(packed), dtype=torch.float32)
+    if len(packed):
+        with torch.cuda.device_of(packed):
+            _unpack[(-(-len(packed) // LINE),)](packed, index, value, len(packed), BLOCK=LINE)
+    return index, value
 
 
 @jit
@@ -88,6 +100,17 @@ def pack(value, index):
     bits = tl.where(value == 0, 0.0, value).to(tl.int32, bitcast=True)  # minus zero is zero
     ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # the integers' order is now that of the floats
     return (ordered.to(tl.int64) << 32) | (0x7FFFFFFF - index.to(tl.int32)).to(tl.int64)
+
+
+@jit
+def _unpack(packed, index, value, rows, BLOCK: tl.constexpr):
+    """The inverse of `pack`."""
+    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    both = tl.load(packed + row, mask=row < rows, other=0)
+    ordered = (both >> 32).to(tl.int32)
+    tl.store(index + row, (0x7FFFFFFF - (both & 0xFFFFFFFF)), mask=row < rows)
+    bits = ordered ^ ((ordered >> 31) & 0x7FFFFFFF)
+    tl.store(value + row, bits.to(tl.float32, bitcast=True), mask=row < rows)
 
 
 @jit
