@@ -73,11 +73,15 @@ def start(tracker: Tracker, config: TrainingConfig) -> State:
     if config.optimizer == "muon":
         cnn["matrix_rate"] = config.matrix_rate
     groups = [cnn, {"params": tracker.refiner.parameters()}]
-    optimizers = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}
+    options: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    if config.optimizer == "muon":
+        on_cuda = next(tracker.parameters()).device.type == "cuda"
+        return State(tracker, Muon(groups, **options, recorded=config.recorded and on_cuda))
+    optimizers = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     if config.optimizer not in optimizers:
-        raise InputError(f"training.optimizer={config.optimizer} is unknown; choose one of {', '.join(optimizers)}")
-    make = optimizers[config.optimizer]
-    return State(tracker, make(groups, lr=config.learning_rate, weight_decay=config.weight_decay))
+        known = ", ".join((*optimizers, "muon"))
+        raise InputError(f"training.optimizer={config.optimizer} is unknown; choose one of {known}")
+    return State(tracker, optimizers[config.optimizer](groups, **options))
 
 
 def fit(material: Material, config: Config, seed: int, state: State, on_step: Callable[[State], None]) -> None:
