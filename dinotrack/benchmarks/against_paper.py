@@ -20,6 +20,7 @@ from dinotrack.benchmarks.methods import Configuration
 from dinotrack.checkpoint import Identity
 from dinotrack.config import PAPER, Config, VideoConfig
 from dinotrack.errors import InputError
+from dinotrack.graphs import UNRECORDED
 from dinotrack.inference import refine_video
 from dinotrack.pipeline import Fitted, Sight, Watch, begin, look, make_tools, prepare
 from dinotrack.tracks import Tracks
@@ -53,7 +54,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Block:
-    """Some steps in a row. step: seconds of one. before: seconds until the fit takes its first."""
+    """Some steps in a row. step: seconds of one. before: seconds of a fit besides its steps: to begin and, on CUDA, to record one."""
 
     step: float
     before: float
@@ -135,9 +136,9 @@ def time_steps(
     blocks: dict[Phase, list[Block]] = {phase: [] for phase in known}
     for turn in range(-1 if device.type == "cuda" else 0, turns):
         for phase in known:
-            count = min(block, phase.length - 1)
+            count = min(block, phase.length - untimed(device))
             state, one = states[phase.contender], ready[phase.contender]
-            state.step = phase.first + (turn + 1) * count % (phase.length - count)
+            state.step = phase.first + (turn + 1) * count % (phase.length - count - untimed(device) + 1)
             taken = take_steps(one, state, count, seed, device)
             blocks[phase] += [taken] * (turn >= 0)
         done = {f"{phase.contender} {phase.name}": timed[-1].step for phase, timed in blocks.items() if timed}
@@ -149,9 +150,18 @@ class _Enough(Exception):
     """Ends a fit after the steps that were wanted."""
 
 
+def untimed(device: torch.device) -> int:
+    """Steps that come before the timed ones of a block; on CUDA until those of a fit are replays of a recorded one."""
+    return 1 if device.type != "cuda" else UNRECORDED + 2
+
+
 def take_steps(contender: Contender, state: training.State, count: int, seed: int, device: torch.device) -> Block:
-    """Times the `count` steps of the fit that follow the one that the state is at. Raises InputError without labels."""
-    first, marks = state.step + 1, [clock(device)]
+    """Times the `count` steps of the fit that follow the untimed ones, which follow the one that the state is at.
+
+    Raises InputError without labels.
+    """
+    skipped, marks = untimed(device), [clock(device)]
+    first = state.step + skipped
 
     def on_step(state: training.State) -> None:
         if state.step in (first, first + count):
@@ -164,7 +174,7 @@ def take_steps(contender: Contender, state: training.State, count: int, seed: in
     except _Enough:
         start, one, end = marks
         step = (end - one) / count
-        return Block(step, max(0.0, one - start - step))
+        return Block(step, max(0.0, one - start - skipped * step))
     raise InputError("no point of this clip could be followed from any frame to the next; choose another --clip")
 
 
