@@ -54,7 +54,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Block:
-    """Some steps in a row. step: seconds of one. before: seconds of a fit besides its steps: to begin and, on CUDA, to record one."""
+    """Some steps in a row. step: seconds of one. before: what a fit takes besides, to begin and, on CUDA, to record."""
 
     step: float
     before: float
