@@ -3,10 +3,9 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +18,7 @@ from dinotrack.geometry import Grid, to_unit
 from dinotrack.graphs import Recorded
 from dinotrack.model import Tracker, memory_format
 from dinotrack.muon import Muon
-from dinotrack.trajectories import Chains
+from dinotrack.trajectories import Chains, Lots
 
 DRAWS = 20  # tries to find frames that share labels before a step goes without them
 WARM_UP = 0.1  # share of the steps in which the cosine schedule rises
@@ -44,6 +43,12 @@ class Material:
     """bool [T, H, W], the foreground."""
     buddies: dict[tuple[int, int], Buddies]
     """Best buddies of ordered frame pairs."""
+
+    @cached_property
+    def lots(self) -> tuple[Lots, Lots]:
+        """The chains of the foreground, and the others, to draw from."""
+        kinds = self.chain_foreground, ~self.chain_foreground
+        return Lots.of(self.chains, kinds[0].nonzero()[:, 0]), Lots.of(self.chains, kinds[1].nonzero()[:, 0])
 
     @property
     def size(self) -> tuple[int, int]:
@@ -272,14 +277,16 @@ def draw_pairs(material: Material, config: TrainingConfig, rng: torch.Generator)
     for _ in range(DRAWS):
         first = draw_frames(length, config, rng)
         second = first if config.shared_frames else draw_frames(length, config, rng)
-        eligible = [_seen_twice(material, first, True), _seen_twice(material, second, False)]
-        half = config.batch // 2
-        counts = [half if len(eligible[1]) else config.batch, config.batch - half if len(eligible[0]) else config.batch]
-        parts = [
-            _draw(material.chains, ids, frames, count, rng)
-            for ids, frames, count in zip(eligible, (first, second), counts, strict=True)
-            if len(ids)
-        ]
+        counts = [lot.seen_twice(frames) for lot, frames in zip(material.lots, (first, second), strict=True)]
+        totals, half = [int(count.sum()) for count in counts], config.batch // 2
+        shares = half if totals[1] else config.batch, config.batch - half if totals[0] else config.batch
+        parts = []
+        for lot, frames, count, total, share in zip(
+            material.lots, (first, second), counts, totals, shares, strict=True
+        ):
+            if total:
+                rows = lot.pick(count, torch.randint(total, (share,), generator=rng))
+                parts.append(_draw(material.chains, rows, frames, rng))
         if parts:
             return _join(parts)
     return None
@@ -444,16 +451,9 @@ def _refine(
     return maps.half() if half else maps.float(), raw
 
 
-def _seen_twice(material: Material, frames: Tensor, foreground: bool) -> Tensor:
-    """Rows of the chains of one kind that are valid in two or more of the frames: long [K]."""
-    seen = material.chains.seen_twice(frames) & (material.chain_foreground == foreground)
-    return torch.from_numpy(np.flatnonzero(seen.numpy()))
-
-
-def _draw(chains: Chains, ids: Tensor, frames: Tensor, count: int, rng: torch.Generator) -> Pairs:
-    """`count` chains of ids, each in two different frames where it is valid."""
-    rows = ids[torch.randint(len(ids), (count,), generator=rng)]
-    luck = torch.rand((count, len(frames)), generator=rng)
+def _draw(chains: Chains, rows: Tensor, frames: Tensor, rng: torch.Generator) -> Pairs:
+    """Chains of rows long [M], each in two different frames where it is valid."""
+    luck = torch.rand((len(rows), len(frames)), generator=rng)
     pick = frames[luck.masked_fill(~chains.seen_in(frames[:, None], rows).T, -1).topk(2, dim=1).indices]
     source, target = pick.unbind(1)
     return Pairs(source, chains.at(rows, source), target, chains.at(rows, target))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -53,23 +52,45 @@ class Chains:
         start = self.start[rows]
         return (start <= frame) & (frame < start + self.length[rows])
 
-    @cached_property
-    def _span(self) -> tuple[Tensor, Tensor]:
-        """`start` and `end` in the smallest type: fits compare all of them in every step."""
-        small = torch.int16 if self.frames < 2**15 else torch.int32
-        return self.start.to(small), self.end.to(small)
-
-    def seen_twice(self, frames: Tensor) -> Tensor:
-        """Whether chains are valid in two or more of the frames long [F], ascending: bool [N]."""
-        start, end = self._span
-        seen = torch.zeros_like(start, dtype=torch.bool)
-        for one, following in pairwise(frames.tolist()):
-            seen |= (start <= one) & (end > following)
-        return seen
-
     def at(self, rows: Tensor, frame: int | Tensor) -> Tensor:
         """Positions of the chains of rows long [K] in a frame, or in one each, where they are valid: [K, 2] px."""
         return self.xy[self.offset[rows] + frame - self.start[rows]]
+
+
+@dataclass(frozen=True)
+class Lots:
+    """K chains to draw from, ordered by their start and, of equal ones, by their end, the last first.
+
+    Of those that start in a frame the ones that reach another are then the first few, so a draw needn't look at all.
+    """
+
+    rows: Tensor
+    """long [K]: the chains in that order."""
+    keys: Tensor
+    """long [K], ascending: what says that order."""
+    first: Tensor
+    """long [T]: how many start before each frame."""
+
+    @classmethod
+    def of(cls, chains: Chains, rows: Tensor) -> Lots:
+        """Those of rows long [K]."""
+        every = chains.frames + 1
+        keys, order = (chains.start[rows] * every + chains.frames - chains.end[rows]).sort(stable=True)
+        return cls(rows[order], keys, torch.searchsorted(keys, torch.arange(chains.frames) * every))
+
+    def seen_twice(self, frames: Tensor) -> Tensor:
+        """How many, of those that start in each frame, are valid in two or more of frames long [F], ascending: [T]."""
+        length = len(self.first)
+        following = torch.cat((frames[1:], frames.new_full((2,), length)))  # no chain is valid in the last but one
+        starts = torch.arange(length)
+        reached = following[torch.searchsorted(frames, starts)]
+        return torch.searchsorted(self.keys, starts * (length + 1) + length - reached) - self.first
+
+    def pick(self, counts: Tensor, numbers: Tensor) -> Tensor:
+        """The chains that have some numbers long [M] among those that `seen_twice` has counted: long [M]."""
+        until = counts.cumsum(0)
+        start = torch.searchsorted(until, numbers, right=True)
+        return self.rows[self.first[start] + numbers - (until - counts)[start]]
 
 
 def flow_chains(

@@ -158,6 +158,7 @@ def random_chains(count: int, rng: torch.Generator) -> Chains:
 def drawn_from_a_table(known: Material, config: TrainingConfig, rng: torch.Generator) -> list[Tensor]:
     """`draw_pairs` from a table of chains and frames: source frames and places, target frames and places."""
     xy, valid = table_of(known.chains)
+    start, end = known.chains.start.tolist(), known.chains.end.tolist()
     while True:
         first = draw_frames(LENGTH, config, rng)
         second = first if config.shared_frames else draw_frames(LENGTH, config, rng)
@@ -167,6 +168,7 @@ def drawn_from_a_table(known: Material, config: TrainingConfig, rng: torch.Gener
         for (frames, ids), (_, others) in zip(halves, halves[::-1], strict=True):
             if not len(ids):
                 continue
+            ids = torch.tensor(sorted(ids.tolist(), key=lambda row: (start[row], -end[row])))
             count = config.batch // 2 if len(others) else config.batch
             rows = ids[torch.randint(len(ids), (count,), generator=rng)]
             luck = torch.rand((count, len(frames)), generator=rng)

@@ -11,7 +11,7 @@ from torch import Tensor
 from dinotrack.config import TrajectoryConfig
 from dinotrack.flow import Flow
 from dinotrack.pairs import is_sampled, sampled_pairs
-from dinotrack.trajectories import Chains, flow_chains, in_foreground
+from dinotrack.trajectories import Chains, Lots, flow_chains, in_foreground
 from tests.dense import chains_of, table_of
 
 
@@ -255,3 +255,20 @@ def test_foreground_is_told_by_the_mask_at_the_first_point():
     masks[0, 2, 1] = True
     masks[1, 1, 3] = True
     assert in_foreground(chains, masks).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_lots_hold_each_chain_seen_twice_once(seed):
+    dice = torch.Generator().manual_seed(seed)
+    frames, count = 7, 3 + 9 * seed
+    start = torch.randint(frames, (count,), generator=dice)
+    length = 1 + (torch.rand(count, generator=dice) * (frames - start)).long()
+    chains = Chains(torch.zeros(int(length.sum()), 2), start, length, frames)
+    rows = (torch.rand(count, generator=dice) < 0.7).nonzero()[:, 0]
+    lots = Lots.of(chains, rows)
+    for size in range(1, frames + 1):
+        drawn = torch.randperm(frames, generator=dice)[:size].sort().values
+        valid = torch.stack([chains.seen_in(int(t)) for t in drawn])
+        expected = [row for row in rows.tolist() if valid[:, row].sum() > 1]
+        counts = lots.seen_twice(drawn)
+        assert sorted(lots.pick(counts, torch.arange(int(counts.sum()))).tolist()) == expected
