@@ -100,7 +100,8 @@ def fit(material: Material, config: Config, seed: int, state: State, on_step: Ca
     if not bool((material.chains.length > 1).any()):
         return
     tracker.train()
-    recorded = Recorded(partial(_flow_slopes, tracker, material, config)) if _records(config, device) else None
+    alike = _records(config, next(tracker.parameters()))
+    recorded = Recorded(partial(_flow_slopes, tracker, material, config)) if alike else None
     while state.step < training.steps:
         rng = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
         if recorded is None:
@@ -112,12 +113,13 @@ def fit(material: Material, config: Config, seed: int, state: State, on_step: Ca
         on_step(state)
 
 
-def _records(config: Config, device: torch.device) -> bool:
-    """Whether steps are alike, so that they can be recorded: those of labels alone are."""
+def _records(config: Config, there: Tensor) -> bool:
+    """Whether steps are alike, so that they can be recorded: those of labels alone, by kernels that make no maps."""
     training = config.training
     others = training.buddy_weight, training.refined_buddy_weight, training.cycle_weight
     bound = config.model.fusion == "sum" and (training.norm_weight or training.angle_weight)
-    return training.recorded and device.type == "cuda" and not any(others) and not bound
+    possible = training.recorded and there.device.type == "cuda" and on_triton(there)
+    return possible and not (any(others) or bound or config.model.whole_map)
 
 
 def descend(state: State, terms: Mapping[str, Tensor], config: TrainingConfig) -> None:
@@ -217,8 +219,9 @@ class Batch(NamedTuple):
 
 
 def _copy(part: Tensor, device: torch.device) -> Tensor:
-    pinned = part.pin_memory() if device.type == "cuda" and part.device.type == "cpu" else part
-    return pinned.to(device, non_blocking=True)
+    if device.type == "cuda" and part.device.type == "cpu":
+        return part.pin_memory().to(device, non_blocking=True)
+    return part.to(device)
 
 
 @dataclass(frozen=True)

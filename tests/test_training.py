@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -400,10 +401,14 @@ def test_features_are_read_in_each_points_own_frame() -> None:
 @pytest.mark.parametrize(
     ("config", "alike"), [(FAST, True), (QUALITY, True), (PAPER, False)], ids=["fast", "quality", "paper"]
 )
-def test_which_steps_are_recorded(config: Config, alike: bool) -> None:
-    assert training._records(config, torch.device("cuda")) == alike
-    assert not training._records(config, torch.device("cpu"))
-    assert not training._records(override(config, {"training.recorded": False}), torch.device("cuda"))
+def test_which_steps_are_recorded(config: Config, alike: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = SimpleNamespace(device=torch.device("cuda"))
+    for kernels in (True, False):
+        monkeypatch.setattr(training, "on_triton", lambda _, kernels=kernels: kernels)
+        assert training._records(config, there) == (alike and kernels)
+        assert not training._records(config, torch.zeros(1))
+        assert not training._records(override(config, {"model.whole_map": True}), there)
+        assert not training._records(override(config, {"training.recorded": False}), there)
 
 
 def test_steps_that_can_be_recorded_are_those_that_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
