@@ -313,6 +313,8 @@ def refind(
     end = start + chain.followed.sum(dim=1) - 1
     for t in range(xy.shape[1]):
         rows = (anew[:, t] & chain.patches.textured).nonzero()[:, 0]
+        if not len(rows):
+            continue
         nearest = torch.where(t < start, start, end)[rows]
         patches, shape = chain.patches.keep_where(rows), chain.shape[rows, nearest]
         best, alike = search(patches, pictures[t], xy[rows, t], shape, config.patch_search)
