@@ -264,19 +264,17 @@ FAST = Config(
     inference=InferenceConfig(method="join"),
 )
 
-# `fast` with more of everything: features of a large ViT beside the CNN's, RAFT, more chains, frames and steps. What
-# the paper has beyond that is left out for what it costs: whole-map refinement (in the disc the softmax's normaliser
-# cancels), direct flow and best buddies between all pairs of frames, and the losses of the later half, which match
-# each pair of a step's frames again. Distant frames are joined by matches, flow and memory instead.
+# `fast` with more: features of a large ViT beside the CNN's, RAFT, more chains, labels and steps. More frames a step
+# made no difference. What the paper has beyond that is left out for what it costs: whole-map refinement (in the disc
+# the softmax's normaliser cancels), direct flow and best buddies between all pairs of frames, and the losses of the
+# later half, which match each pair of a step's frames again. Distant frames are joined by matches, flow and memory.
 QUALITY = dataclasses.replace(
     FAST,
     preset="quality",
     backbone=BackboneConfig(name="auto", stride=7, components=128),
     flow=FlowConfig(name="auto"),
     trajectories=dataclasses.replace(FAST.trajectories, step=2),
-    training=dataclasses.replace(
-        FAST.training, steps=600, steps_a_frame=4.0, batch=512, frames=4, precision="bfloat16"
-    ),
+    training=dataclasses.replace(FAST.training, steps=600, steps_a_frame=4.0, batch=512, precision="bfloat16"),
 )
 
 PRESETS: dict[str, Config] = {"fast": FAST, "quality": QUALITY, "paper": PAPER}
