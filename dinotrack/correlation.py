@@ -53,9 +53,7 @@ def match(
     choice of the best cell has no gradient.
     """
     if on_triton(vectors):
-        there = _multiplied(maps, dim=1)
-        units = _multiplied(vectors, dim=-1).to(there.dtype), there
-        return match_triton(*units, index, filters, temperature, reach)
+        return match_triton(*_both_multiplied(vectors, maps, dim=1), index, filters, temperature, reach)
     units = normalise(vectors, dim=-1), normalise(maps, dim=1)
     return match_torch(*units, index, filters, temperature, reach, MAX_PAIRS)
 
@@ -89,7 +87,7 @@ def mutual_nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return nothing, nothing, torch.zeros(0, device=a.device)
     with torch.no_grad():
         if on_triton(a):
-            return mutual_nearest_triton(_multiplied(a, dim=-1), _multiplied(b, dim=-1))
+            return mutual_nearest_triton(*_both_multiplied(a, b, dim=-1))
         return mutual_nearest_torch(normalise(a, dim=-1), normalise(b, dim=-1), MAX_PAIRS)
 
 
@@ -106,8 +104,7 @@ def info_nce(source: Tensor, positive: Tensor, all_cells: Tensor, temperature: f
 def log_sum_exp(queries: Tensor, cells: Tensor, temperature: float) -> Tensor:
     """log of the sum over cells of exp(cosine / temperature): queries [N, C], cells [P, C] -> [N]. Differentiable."""
     if on_triton(queries):
-        there = _multiplied(cells, dim=-1)
-        return log_sum_exp_triton(_multiplied(queries, dim=-1).to(there.dtype), there, temperature)
+        return log_sum_exp_triton(*_both_multiplied(queries, cells, dim=-1), temperature)
     return log_sum_exp_torch(normalise(queries, dim=-1), normalise(cells, dim=-1), temperature)
 
 
@@ -131,6 +128,12 @@ def _multiplied(features: Tensor, dim: int) -> Tensor:
     half = dtype in (torch.float16, torch.bfloat16)
     unit = normalise(features, dim).to(dtype if half else torch.float32)
     return unit.contiguous(memory_format=torch.channels_last) if unit.ndim == 4 else unit
+
+
+def _both_multiplied(queries: Tensor, others: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Queries [N, C] and what they are compared with, channels along dim, both in the precision of the latter."""
+    there = _multiplied(others, dim)
+    return _multiplied(queries, dim=-1).to(there.dtype), there
 
 
 def _in_groups(rows: Tensor, others: int) -> Sequence[Tensor]:

@@ -15,7 +15,7 @@ class Recorded:
 
     The function must be pure, but for what it reads of weights, and must neither wait for the device nor copy from the
     host. Calls with tensors of other shapes are recorded for themselves. What a replay returns is overwritten by the
-    next one.
+    next one. (torch.cuda.make_graphed_callables takes one set of shapes, and records forward and backward apart.)
     """
 
     def __init__(self, function: Callable[..., Any]):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -75,11 +75,10 @@ class State:
 def start(tracker: Tracker, config: TrainingConfig) -> State:
     """A state before the first step. Raises InputError for an unknown optimizer."""
     cnn: dict[str, Any] = {"params": tracker.delta_dino.parameters()}
-    if config.optimizer == "muon":
-        cnn["matrix_rate"] = config.matrix_rate
     groups = [cnn, {"params": tracker.refiner.parameters()}]
     options: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     if config.optimizer == "muon":
+        cnn["matrix_rate"] = config.matrix_rate
         on_cuda = next(tracker.parameters()).device.type == "cuda"
         return State(tracker, Muon(groups, **options, recorded=config.recorded and on_cuda))
     optimizers = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -116,10 +115,13 @@ def fit(material: Material, config: Config, seed: int, state: State, on_step: Ca
 def _records(config: Config, there: Tensor) -> bool:
     """Whether steps are alike, so that they can be recorded: those of labels alone, by kernels that make no maps."""
     training = config.training
-    others = training.buddy_weight, training.refined_buddy_weight, training.cycle_weight
-    bound = config.model.fusion == "sum" and (training.norm_weight or training.angle_weight)
-    possible = training.recorded and there.device.type == "cuda" and on_triton(there)
-    return possible and not (any(others) or bound or config.model.whole_map)
+    others = [
+        f.name
+        for f in fields(training)
+        if f.name.endswith("_weight") and f.name not in ("flow_weight", "heatmap_weight")
+    ]
+    possible = training.recorded and there.device.type == "cuda" and on_triton(there) and not config.model.whole_map
+    return possible and not any(getattr(training, name) for name in others)
 
 
 def descend(state: State, terms: Mapping[str, Tensor], config: TrainingConfig) -> None:

@@ -174,11 +174,19 @@ def test_without_gradients_the_answer_is_the_same(device, dtype, monkeypatch):
 def test_queries_may_be_more_precise_than_maps(device, monkeypatch):
     """As sampled features are, of maps kept in half precision."""
     vectors, maps, index = scene(6, (6, 7), 5, 2, device, torch.float32)
-    inputs = vectors, maps.half(), index, make_filters(2, device), 0.2, 1.5
+    inputs, cells = (vectors, maps.half(), index, make_filters(2, device), 0.2, 1.5), maps[0].half().flatten(1).T
     monkeypatch.setenv("DINOTRACK_KERNELS", "torch")
-    expected = correlation.match(*inputs), correlation.log_sum_exp(vectors, maps[0].half().flatten(1).T, 0.1)
+    expected = (
+        correlation.match(*inputs),
+        correlation.log_sum_exp(vectors, cells, 0.1),
+        *correlation.mutual_nearest(vectors, cells),
+    )
     monkeypatch.setenv("DINOTRACK_KERNELS", "triton")
-    found = correlation.match(*inputs), correlation.log_sum_exp(vectors, maps[0].half().flatten(1).T, 0.1)
+    found = (
+        correlation.match(*inputs),
+        correlation.log_sum_exp(vectors, cells, 0.1),
+        *correlation.mutual_nearest(vectors, cells),
+    )
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=5e-3)
 
@@ -209,7 +217,10 @@ def test_nothing_to_match(device, dtype):
         assert (len(cells), len(values)) == (0, 0)
     cells = features(0, (0, 5), 1, device, dtype)
     assert log_sum_exp_triton(cells, vectors.new_ones((2, 5)), 0.1).shape == (0,)
-    assert (log_sum_exp_triton(vectors.new_ones((2, 5)), cells, 0.1) == -torch.inf).all()
+    queries = vectors.new_ones((2, 5)).requires_grad_()
+    nothing = log_sum_exp_triton(queries, cells, 0.1)
+    assert (nothing == -torch.inf).all()
+    assert (torch.autograd.grad(nothing.sum(), queries)[0] == 0).all()
 
 
 @on_kernels

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from dinotrack.benchmarks.__main__ import main
 from dinotrack.benchmarks.datasets import find_clips
 from dinotrack.cache import FOLDER_VARIABLE
 from dinotrack.config import PAPER, InferenceConfig, override, preset
+from dinotrack.errors import InputError
 from dinotrack.model import Tracker
 from dinotrack.synthesis import generate
 from dinotrack.video import read_video
@@ -152,6 +154,12 @@ def test_steps_are_taken_in_their_phase() -> None:
     ]  # fmt: skip
     never = override(config, {"training.refined_buddy_weight": 0, "training.cycle_weight": 0})
     assert [(p.name, p.first, p.length) for p in against_paper.phases("ours", never)] == [("all", 0, 7)]
+
+
+def test_a_fit_too_short_to_be_timed() -> None:
+    one = SimpleNamespace(config=override(preset("fast"), {"training.steps": 1}))
+    with pytest.raises(InputError, match="ours has 1 steps alike"):
+        against_paper.time_steps({"ours": one}, {}, 1, 0, torch.device("cpu"), silent)
 
 
 def test_a_late_step_has_the_late_losses() -> None:

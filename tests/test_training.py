@@ -408,7 +408,8 @@ def test_which_steps_are_recorded(config: Config, alike: bool, monkeypatch: pyte
         assert training._records(config, there) == (alike and kernels)
         assert not training._records(config, torch.zeros(1))
         assert not training._records(override(config, {"model.whole_map": True}), there)
-        assert not training._records(override(config, {"training.recorded": False}), there)
+        for changed in ({"training.recorded": False}, {"training.norm_weight": 1}, {"training.cycle_weight": 1}):
+            assert not training._records(override(config, changed), there)
 
 
 def test_steps_that_can_be_recorded_are_those_that_are_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,11 +128,16 @@ def time_steps(
 ) -> dict[Phase, list[Block]]:
     """Blocks of steps of each phase of each contender, who take turns; on CUDA the first turn doesn't count.
 
+    Raises InputError for a phase that is too short.
     The late steps are those of a network that the steps timed here have taught, no longer.
     """
     block = max(2, steps // PARTS)
     turns = max(1, steps // block)
     known = [phase for name, one in ready.items() for phase in phases(name, one.config)]
+    if short := [phase for phase in known if phase.length <= untimed(device)]:
+        raise InputError(
+            f"{short[0].contender} has {short[0].length} steps alike, too few to be timed; take more training.steps"
+        )
     blocks: dict[Phase, list[Block]] = {phase: [] for phase in known}
     for turn in range(-1 if device.type == "cuda" else 0, turns):
         for phase in known:

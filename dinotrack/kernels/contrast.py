@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dinotrack.kernels.tiles import jit, precision, splits, tile_product, tl, tuned
+from dinotrack.kernels.tiles import LARGEST_TILE, jit, precision, splits, tile_product, tl, tuned
 
 STRIP = 2**23
 """Entries of the softmax held at a time: 16 MiB in half precision."""
@@ -32,7 +32,7 @@ def log_sum_exp_triton(vectors: Tensor, cells: Tensor, temperature: float) -> Te
 class _LogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, cells: Tensor, temperature: float) -> Tensor:
-        parts = splits(max(1, len(vectors)), max(1, len(cells)), vectors.device, 128, 256)
+        parts = splits(max(1, len(vectors)), max(1, len(cells)), vectors.device, *LARGEST_TILE)
         partial = torch.full((parts, len(vectors)), -torch.inf, device=vectors.device)
         kernel = _accumulate if vectors.dtype == torch.float32 else _accumulate_half
         if len(vectors) and len(cells):
@@ -56,7 +56,8 @@ class _LogSumExp(torch.autograd.Function):
         slope = gradients[0] / ctx.temperature
         scale = slope.abs().amax().clamp(min=torch.finfo(torch.float32).tiny) if len(slope) else slope.sum()
         scaled = (vectors * (slope / scale)[:, None]).to(vectors.dtype)  # small slopes would vanish in half precision
-        for_vectors, for_cells = [torch.zeros_like(vectors)], torch.empty_like(cells)
+        for_vectors: list[Tensor] = []
+        for_cells = torch.empty_like(cells)
         size = max(1, STRIP // max(1, len(vectors)))
         for some, gradient in zip(cells.split(size), for_cells.split(size), strict=True):
             softmax = _softmax(vectors, some, result, ctx.temperature)

@@ -27,8 +27,8 @@ NOTHING = (-2139095041 << 32) | 0x7FFFFFFF
 """The packed maximum of nothing: minus infinity, at index 0."""
 
 
-LARGEST_TILE = 128 * 256
-"""One of these takes a whole multiprocessor."""
+LARGEST_TILE = 128, 256
+"""Rows and columns; one of these takes a whole multiprocessor."""
 
 VARYING = ("frames", "parts", "rows", "columns")
 """Counts that change from call to call: a kernel must not be compiled anew where one is 1 or a multiple of 16."""
@@ -73,7 +73,7 @@ def splits(rows: int, columns: int, device: torch.device, block_m: int, block_n:
     """
     if device.type != "cuda":
         return 3
-    share = max(1, LARGEST_TILE // (block_m * block_n))
+    share = max(1, math.prod(LARGEST_TILE) // (block_m * block_n))
     wanted = share * torch.cuda.get_device_properties(device).multi_processor_count
     return max(1, min(wanted // math.ceil(rows / block_m), math.ceil(columns / block_n)))
 
