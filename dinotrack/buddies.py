@@ -1,4 +1,5 @@
-"""Best buddies: cells of two frames that are each other's nearest neighbour, where flow is blind (METHOD 3)."""
+"""Best buddies: cells of two frames that are each other's nearest neighbour, where flow is blind
+(METHOD 3)."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ class Buddies:
     cosine: Tensor
     """float32 [K]."""
     ambiguity: Tensor
-    """float32 [K]: r, 0 for a match without a rival, 1 where another place matches as well; see `ambiguity`."""
+    """float32 [K]: r, 0 for a match without a rival, 1 where another place matches as well; see
+    `ambiguity`."""
     frames: tuple[int, int]
 
     def keep_where(self, keep: Tensor) -> Buddies:
@@ -47,11 +49,16 @@ class Buddies:
         order = self.target[:, 0].argsort(stable=True)
         order = order[self.target[order, 1].argsort(stable=True)]
         i, j = self.frames
-        return replace(self, source=self.target, target=self.source, frames=(j, i)).keep_where(order)
+        return replace(self, source=self.target, target=self.source, frames=(j, i)).keep_where(
+            order
+        )
 
 
-def best_buddies(features_i: Tensor, features_j: Tensor, grid: Grid, frames: tuple[int, int] = (0, 1)) -> Buddies:
-    """Mutual nearest neighbours among the cells of two frames: features [C, h, w] of any float type, on `grid`.
+def best_buddies(
+    features_i: Tensor, features_j: Tensor, grid: Grid, frames: tuple[int, int] = (0, 1)
+) -> Buddies:
+    """Mutual nearest neighbours among the cells of two frames: features [C, h, w] of any float
+    type, on `grid`.
 
     Ambiguity is left at 0: measure it with `ambiguity` once the buddies are filtered.
     """
@@ -61,7 +68,8 @@ def best_buddies(features_i: Tensor, features_j: Tensor, grid: Grid, frames: tup
 
 
 def flow_filter(buddies: Buddies, chains: Chains) -> Buddies:
-    """Keep a buddy where the chain nearest to either end, in its frame, is not valid in the frame of the other end."""
+    """Keep a buddy where the chain nearest to either end, in its frame, is not valid in the frame
+    of the other end."""
     i, j = buddies.frames
     known_i = _valid_in(chains, nearest_chain(buddies.source, chains, i), j)
     known_j = _valid_in(chains, nearest_chain(buddies.target, chains, j), i)
@@ -69,9 +77,11 @@ def flow_filter(buddies: Buddies, chains: Chains) -> Buddies:
 
 
 def nearest_chain(points: Tensor, chains: Chains, frame: int) -> Tensor:
-    """The chain nearest to each point [K, 2] px among those valid in the frame: long [K], -1 where there is none.
+    """The chain nearest to each point [K, 2] px among those valid in the frame: long [K], -1 where
+    there is none.
 
-    Exact, by a k-d tree on the CPU: at the paper's size, all distances would be 8,000 x 400,000 a frame.
+    Exact, by a k-d tree on the CPU: at the paper's size, all distances would be 8,000 x 400,000 a
+    frame.
     """
     there = chains.seen_in(frame).nonzero()[:, 0]
     if len(there) == 0 or len(points) == 0:
@@ -81,8 +91,11 @@ def nearest_chain(points: Tensor, chains: Chains, frame: int) -> Tensor:
     return there[torch.from_numpy(nearest[:, 0]).to(there.device).long()]
 
 
-def ambiguity(buddies: Buddies, features_i: Tensor, features_j: Tensor, grid: Grid, config: BuddyConfig) -> Tensor:
-    """r [K] of each buddy: score of the best rival place over that of the best match, the larger of both directions."""
+def ambiguity(
+    buddies: Buddies, features_i: Tensor, features_j: Tensor, grid: Grid, config: BuddyConfig
+) -> Tensor:
+    """r [K] of each buddy: score of the best rival place over that of the best match, the larger of
+    both directions."""
     cells_i, cells_j = features_i.flatten(1).T, features_j.flatten(1).T
     there = _rivalry(cells_i[_cell(buddies.source, grid)], cells_j, grid, config)
     back = _rivalry(cells_j[_cell(buddies.target, grid)], cells_i, grid, config)
@@ -90,7 +103,8 @@ def ambiguity(buddies: Buddies, features_i: Tensor, features_j: Tensor, grid: Gr
 
 
 def ambiguity_weight(ambiguity: Tensor, config: BuddyConfig) -> Tensor:
-    """sigmoid(slope (1 - r) - offset): nearly 1 for a match without a rival, nearly 0 for one of many."""
+    """sigmoid(slope (1 - r) - offset): nearly 1 for a match without a rival, nearly 0 for one of
+    many."""
     return torch.sigmoid(config.slope * (1 - ambiguity) - config.offset)
 
 
@@ -107,11 +121,14 @@ def find_buddies(
     seed: int = 0,
     progress: Progress = silent,
 ) -> dict[tuple[int, int], Buddies]:
-    """Best buddies of a video where flow is blind, with their ambiguity: {(i, j): buddies from frame i to j}.
+    """Best buddies of a video where flow is blind, with their ambiguity: {(i, j): buddies from
+    frame i to j}.
 
-    features: [T, C, h, w] of any float type, on `grid`, on the device that shall do the work; chains may lie elsewhere.
-    Pairs of frames, in both orders: the sampled ones (`pairs.sampled_pairs` with config.near), or config.max_pairs of
-    them (made even) drawn by seed. Pairs without buddies are left out: the result may be empty.
+    features: [T, C, h, w] of any float type, on `grid`, on the device that shall do the work;
+    chains may lie elsewhere.
+    Pairs of frames, in both orders: the sampled ones (`pairs.sampled_pairs` with config.near), or
+    config.max_pairs of them (made even) drawn by seed. Pairs without buddies are left out: the
+    result may be empty.
     """
     pairs = _frame_pairs(len(features), config, seed)
     centres = grid.centres(features.device)
@@ -124,14 +141,17 @@ def find_buddies(
         known = known_i[_cell(buddies.source, grid)] | known_j[_cell(buddies.target, grid)]
         buddies = buddies.keep_where(~known)
         if len(buddies.cosine):
-            buddies = replace(buddies, ambiguity=ambiguity(buddies, features[i], features[j], grid, config))
+            buddies = replace(
+                buddies, ambiguity=ambiguity(buddies, features[i], features[j], grid, config)
+            )
             found[i, j], found[j, i] = buddies, buddies.mirrored()
         progress("buddies", done, len(pairs))
     return found
 
 
 def _frame_pairs(frames: int, config: BuddyConfig, seed: int) -> list[tuple[int, int]]:
-    """Pairs i < j; each serves both orders, so half of config.max_pairs, rounded up, where that is set."""
+    """Pairs i < j; each serves both orders, so half of config.max_pairs, rounded up, where that is
+    set."""
     pairs = sampled_pairs(frames, config.near)
     if config.max_pairs > 0:
         drawn = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))
@@ -154,10 +174,13 @@ def _cell(xy: Tensor, grid: Grid) -> Tensor:
 
 
 def _rivalry(vectors: Tensor, cells: Tensor, grid: Grid, config: BuddyConfig) -> Tensor:
-    """Score of the second survivor of non-maximum suppression over the best score, 0 where only one survives.
+    """Score of the second survivor of non-maximum suppression over the best score, 0 where only one
+    survives.
 
-    vectors [K, C], cells [P, C] -> [K]. Only the best box can have suppressed a candidate that outscores the second
-    survivor, which therefore is the best candidate that overlaps the best box little enough: no loop is needed.
+    vectors [K, C], cells [P, C] -> [K]. Only the best box can have suppressed a candidate that
+    outscores the second
+    survivor, which therefore is the best candidate that overlaps the best box little enough: no
+    loop is needed.
     Where even the best match is no match (cosine <= 0), everything is a rival: 1.
     """
     index, score = best_matches(vectors, cells, config.candidates)

@@ -1,7 +1,8 @@
-"""What was computed of a video, kept on this machine and found again by everything that went into it.
+"""What was computed of a video, kept on this machine and found again by everything that went into
+it.
 
-One safetensors file for each stage of each video, which is mapped into memory when it is read. Without a place for them
-nothing is kept, and nothing else changes.
+One safetensors file for each stage of each video, which is mapped into memory when it is read.
+Without a place for them nothing is kept, and nothing else changes.
 """
 
 import contextlib
@@ -29,14 +30,16 @@ LIMIT_VARIABLE = "DINOTRACK_CACHE_GB"
 GIGABYTES = 10.0
 """What the cache holds at most, where $DINOTRACK_CACHE_GB says nothing else."""
 FORMAT = 1
-"""One more whenever the same settings come to give other numbers, so that old ones are not found."""
+"""One more whenever the same settings come to give other numbers, so that old ones are not
+found."""
 
 Tensors = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Where results of one video are kept: in a folder, at most `limit` bytes of all videos; None: nowhere.
+    """Where results of one video are kept: in a folder, at most `limit` bytes of all videos; None:
+    nowhere.
 
     video: `content_hash` of the video.
     """
@@ -46,12 +49,17 @@ class Cache:
     video: str = ""
 
     def remember(
-        self, stage: str, settings: Mapping[str, Any], compute: Callable[[], Tensors], progress: Progress = silent
+        self,
+        stage: str,
+        settings: Mapping[str, Any],
+        compute: Callable[[], Tensors],
+        progress: Progress = silent,
     ) -> Tensors:
-        """The tensors a stage gives with these settings (plain JSON values): those kept, else computed and kept.
+        """The tensors a stage gives with these settings (plain JSON values): those kept, else
+        computed and kept.
 
-        Kept ones lie on the CPU, mapped from their file, and the stage is reported as done. One that can't be read
-        counts as absent; one that can't be written gives a DinotrackWarning.
+        Kept ones lie on the CPU, mapped from their file, and the stage is reported as done. One
+        that can't be read counts as absent; one that can't be written gives a DinotrackWarning.
         """
         if self.folder is None:
             return compute()
@@ -71,9 +79,11 @@ class Cache:
 
 
 def open_cache(video: str) -> Cache:
-    """The cache of a video (its `content_hash`): $DINOTRACK_CACHE, else dinotrack in $XDG_CACHE_HOME or ~/.cache.
+    """The cache of a video (its `content_hash`): $DINOTRACK_CACHE, else dinotrack in
+    $XDG_CACHE_HOME or ~/.cache.
 
-    DINOTRACK_CACHE=off, or empty, turns it off. A folder that can't be written: none, with a DinotrackWarning.
+    DINOTRACK_CACHE=off, or empty, turns it off. A folder that can't be written: none, with a
+    DinotrackWarning.
     Raises InputError where $DINOTRACK_CACHE_GB is no number.
     """
     name = os.environ.get(FOLDER_VARIABLE)
@@ -82,7 +92,11 @@ def open_cache(video: str) -> Cache:
         return Cache(None, limit, video)
     try:
         caches = os.environ.get("XDG_CACHE_HOME")
-        folder = Path(name) if name else (Path(caches) if caches else Path.home() / ".cache") / "dinotrack"
+        folder = (
+            Path(name)
+            if name
+            else (Path(caches) if caches else Path.home() / ".cache") / "dinotrack"
+        )
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, RuntimeError) as error:  # a user without a home is a RuntimeError
@@ -100,7 +114,9 @@ def _limit(gigabytes: str) -> float:
     with contextlib.suppress(ValueError):
         if float(gigabytes) >= 0:
             return float(gigabytes) * 1e9
-    raise InputError(f"{LIMIT_VARIABLE}={gigabytes} is no size; give a number of gigabytes, as in {GIGABYTES:g}")
+    raise InputError(
+        f"{LIMIT_VARIABLE}={gigabytes} is no size; give a number of gigabytes, as in {GIGABYTES:g}"
+    )
 
 
 def _name(stage: str, key: Mapping[str, Any]) -> str:
@@ -108,7 +124,8 @@ def _name(stage: str, key: Mapping[str, Any]) -> str:
 
 
 def _read(path: Path) -> Tensors | None:
-    """The tensors of a file, which then counts as used just now; None where there are none that can be read."""
+    """The tensors of a file, which then counts as used just now; None where there are none that can
+    be read."""
     try:
         tensors: Tensors = load_file(path)
     except (OSError, SafetensorError):
@@ -119,7 +136,8 @@ def _read(path: Path) -> Tensors | None:
 
 
 def _drop_oldest(folder: Path, limit: float) -> None:
-    """Remove the files of ours, remains of unfinished ones too, that were not used for longest, down to the limit."""
+    """Remove the files of ours, remains of unfinished ones too, that were not used for longest,
+    down to the limit."""
     ours = re.compile(r"\.?[a-z]+-[0-9a-f]{64}\.safetensors(\.[0-9]+\.part)?")
     with contextlib.suppress(OSError):  # another process may tidy up as well
         files = [(path.stat(), path) for path in folder.iterdir() if ours.fullmatch(path.name)]

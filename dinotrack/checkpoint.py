@@ -1,4 +1,5 @@
-"""A fit on disk: one file that holds weights, optimizer, step, config, seed and the video's hash."""
+"""A fit on disk: one file that holds weights, optimizer, step, config, seed and the video's
+hash."""
 
 import hashlib
 import json
@@ -49,11 +50,18 @@ class Stored:
 
 def hash_masks(masks: npt.NDArray[np.bool_] | None) -> str:
     """A hash of the user's foreground bool [T, H, W]; "" for none."""
-    return "" if masks is None else hashlib.sha256(str(masks.shape).encode() + np.packbits(masks).tobytes()).hexdigest()
+    return (
+        ""
+        if masks is None
+        else hashlib.sha256(str(masks.shape).encode() + np.packbits(masks).tobytes()).hexdigest()
+    )
 
 
 def save(folder: Path, state: State, identity: Identity) -> None:
-    """Write a fit, finished or not, in one atomic step. Raises InputError where the folder can't be written."""
+    """Write a fit, finished or not, in one atomic step.
+
+    Raises InputError where the folder can't be written.
+    """
     about = {
         "config": to_dict(identity.config),
         "seed": identity.seed,
@@ -78,14 +86,22 @@ def read(folder: Path) -> Stored:
     """The fit in a folder. Raises InputError where there is none, or the file is not ours."""
     path = folder / FILE
     if not path.is_file():
-        raise InputError(f"{folder} holds no fit ({FILE} is missing); give the model folder of a run")
+        raise InputError(
+            f"{folder} holds no fit ({FILE} is missing); give the model folder of a run"
+        )
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
         about = json.loads(values["about"])
         identity = Identity(
-            from_dict(about["config"]), about["seed"], about["video_hash"], about["foreground_hash"], about["source"]
+            from_dict(about["config"]),
+            about["seed"],
+            about["video_hash"],
+            about["foreground_hash"],
+            about["source"],
         )
-        return Stored(identity, about["step"], about["losses"], values["weights"], values["optimizer"])
+        return Stored(
+            identity, about["step"], about["losses"], values["weights"], values["optimizer"]
+        )
     except (*MALFORMED, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(
@@ -94,16 +110,20 @@ def read(folder: Path) -> Stored:
 
 
 def find(folder: Path, identity: Identity, resume: bool) -> Stored | None:
-    """The same fit in a folder, finished, or unfinished where `resume`; None where the folder holds none.
+    """The same fit in a folder, finished, or unfinished where `resume`; None where the folder holds
+    none.
 
-    Raises InputError for another video's or another setting's fit, and for an unfinished one without `resume`.
+    Raises InputError for another video's or another setting's fit, and for an unfinished one
+    without `resume`.
     """
     if not (folder / FILE).exists():
         return None
     stored = read(folder)
     if stored.identity.video_hash != identity.video_hash:
         where = stored.identity.source or "another video"
-        raise InputError(f"{folder} belongs to {where}, not to this video; choose another folder with --out")
+        raise InputError(
+            f"{folder} belongs to {where}, not to this video; choose another folder with --out"
+        )
     changes = difference(stored.identity.config, identity.config)
     if stored.identity.seed != identity.seed:
         changes.append(f"seed: {stored.identity.seed} / {identity.seed}")
@@ -124,16 +144,23 @@ def find(folder: Path, identity: Identity, resume: bool) -> Stored | None:
 
 
 def restore(stored: Stored, state: State) -> None:
-    """Put a stored fit into a state made for the same config. Raises InputError where it does not fit."""
+    """Put a stored fit into a state made for the same config.
+
+    Raises InputError where it does not fit.
+    """
     try:
         state.tracker.load_state_dict(stored.weights)
         state.optimizer.load_state_dict(stored.optimizer)
     except (*MALFORMED, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"the checkpoint does not fit its own settings ({reason}); remove it and fit again") from None
+        raise InputError(
+            f"the checkpoint does not fit its own settings ({reason}); remove it and fit again"
+        ) from None
     state.step = stored.step
     device = next(state.tracker.parameters()).device
-    state.terms = {name: list(torch.tensor(values, device=device)) for name, values in stored.losses.items()}
+    state.terms = {
+        name: list(torch.tensor(values, device=device)) for name, values in stored.losses.items()
+    }
 
 
 @contextmanager
@@ -145,4 +172,6 @@ def _writing(path: Path) -> Iterator[Path]:
             yield part
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:120]
-        raise InputError(f"{path.parent} can't be written ({reason}); choose another folder with --out") from None
+        raise InputError(
+            f"{path.parent} can't be written ({reason}); choose another folder with --out"
+        ) from None

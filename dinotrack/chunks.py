@@ -14,11 +14,15 @@ MOST = 16
 """More at a time is no faster on any GPU."""
 
 
-def in_chunks(work: Callable[[slice], Result], count: int, chunk: int, what: str) -> Iterator[tuple[slice, Result]]:
+def in_chunks(
+    work: Callable[[slice], Result], count: int, chunk: int, what: str
+) -> Iterator[tuple[slice, Result]]:
     """(part, work(part)) for parts of `count` things, at most `chunk` at a time, in order.
 
-    Where a GPU's memory runs out in `work`, it goes on with half as many at a time, and a DinotrackWarning says so;
-    what: what these things are, for its words. Raises torch.OutOfMemoryError where even one is too much.
+    Where a GPU's memory runs out in `work`, it goes on with half as many at a time, and a
+    DinotrackWarning says so;
+    what: what these things are, for its words. Raises torch.OutOfMemoryError where even one is too
+    much.
     """
     start = 0
     while start < count:
@@ -37,7 +41,8 @@ def in_chunks(work: Callable[[slice], Result], count: int, chunk: int, what: str
 
 
 def _attempt(work: Callable[[slice], Result], part: slice) -> tuple[Result] | None:
-    """The result in a tuple, or None where memory ran out; on return the error no longer holds what `work` had."""
+    """The result in a tuple, or None where memory ran out; on return the error no longer holds what
+    `work` had."""
     try:
         return (work(part),)
     except torch.OutOfMemoryError:
@@ -47,7 +52,8 @@ def _attempt(work: Callable[[slice], Result], part: slice) -> tuple[Result] | No
 
 
 def fitting(device: torch.device, each: int, otherwise: int) -> int:
-    """How many things that take `each` bytes to work on go at a time: as many as fill half of a CUDA GPU's free memory.
+    """How many things that take `each` bytes to work on go at a time: as many as fill half of a
+    CUDA GPU's free memory.
 
     At least 1, at most MOST; `otherwise` on other devices, whose free memory nobody tells.
     """

@@ -53,13 +53,19 @@ def entry() -> NoReturn:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line. 0; 2 for what the user can mend; 130 for Ctrl-C; 1 for our bugs."""
     try:
-        with _warnings_as_lines(), Display(sys.stderr) as display, _interrupted_between_steps(display):
+        with (
+            _warnings_as_lines(),
+            Display(sys.stderr) as display,
+            _interrupted_between_steps(display),
+        ):
             _run(_parse(argv), display)
     except InputError as error:
         _say(f"error: {' '.join(str(error).split())}")
         return 2
     except (MemoryError, torch.OutOfMemoryError):
-        _say("error: out of memory; make frames smaller, as in --set video.area=50000, or choose another --device")
+        _say(
+            "error: out of memory; make frames smaller, as in --set video.area=50000, or choose another --device"
+        )
         return 2
     except KeyboardInterrupt:
         _say("interrupted; the same command with --resume goes on from here")
@@ -72,7 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Display:
-    """Shows progress: one bar a stage on a terminal, now and then a short line elsewhere. Is a `Progress`."""
+    """Shows progress: one bar a stage on a terminal, now and then a short line elsewhere.
+
+    Is a `Progress`.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -97,7 +106,11 @@ class Display:
             self.bar.update(done - self.bar.n)
         elif done == total or time.monotonic() - self.told > QUIET_SECONDS:
             self.told = time.monotonic()
-            print(f"{stage}: {done} of {total}, {self.told - self.since:.1f} s", file=self.stream, flush=True)
+            print(
+                f"{stage}: {done} of {total}, {self.told - self.since:.1f} s",
+                file=self.stream,
+                flush=True,
+            )
         if done == total:
             self._close()
         if self.interrupted:
@@ -109,7 +122,9 @@ class Display:
         if self.terminal:
             columns, lines = shutil.get_terminal_size()  # unlike tqdm, it takes 0 for unknown
             size = {"ncols": columns - 1, "nrows": lines}
-            self.bar = tqdm(desc=f"{stage:<10}", total=total, initial=done, file=self.stream, **size)
+            self.bar = tqdm(
+                desc=f"{stage:<10}", total=total, initial=done, file=self.stream, **size
+            )
 
     def _close(self) -> None:
         self.stage = ""
@@ -124,7 +139,9 @@ def _run(args: argparse.Namespace, progress: Progress) -> None:
     with watch.stage("read"):
         video = read_video(args.video, progress)
     queries = _queries(args, video)
-    foreground = read_masks(args.foreground, len(video.frames), video.size) if args.foreground else None
+    foreground = (
+        read_masks(args.foreground, len(video.frames), video.size) if args.foreground else None
+    )
     out = args.out or Path("runs") / video.name
     _make_folder(out)
     fitted = fit(
@@ -151,7 +168,9 @@ def _queries(args: argparse.Namespace, video: Video) -> npt.NDArray[np.float32]:
     """The points asked for, checked against the video."""
     if args.queries:
         if args.mask or args.query_frame is not None:
-            raise InputError("--mask and --query-frame choose a grid's points; leave them out, or --queries")
+            raise InputError(
+                "--mask and --query-frame choose a grid's points; leave them out, or --queries"
+            )
         return choose_queries(video, read_queries(args.queries))
     mask = read_mask(args.mask, video.size) if args.mask else None
     grid = GRID if args.grid is None else args.grid
@@ -160,7 +179,9 @@ def _queries(args: argparse.Namespace, video: Video) -> npt.NDArray[np.float32]:
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
     named = {"backbone.name": args.backbone, "flow.name": args.flow}
-    return dict(parse_assignment(text) for text in args.set) | {k: v for k, v in named.items() if v is not None}
+    return dict(parse_assignment(text) for text in args.set) | {
+        k: v for k, v in named.items() if v is not None
+    }
 
 
 def _make_folder(out: Path) -> None:
@@ -169,10 +190,14 @@ def _make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()
     except OSError as error:
-        raise InputError(f"{out}: can't be written ({error.strerror or error}); choose another --out") from error
+        raise InputError(
+            f"{out}: can't be written ({error.strerror or error}); choose another --out"
+        ) from error
 
 
-def _write(out: Path, video: Video, tracks: Tracks, overlay_style: str | None, watch: Watch) -> None:
+def _write(
+    out: Path, video: Video, tracks: Tracks, overlay_style: str | None, watch: Watch
+) -> None:
     """Tracks in all formats and the overlay. No overlay of other points stays behind."""
     with watch.stage("write"):
         (out / "overlay.mp4").unlink(missing_ok=True)
@@ -183,7 +208,9 @@ def _write(out: Path, video: Video, tracks: Tracks, overlay_style: str | None, w
             render(video, tracks, out / "overlay.mp4", overlay_style, watch.progress)
 
 
-def _report(args: argparse.Namespace, video: Video, tracks: Tracks, fitted: Fitted, watch: Watch) -> dict[str, Any]:
+def _report(
+    args: argparse.Namespace, video: Video, tracks: Tracks, fitted: Fitted, watch: Watch
+) -> dict[str, Any]:
     """What run.json holds."""
     record = fitted.record
     (height, width), length = video.size, len(video.frames)
@@ -210,7 +237,9 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _summary(out: Path, args: argparse.Namespace, tracks: Tracks, report: dict[str, Any]) -> Iterator[str]:
+def _summary(
+    out: Path, args: argparse.Namespace, tracks: Tracks, report: dict[str, Any]
+) -> Iterator[str]:
     count, length = tracks.visible.shape
     names = [*FORMATS, *(() if args.no_overlay else ("overlay.mp4",)), "run.json", "model/"]
     yield f"{count} points in {length} frames, {100 * tracks.visible.mean():.0f} % visible"
@@ -224,8 +253,12 @@ def _summary(out: Path, args: argparse.Namespace, tracks: Tracks, report: dict[s
 
 @contextlib.contextmanager
 def _interrupted_between_steps(display: Display) -> Iterator[None]:
-    """Let the first Ctrl-C in a fit wait for the step's end, so that the checkpoint it leaves is not of half a step."""
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or current_thread() is not main_thread():
+    """Let the first Ctrl-C in a fit wait for the step's end, so that the checkpoint it leaves is
+    not of half a step."""
+    if (
+        signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        or current_thread() is not main_thread()
+    ):
         yield
         return
 
@@ -286,19 +319,40 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("video", type=Path, metavar="VIDEO", help="a video file, a GIF, or a folder of images")
-    add("--out", type=Path, metavar="DIR", help="where results go (default runs/<name of the video>/)")
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where results go (default runs/<name of the video>/)",
+    )
     points = parser.add_mutually_exclusive_group()
-    points.add_argument("--queries", type=Path, metavar="FILE", help="points t,x,y: .csv, .json, .npy or .npz")
+    points.add_argument(
+        "--queries", type=Path, metavar="FILE", help="points t,x,y: .csv, .json, .npy or .npz"
+    )
     points.add_argument("--grid", type=int, metavar="N", help=f"N x N points (default {GRID})")
-    add("--mask", type=Path, metavar="FILE", help="only those grid points inside this image or .npy")
+    add(
+        "--mask", type=Path, metavar="FILE", help="only those grid points inside this image or .npy"
+    )
     add("--query-frame", type=int, metavar="T", help="the frame the grid lies in (default 0)")
-    add("--foreground", type=Path, metavar="FILE|DIR", help="what is foreground: one mask, or one a frame")
+    add(
+        "--foreground",
+        type=Path,
+        metavar="FILE|DIR",
+        help="what is foreground: one mask, or one a frame",
+    )
     add("--preset", choices=PRESETS, help="default: quality on CUDA, else fast")
     add("--backbone", metavar="NAME", help="a timm ViT by short or full name, auto, or none")
     add("--flow", metavar="NAME", help="dis, raft_small, raft_large or auto")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     add("--seed", type=_seed, default=0, metavar="N")
-    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any setting: training.steps=2000")
+    add(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any setting: training.steps=2000",
+    )
     add("--overlay-style", choices=STYLES, default="trails")
     add("--no-overlay", action="store_true")
     add("--resume", action="store_true", help="continue an interrupted fit")
@@ -308,5 +362,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _seed(text: str) -> int:
     seed = int(text)
     if not 0 <= seed < 2**32:
-        raise argparse.ArgumentTypeError(f"a seed is a whole number from 0 to {2**32 - 1}, not {seed}")
+        raise argparse.ArgumentTypeError(
+            f"a seed is a whole number from 0 to {2**32 - 1}, not {seed}"
+        )
     return seed

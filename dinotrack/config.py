@@ -16,7 +16,10 @@ from dinotrack.errors import InputError
 
 @dataclass(frozen=True)
 class VideoConfig:
-    """The working frame. Either a fixed size whatever the aspect (the paper), or an area that keeps the aspect."""
+    """The working frame.
+
+    Either a fixed size whatever the aspect (the paper), or an area that keeps the aspect.
+    """
 
     height: int = 0  # fixed height; 0: from the area
     width: int = 0  # fixed width; 0: from the area
@@ -44,10 +47,16 @@ class FlowConfig:
     """Optical flow between consecutive frames."""
 
     name: str = "auto"  # dis, raft_small, raft_large, or auto
-    area: int = 854 * 480  # flow is computed on frames of at most this many px, then expressed in working px
+    area: int = (
+        854 * 480
+    )  # flow is computed on frames of at most this many px, then expressed in working px
     updates: int = 24  # RAFT's refinement steps
-    finest_scale: int = 0  # DIS: halvings at which it stops; its medium preset's 1 loses thin and fast parts
-    coarsest_scale: int = 3  # DIS: halvings at which it starts, too many lose what is small; 0: as OpenCV decides
+    finest_scale: int = (
+        0  # DIS: halvings at which it stops; its medium preset's 1 loses thin and fast parts
+    )
+    coarsest_scale: int = (
+        3  # DIS: halvings at which it starts, too many lose what is small; 0: as OpenCV decides
+    )
     smoothness: float = 20.0  # DIS: weight of smoothness
 
 
@@ -56,7 +65,9 @@ class TrajectoryConfig:
     """Flow chains, the pseudo-labels (METHOD 1)."""
 
     step: int = 1  # chains start on every step-th pixel of rows and columns
-    cycle_error: float = 1.5  # px: forward-backward error from which a chain ends and a pixel counts as disoccluded
+    cycle_error: float = (
+        1.5  # px: forward-backward error from which a chain ends and a pixel counts as disoccluded
+    )
     direct_filter: bool = True  # end a chain where direct flow from its start disagrees
     direct_cycle_error: float = 1.5  # px: direct flow counts below this forward-backward error
     direct_error: float = 2.5  # px: distance to direct flow from which a chain ends
@@ -99,10 +110,16 @@ class ModelConfig:
     dims: int = 128  # feature width where no ViT gives it
     gain: float = 0.05  # initial gain of the last normalisation
     dilation: int = 2  # of the last convolution
-    exact_centres: bool = True  # False: Delta-DINO's map read where the reference reads it, 3.5 px off
-    fusion: str = "sum"  # of ViT and CNN: sum, the paper's equation 1; or beside, on the CNN's finer grid
+    exact_centres: bool = (
+        True  # False: Delta-DINO's map read where the reference reads it, 3.5 px off
+    )
+    fusion: str = (
+        "sum"  # of ViT and CNN: sum, the paper's equation 1; or beside, on the CNN's finer grid
+    )
     vit_weight: float = 0.5  # beside: of the ViT's unit features before the CNN's
-    start: str = "random"  # of the CNN; auto: our own weights where they fit its shape; or pretrained
+    start: str = (
+        "random"  # of the CNN; auto: our own weights where they fit its shape; or pretrained
+    )
     refiner: bool = True  # False: no refiner, the softmax of the correlations themselves
     refiner_width: int = 16
     sharp_start: bool = False  # the refiner begins as almost the identity
@@ -116,24 +133,32 @@ class TrainingConfig:
     """The loop (METHOD 5)."""
 
     steps: int = 10_000
-    steps_a_frame: float = 0.0  # a video so long that this makes more steps takes them, unless `steps` is given
+    steps_a_frame: float = (
+        0.0  # a video so long that this makes more steps takes them, unless `steps` is given
+    )
     batch: int = 512  # point pairs a step, half of them foreground
     frames: int = 4  # frames drawn for each half of the batch
     shared_frames: bool = False  # both halves from the same frames
     max_gap: int = 0  # frames drawn lie at most that many from one of them; 0: anywhere
     optimizer: str = "adam"  # adam, adamw or muon
     learning_rate: float = 1e-2
-    matrix_rate: float = 2.0  # muon: learning rate of Delta-DINO's convolutions, but the first, over learning_rate
+    matrix_rate: float = (
+        2.0  # muon: learning rate of Delta-DINO's convolutions, but the first, over learning_rate
+    )
     schedule: str = "step"  # step: x decay every decay_every steps, Delta-DINO only; cosine: warm-up, then to zero
     decay: float = 0.999
     decay_every: int = 40
     weight_decay: float = 0.0
     gradient_clip: float = 0.0  # 0: none
-    precision: str = "float32"  # of the networks: float32 or, on CUDA, bfloat16; kernels then compare in float16
+    precision: str = (
+        "float32"  # of the networks: float32 or, on CUDA, bfloat16; kernels then compare in float16
+    )
     recorded: bool = True  # on CUDA, steps are replays of a recorded one, where they are alike
     flow_weight: float = 1.0
     huber_delta: float = 1 / 32  # in the [-1, 1] scale
-    heatmap_weight: float = 0.0  # cross-entropy of the softmax over all correlations against the target cell
+    heatmap_weight: float = (
+        0.0  # cross-entropy of the softmax over all correlations against the target cell
+    )
     heatmap_temperature: float = 0.05
     buddy_weight: float = 2.5e-4
     buddy_scale: float = 700.0
@@ -179,12 +204,23 @@ class InferenceConfig:
     patch_search: float = 4.0  # px off the path within which a lost patch is looked for
     patch_refound: float = 0.75  # correlation from which it is found
     stray: float = 16.0  # px off the path from which smoothing starts anew
-    support_reach: float = 2.0  # px from a query to the four points that are tracked with it; 0: none
+    support_reach: float = (
+        2.0  # px from a query to the four points that are tracked with it; 0: none
+    )
     memory_weight: float = 2.0  # of what was surely seen in other frames beside the query's own look; 0: no second pass
     memory_confidence: float = 0.8  # from which a point was surely seen
     # logistic regression on what joining.Evidence lists, in its order; made by
     # python -m dinotrack.benchmarks calibrate
-    confidence_weights: tuple[float, ...] = (-0.941, 2.089, -0.685, -0.004, 3.639, 1.479, -0.324, 1.358)
+    confidence_weights: tuple[float, ...] = (
+        -0.941,
+        2.089,
+        -0.685,
+        -0.004,
+        3.639,
+        1.479,
+        -0.324,
+        1.358,
+    )
     visible_confidence: float = 0.4  # a point is visible from this confidence on
 
 
@@ -217,7 +253,9 @@ PAPER = Config(
 
 FAST = Config(
     preset="fast",
-    backbone=BackboneConfig(name="none", stride=8),  # where a ViT is asked for, the CNN beside it is what is fine
+    backbone=BackboneConfig(
+        name="none", stride=8
+    ),  # where a ViT is asked for, the CNN beside it is what is fine
     flow=FlowConfig(name="dis"),
     trajectories=TrajectoryConfig(step=4, cycle_error=0.75, direct_filter=False, direct_near=4),
     foreground=ForegroundConfig(method="motion", homography_error=1.0),
@@ -264,17 +302,20 @@ FAST = Config(
     inference=InferenceConfig(method="join"),
 )
 
-# `fast` with more: features of a large ViT beside the CNN's, RAFT, more chains, labels and steps. More frames a step
-# made no difference. What the paper has beyond that is left out for what it costs: whole-map refinement (in the disc
-# the softmax's normaliser cancels), direct flow and best buddies between all pairs of frames, and the losses of the
-# later half, which match each pair of a step's frames again. Distant frames are joined by matches, flow and memory.
+# `fast` with more: features of a large ViT beside the CNN's, RAFT, more chains, labels and steps.
+# More frames a step made no difference. What the paper has beyond that is left out for what it
+# costs: whole-map refinement (in the disc the softmax's normaliser cancels), direct flow and best
+# buddies between all pairs of frames, and the losses of the later half, which match each pair of a
+# step's frames again. Distant frames are joined by matches, flow and memory.
 QUALITY = dataclasses.replace(
     FAST,
     preset="quality",
     backbone=BackboneConfig(name="auto", stride=7, components=128),
     flow=FlowConfig(name="auto"),
     trajectories=dataclasses.replace(FAST.trajectories, step=2),
-    training=dataclasses.replace(FAST.training, steps=600, steps_a_frame=4.0, batch=512, precision="bfloat16"),
+    training=dataclasses.replace(
+        FAST.training, steps=600, steps_a_frame=4.0, batch=512, precision="bfloat16"
+    ),
 )
 
 PRESETS: dict[str, Config] = {"fast": FAST, "quality": QUALITY, "paper": PAPER}
@@ -302,7 +343,14 @@ LEAST: dict[str, float] = {
     "training.frames": 2,
     **dict.fromkeys(
         (
-            *("video.area", "video.multiple", "video.min_side", "flow.area", "flow.updates", "trajectories.step"),
+            *(
+                "video.area",
+                "video.multiple",
+                "video.min_side",
+                "flow.area",
+                "flow.updates",
+                "trajectories.step",
+            ),
             *("buddies.candidates", "buddies.box", "training.decay_every"),
             *("model.widths", "model.dims", "model.dilation", "model.refiner_width"),
         ),
@@ -310,9 +358,18 @@ LEAST: dict[str, float] = {
     ),
     **dict.fromkeys(
         (
-            *("model.temperature", "training.heatmap_temperature", "training.contrastive_temperature"),
+            *(
+                "model.temperature",
+                "training.heatmap_temperature",
+                "training.contrastive_temperature",
+            ),
             *("training.huber_delta", "training.buddy_scale", "training.refined_buddy_scale"),
-            *("inference.match_scale", "inference.step_scale", "inference.flow_noise", "inference.match_noise"),
+            *(
+                "inference.match_scale",
+                "inference.step_scale",
+                "inference.flow_noise",
+                "inference.match_noise",
+            ),
         ),
         1e-6,
     ),
@@ -367,12 +424,17 @@ def override(config: Config, assignments: Iterable[str] | Mapping[str, Any]) -> 
             raise InputError(f"unknown setting {key!r}; {section} has {', '.join(types)}")
         parsed = _parse(key, value, types[name])
         _check(key, parsed)
-        config = dataclasses.replace(config, **{section: dataclasses.replace(part, **{name: parsed})})
+        config = dataclasses.replace(
+            config, **{section: dataclasses.replace(part, **{name: parsed})}
+        )
     return config
 
 
 def parse_assignment(text: str) -> tuple[str, str]:
-    """ "training.steps=2000" -> ("training.steps", "2000"). Raises InputError where there is no "="."""
+    """ "training.steps=2000" -> ("training.steps", "2000").
+
+    Raises InputError where there is no "=".
+    """
     key, equals, value = text.partition("=")
     if not equals:
         raise InputError(f"{text!r} sets nothing; write KEY=VALUE, as in training.steps=2000")
@@ -392,7 +454,10 @@ def from_dict(values: Mapping[str, Any]) -> Config:
 
 
 def difference(a: Config, b: Config) -> list[str]:
-    """What differs for a fit, one line a setting: "training.steps: 600 / 2000". Inference comes after a fit."""
+    """What differs for a fit, one line a setting: "training.steps: 600 / 2000".
+
+    Inference comes after a fit.
+    """
     return [
         f"{s}.{f.name}: {getattr(getattr(a, s), f.name)} / {getattr(getattr(b, s), f.name)}"
         for s in _sections()
@@ -409,7 +474,9 @@ def _sections() -> list[str]:
 def _check(key: str, value: Any) -> None:
     """Raises InputError for a value out of range, or a list with such a number."""
     if key in CHOICES and value not in CHOICES[key]:
-        raise InputError(f"{key}={value} is unknown; choose one of {', '.join(map(str, CHOICES[key]))}")
+        raise InputError(
+            f"{key}={value} is unknown; choose one of {', '.join(map(str, CHOICES[key]))}"
+        )
     if key in LENGTH and len(value) != LENGTH[key]:
         raise InputError(f"{key} has {LENGTH[key]} numbers, not {len(value)}")
     if isinstance(value, str):
@@ -418,21 +485,31 @@ def _check(key: str, value: Any) -> None:
     least = LEAST.get(key, -math.inf if any(isinstance(n, float) for n in numbers) else 0)
     most = MOST.get(key, math.inf)
     if not numbers or not all(math.isfinite(n) and least <= n <= most for n in numbers):
-        bounds = [f"at least {least:g}"] * (least > -math.inf) + [f"at most {most:g}"] * (most < math.inf)
-        raise InputError(f"{key}={value} is out of range; it must be {' and '.join(bounds or ['finite'])}")
+        bounds = [f"at least {least:g}"] * (least > -math.inf) + [f"at most {most:g}"] * (
+            most < math.inf
+        )
+        raise InputError(
+            f"{key}={value} is out of range; it must be {' and '.join(bounds or ['finite'])}"
+        )
 
 
 def _parse(key: str, value: Any, kind: Any) -> Any:
-    """A value of the field's type from text or from a plain value. Raises InputError where it is of another type."""
+    """A value of the field's type from text or from a plain value.
+
+    Raises InputError where it is of another type.
+    """
     try:
         return _cast(value, kind)
     except (ValueError, KeyError, TypeError):
-        name = "list of numbers, as in 64,128" if typing.get_origin(kind) is tuple else kind.__name__
+        name = (
+            "list of numbers, as in 64,128" if typing.get_origin(kind) is tuple else kind.__name__
+        )
         raise InputError(f"{key}={value} has the wrong type; {key} is a {name}") from None
 
 
 def _cast(value: Any, kind: Any) -> Any:
-    """As `kind(value)`, but nothing is rounded, and neither a truth value nor a number is taken for something else."""
+    """As `kind(value)`, but nothing is rounded, and neither a truth value nor a number is taken for
+    something else."""
     if typing.get_origin(kind) is tuple:
         parts = value.split(",") if isinstance(value, str) else value
         return tuple(_cast(part, typing.get_args(kind)[0]) for part in parts)

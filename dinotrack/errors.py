@@ -2,8 +2,14 @@
 
 
 class InputError(ValueError):
-    """Bad input. The message is one sentence: what is wrong and what to do. The command line exits with 2."""
+    """Bad input. The message is one sentence: what is wrong and what to do.
+
+    The command line exits with 2.
+    """
 
 
 class DinotrackWarning(UserWarning):
-    """Something the user should know that does not stop the run. The command line prints it as one line."""
+    """Something the user should know that does not stop the run.
+
+    The command line prints it as one line.
+    """

@@ -1,4 +1,5 @@
-"""Which part of the video is foreground: from ViT features, from motion, or the user's mask (METHOD 2)."""
+"""Which part of the video is foreground: from ViT features, from motion, or the user's mask (METHOD
+2)."""
 
 import cv2
 import numpy as np
@@ -16,10 +17,11 @@ MIN_RESIDUAL = 0.5  # px: motion less than this apart from the camera's is no fo
 def pca_foreground(features: Tensor, threshold: float = 0.6) -> Tensor:
     """Foreground cells of features [T, C, h, w] -> bool [T, h, w] (METHOD 2).
 
-    Tokens of the video are L2-normalised; their first principal component is rescaled to [0, 1] over the video;
-    foreground lies below the threshold. Of the component's two signs the one is taken whose foreground has the smaller
-    sum of shares in all cells and in the cells on the frame's border: an object is rarely the larger part of a video,
-    and rarely lies along its border. Features that are all alike have no foreground.
+    Tokens of the video are L2-normalised; their first principal component is rescaled to [0, 1]
+    over the video; foreground lies below the threshold. Of the component's two signs the one is
+    taken whose foreground has the smaller sum of shares in all cells and in the cells on the
+    frame's border: an object is rarely the larger part of a video, and rarely lies along its
+    border. Features that are all alike have no foreground.
     """
     component = _first_component(features)
     low, high = component.min(), component.max()
@@ -31,7 +33,8 @@ def pca_foreground(features: Tensor, threshold: float = 0.6) -> Tensor:
 
 
 def _first_component(features: Tensor) -> Tensor:
-    """Unit tokens of features [T, C, h, w] along their first principal component: float32 [T, h, w]."""
+    """Unit tokens of features [T, C, h, w] along their first principal component: float32 [T, h,
+    w]."""
     frames, channels, rows, cols = features.shape
     moment = torch.zeros(channels, channels, dtype=torch.float64)
     total = torch.zeros(channels, dtype=torch.float64)
@@ -44,7 +47,9 @@ def _first_component(features: Tensor) -> Tensor:
     direction = torch.linalg.eigh(covariance).eigenvectors[:, -1]
     direction = direction * direction[direction.abs().argmax()].sign()
     axis = direction.float().to(features.device)
-    return torch.stack([torch.einsum("c,chw->hw", axis, F.normalize(maps.float(), dim=0)) for maps in features])
+    return torch.stack(
+        [torch.einsum("c,chw->hw", axis, F.normalize(maps.float(), dim=0)) for maps in features]
+    )
 
 
 def _spread(mask: Tensor) -> float:
@@ -57,9 +62,11 @@ def _spread(mask: Tensor) -> float:
 def motion_foreground(forward: Tensor, homography_error: float, share: float) -> Tensor:
     """Foreground pixels of a video, from its flow forward [T - 1, 2, H, W] px -> bool [T, H, W].
 
-    A homography, fitted to each frame's flow by RANSAC (inliers within homography_error px), stands for the camera.
-    Foreground are the pixels whose flow differs most from it: the video's top `share` of differences, as far as they
-    exceed MIN_RESIDUAL px. The last frame, which has no flow, takes over the mask before. A static video has none.
+    A homography, fitted to each frame's flow by RANSAC (inliers within homography_error px), stands
+    for the camera.
+    Foreground are the pixels whose flow differs most from it: the video's top `share` of
+    differences, as far as they exceed MIN_RESIDUAL px. The last frame, which has no flow, takes
+    over the mask before. A static video has none.
     """
     pairs, _, height, width = forward.shape
     if pairs == 0:
@@ -73,7 +80,8 @@ def motion_foreground(forward: Tensor, homography_error: float, share: float) ->
 
 
 def _residual(flow: npt.NDArray[np.float32], homography_error: float) -> npt.NDArray[np.float32]:
-    """How far each pixel's flow [2, H, W] is from the homography fitting the frame best: [H, W] px; 0 without one."""
+    """How far each pixel's flow [2, H, W] is from the homography fitting the frame best: [H, W] px;
+    0 without one."""
     height, width = flow.shape[1:]
     source = pixel_grid(height, width).centres().numpy()
     target = source + flow.reshape(2, -1).T
@@ -97,5 +105,11 @@ def _every(side: int) -> slice:
 
 
 def mask_foreground(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """The user's masks bool [T, H, W] at another size (h, w), each pixel from the nearest: bool [T, h, w]."""
-    return torch.stack([F.interpolate(m[None, None].float(), size, mode="nearest-exact")[0, 0] > 0.5 for m in masks])
+    """The user's masks bool [T, H, W] at another size (h, w), each pixel from the nearest: bool [T,
+    h, w]."""
+    return torch.stack(
+        [
+            F.interpolate(m[None, None].float(), size, mode="nearest-exact")[0, 0] > 0.5
+            for m in masks
+        ]
+    )

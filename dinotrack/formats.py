@@ -20,23 +20,29 @@ Mask = npt.NDArray[np.bool_]
 
 
 def read_queries(path: str | Path) -> Queries:
-    """Query points (t, x, y) of a file, float32 [N, 3]: frames counted from 0, px of the original video.
+    """Query points (t, x, y) of a file, float32 [N, 3]: frames counted from 0, px of the original
+    video.
 
-    CSV with a header that has t, x and y; JSON, a list of [t, x, y]; .npy [N, 3]; or .npz with `queries` or `query`.
+    CSV with a header that has t, x and y; JSON, a list of [t, x, y]; .npy [N, 3]; or .npz with
+    `queries` or `query`.
     Raises InputError, naming the file and the row, where it is malformed.
     """
     path = Path(path)
     readers = {".csv": _csv_rows, ".json": _json_rows, ".npy": _npy_rows, ".npz": _npz_rows}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise InputError(f"{path}: queries are read from {', '.join(readers)} files; give one of these")
+        raise InputError(
+            f"{path}: queries are read from {', '.join(readers)} files; give one of these"
+        )
     try:
         rows = reader(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, csv.Error) as error:
         raise (
-            error if isinstance(error, InputError) else InputError(f"{path}: can't be read as queries ({error})")
+            error
+            if isinstance(error, InputError)
+            else InputError(f"{path}: can't be read as queries ({error})")
         ) from error
     if isinstance(rows, np.ndarray):
         return _query_array(rows, path)
@@ -49,7 +55,8 @@ def read_queries(path: str | Path) -> Queries:
 def check_queries(queries: npt.ArrayLike, length: int, size: tuple[int, int]) -> Queries:
     """Queries as float32 [N, 3], or InputError with the first bad row (counted from 0).
 
-    t is a whole number in [0, length - 1]; x in [-0.5, W - 0.5] and y in [-0.5, H - 0.5] for size (H, W).
+    t is a whole number in [0, length - 1]; x in [-0.5, W - 0.5] and y in [-0.5, H - 0.5] for size
+    (H, W).
     """
     points = _query_array(queries, "queries").astype(np.float64)
     height, width = size
@@ -71,7 +78,8 @@ def grid_queries(n: int, size: tuple[int, int], frame: int, mask: Mask | None = 
     """n columns x n rows of points of one frame, row by row: float32 [M, 3].
 
     They lie at ((i + 0.5) W / n - 0.5, (j + 0.5) H / n - 0.5).
-    With a mask [H, W] only those whose nearest pixel it holds. Raises InputError where that leaves none.
+    With a mask [H, W] only those whose nearest pixel it holds. Raises InputError where that leaves
+    none.
     """
     if n < 1:
         raise InputError(f"a grid of {n} x {n} has no points; give 1 or more")
@@ -84,7 +92,9 @@ def grid_queries(n: int, size: tuple[int, int], frame: int, mask: Mask | None = 
         row = np.clip(np.rint(y).astype(int), 0, height - 1)
         queries = queries[mask[row, column]]
     if not len(queries):
-        raise InputError(f"no point of the {n} x {n} grid lies inside the mask; give a finer grid or another mask")
+        raise InputError(
+            f"no point of the {n} x {n} grid lies inside the mask; give a finer grid or another mask"
+        )
     return queries.astype(np.float32)
 
 
@@ -95,7 +105,11 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> Mask:
     """
     mask = _mask_values(Path(path))
     if mask.ndim != 2 or mask.shape != size:
-        found = f"{mask.shape[1]} x {mask.shape[0]}" if mask.ndim == 2 else f"an array {list(mask.shape)}"
+        found = (
+            f"{mask.shape[1]} x {mask.shape[0]}"
+            if mask.ndim == 2
+            else f"an array {list(mask.shape)}"
+        )
         raise InputError(
             f"{path}: the mask is {found}, the video {size[1]} x {size[0]}; give a mask of the video's size"
         )
@@ -105,7 +119,8 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> Mask:
 def read_masks(path: str | Path, length: int, size: tuple[int, int]) -> Mask:
     """Masks of all frames, bool [T, H, W].
 
-    path: one image or .npy [H, W] for all frames, .npy [T, H, W], or a folder of T images in natural order.
+    path: one image or .npy [H, W] for all frames, .npy [T, H, W], or a folder of T images in
+    natural order.
     One mask for all frames becomes a read-only view. Raises InputError for another number or size.
     """
     path = Path(path)
@@ -155,24 +170,42 @@ def load_tracks(path: str | Path) -> Tracks:
             )
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        zipfile.BadZipFile,
+    ) as error:
         raise InputError(f"{path}: is no tracks.npz of ours ({error})") from error
 
 
 def save_csv(path: str | Path, tracks: Tracks) -> None:
-    """tracks.csv: point,t,x,y,visible,confidence, one row a point and frame, points in query order."""
+    """tracks.csv: point,t,x,y,visible,confidence, one row a point and frame, points in query
+    order."""
     count, length = tracks.visible.shape
     points, frames = (a.ravel().tolist() for a in np.indices((count, length)))
     xs, ys = tracks.xy.reshape(-1, 2).T.tolist()
     columns = zip(
-        points, frames, xs, ys, tracks.visible.ravel().tolist(), tracks.confidence.ravel().tolist(), strict=True
+        points,
+        frames,
+        xs,
+        ys,
+        tracks.visible.ravel().tolist(),
+        tracks.confidence.ravel().tolist(),
+        strict=True,
     )
     with replacing(path) as part, part.open("w", encoding="ascii", newline="\n") as file:
         file.write("point,t,x,y,visible,confidence\n")
         file.writelines(f"{p},{t},{x:.3f},{y:.3f},{v:d},{c:.4f}\n" for p, t, x, y, v, c in columns)
 
 
-FORMATS: dict[str, Callable[[Path, Tracks], None]] = {"tracks.npz": save_tracks, "tracks.csv": save_csv}
+FORMATS: dict[str, Callable[[Path, Tracks], None]] = {
+    "tracks.npz": save_tracks,
+    "tracks.csv": save_csv,
+}
 """What a run writes: file name -> its writer."""
 
 
@@ -201,7 +234,9 @@ def _npz_rows(path: Path) -> npt.NDArray[Any]:
         for name in ("queries", "query"):
             if name in file:
                 return np.asarray(file[name])
-        raise InputError(f"{path}: has neither `queries` nor `query`, only {', '.join(file) or 'nothing'}")
+        raise InputError(
+            f"{path}: has neither `queries` nor `query`, only {', '.join(file) or 'nothing'}"
+        )
 
 
 def _query_row(row: Any, where: str) -> tuple[float, float, float]:
@@ -224,19 +259,30 @@ def _query_array(values: npt.ArrayLike, where: str | Path) -> Queries:
 
 
 def _mask_values(path: Path) -> Mask:
-    """Nonzero pixels. A palette image (DAVIS) counts by its indices, a colour image where any channel is not zero."""
+    """Nonzero pixels.
+
+    A palette image (DAVIS) counts by its indices, a colour image where any channel is not zero.
+    """
     try:
         if path.suffix.lower() == ".npy":
             return np.asarray(np.load(path)).astype(np.bool_)
         with Image.open(path) as image:
-            values = np.asarray(image.convert("RGB") if image.mode in ("RGBA", "LA", "PA", "CMYK", "YCbCr") else image)
+            values = np.asarray(
+                image.convert("RGB")
+                if image.mode in ("RGBA", "LA", "PA", "CMYK", "YCbCr")
+                else image
+            )
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: can't be read as a mask ({error}); give an image or a .npy file") from error
+        raise InputError(
+            f"{path}: can't be read as a mask ({error}); give an image or a .npy file"
+        ) from error
     return np.asarray(values.any(axis=-1) if values.ndim == 3 else values != 0)
 
 
 def _check_count(path: Path, count: int, length: int) -> None:
     if count != length:
-        raise InputError(f"{path}: holds {count} masks, the video has {length} frames; give one a frame")
+        raise InputError(
+            f"{path}: holds {count} masks, the video has {length} frames; give one a frame"
+        )

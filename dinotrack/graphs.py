@@ -1,4 +1,5 @@
-"""CUDA graphs: what is thousands of small kernels, which take longer to launch than to run, is launched at once."""
+"""CUDA graphs: what is thousands of small kernels, which take longer to launch than to run, is
+launched at once."""
 
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -13,9 +14,10 @@ UNRECORDED = 3
 class Recorded:
     """A function of tensors on CUDA, whose calls are replays of a recorded one.
 
-    The function must be pure, but for what it reads of weights, and must neither wait for the device nor copy from the
-    host. Calls with tensors of other shapes are recorded for themselves. What a replay returns is overwritten by the
-    next one. (torch.cuda.make_graphed_callables takes one set of shapes, and records forward and backward apart.)
+    The function must be pure, but for what it reads of weights, and must neither wait for the
+    device nor copy from the host. Calls with tensors of other shapes are recorded for themselves.
+    What a replay returns is overwritten by the next one. (torch.cuda.make_graphed_callables takes
+    one set of shapes, and records forward and backward apart.)
     """
 
     def __init__(self, function: Callable[..., Any]):
@@ -38,7 +40,9 @@ class Recorded:
         graph.replay()
         return result
 
-    def _record(self, inputs: tuple[Tensor | None, ...]) -> tuple[torch.cuda.CUDAGraph, list[Tensor | None], Any]:
+    def _record(
+        self, inputs: tuple[Tensor | None, ...]
+    ) -> tuple[torch.cuda.CUDAGraph, list[Tensor | None], Any]:
         """Nothing is computed yet; where replays find their inputs and leave their result."""
         places = [None if tensor is None else tensor.clone() for tensor in inputs]
         graph = torch.cuda.CUDAGraph()

@@ -1,5 +1,6 @@
-"""From a trained model to trajectories, the paper's way: every frame is matched on its own, and anchors, frames that
-surely show the point, tell where it is visible (METHOD 6; the paper's occlusion prediction).
+"""From a trained model to trajectories, the paper's way: every frame is matched on its own, and
+anchors, frames that surely show the point, tell where it is visible (METHOD 6; the paper's
+occlusion prediction).
 
 The tracker, the maps and the queries live on one device.
 """
@@ -23,7 +24,8 @@ FRAMES_AT_ONCE = 4
 LAYERS_HELD = 4
 """Delta-DINO's activations at a time, none larger than its widest layer at the frame's own size."""
 QUERIES_AT_ONCE = 16
-"""Queries whose visibility is decided at a time; each brings one map for every pair of a frame and an anchor."""
+"""Queries whose visibility is decided at a time; each brings one map for every pair of a frame and
+an anchor."""
 CONFIDENCE_SLOPE = 4.0
 """Of the logistic function: what agrees perfectly has confidence 0.98."""
 
@@ -37,16 +39,20 @@ def refine_video(
     dtype: torch.dtype = torch.float32,
     progress: Progress = silent,
 ) -> Tensor:
-    """Refined features of a whole video, in evaluation mode; the tracker's own mode is left as it was (METHOD 4).
+    """Refined features of a whole video, in evaluation mode; the tracker's own mode is left as it
+    was (METHOD 4).
 
     frames uint8 [T, 3, H, W] and features [T, C, ., .] on `grid` (None: no ViT), on any device
-    -> [T, C, h, w] on `tracker.grid`, of `dtype` (float16 halves the memory), on the tracker's device.
+    -> [T, C, h, w] on `tracker.grid`, of `dtype` (float16 halves the memory), on the tracker's
+    device.
     """
     device = next(tracker.parameters()).device
     training = tracker.training
     tracker.eval()
     cells = tracker.grid((frames.shape[-2], frames.shape[-1]), grid)
-    maps = torch.empty((len(frames), tracker.dims, cells.rows, cells.cols), dtype=dtype, device=device)
+    maps = torch.empty(
+        (len(frames), tracker.dims, cells.rows, cells.cols), dtype=dtype, device=device
+    )
 
     def refine(part: slice) -> Tensor:
         raw = None if features is None else features[part].to(device)
@@ -97,7 +103,8 @@ def match(
 
 
 def track_cosines(vectors: Tensor, query_frames: Tensor) -> Tensor:
-    """c(t): cosine between the features at a track's positions in frame t and in its query's own frame.
+    """c(t): cosine between the features at a track's positions in frame t and in its query's own
+    frame.
 
     vectors [N, T, C] from `embed_tracks`, query_frames long [N] -> [N, T] (METHOD 6).
     """
@@ -107,12 +114,14 @@ def track_cosines(vectors: Tensor, query_frames: Tensor) -> Tensor:
 
 
 def anchor_frames(cosine: Tensor, query_frames: Tensor, least: float) -> Tensor:
-    """Frames that surely show the point: c(t) >= least, or the query's own (METHOD 6). cosine [N, T] -> bool [N, T]."""
+    """Frames that surely show the point: c(t) >= least, or the query's own (METHOD 6). cosine [N,
+    T] -> bool [N, T]."""
     return (cosine >= least).scatter(1, query_frames[:, None], True)
 
 
 def spread(anchors: Tensor, query_frames: Tensor, count: int) -> Tensor:
-    """At most `count` anchors of each row, evenly spread, the query's own frame always kept; 0: all. bool [N, T]."""
+    """At most `count` anchors of each row, evenly spread, the query's own frame always kept; 0:
+    all. bool [N, T]."""
     if count == 0:
         return anchors
     total = anchors.sum(dim=1, keepdim=True)
@@ -122,8 +131,11 @@ def spread(anchors: Tensor, query_frames: Tensor, count: int) -> Tensor:
 
 
 @torch.no_grad()
-def track_to_anchors(tracker: Tracker, maps: Tensor, grid: Grid, vectors: Tensor, anchors: Tensor) -> Tensor:
-    """Where the point seen at a track's position in frame t is found in every anchor frame a (METHOD 6).
+def track_to_anchors(
+    tracker: Tracker, maps: Tensor, grid: Grid, vectors: Tensor, anchors: Tensor
+) -> Tensor:
+    """Where the point seen at a track's position in frame t is found in every anchor frame a
+    (METHOD 6).
 
     maps [T, C, h, w], vectors [N, T, C] the features along the tracks, anchors bool [N, T]
     -> [N, T (a), T (t), 2] px, NaN where a is no anchor.
@@ -139,22 +151,28 @@ def track_to_anchors(tracker: Tracker, maps: Tensor, grid: Grid, vectors: Tensor
 
 
 def deviation(xy: Tensor, anchor_xy: Tensor) -> Tensor:
-    """m(t): median over anchors of the distance between the position found there and the track's own (METHOD 6).
+    """m(t): median over anchors of the distance between the position found there and the track's
+    own (METHOD 6).
 
-    xy [N, T, 2] px, anchor_xy [N, T (a), T (t), 2] px from `track_to_anchors` with one anchor or more -> [N, T] px.
+    xy [N, T, 2] px, anchor_xy [N, T (a), T (t), 2] px from `track_to_anchors` with one anchor or
+    more -> [N, T] px.
     Of two middle distances the lower is the median.
     """
     distance: Tensor = torch.linalg.vector_norm(anchor_xy - xy[:, :, None], dim=-1)
     return distance.nanmedian(dim=1).values
 
 
-def visibility(cosine: Tensor, strayed: Tensor, anchors: Tensor, visible_cosine: float) -> tuple[Tensor, Tensor]:
+def visibility(
+    cosine: Tensor, strayed: Tensor, anchors: Tensor, visible_cosine: float
+) -> tuple[Tensor, Tensor]:
     """Where tracks are visible, and how surely (METHOD 6).
 
-    Visible: m(t) is at most its largest value among anchor frames, the threshold, and c(t) at least `visible_cosine`.
+    Visible: m(t) is at most its largest value among anchor frames, the threshold, and c(t) at least
+    `visible_cosine`.
     Confidence: a logistic function of the smaller of two margins, (threshold - m) / threshold and
-    (c - visible_cosine) / (1 - visible_cosine): 0.5 on the border of visibility, at least that where visible.
-    cosine c and strayed m [N, T], anchors bool [N, T], one or more in a row -> visible bool [N, T], confidence [N, T].
+    (c - visible_cosine) / (1 - visible_cosine): 0.5 on the border of visibility, at least that
+    where visible. cosine c and strayed m [N, T], anchors bool [N, T], one or more in a row ->
+    visible bool [N, T], confidence [N, T].
     """
     threshold = strayed.masked_fill(~anchors, -torch.inf).amax(dim=1, keepdim=True)
     visible = (strayed <= threshold) & (cosine >= visible_cosine)
@@ -165,12 +183,18 @@ def visibility(cosine: Tensor, strayed: Tensor, anchors: Tensor, visible_cosine:
 
 @torch.no_grad()
 def track_by_matching(
-    tracker: Tracker, maps: Tensor, grid: Grid, queries: Tensor, config: InferenceConfig, progress: Progress = silent
+    tracker: Tracker,
+    maps: Tensor,
+    grid: Grid,
+    queries: Tensor,
+    config: InferenceConfig,
+    progress: Progress = silent,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Trajectories by matching alone, with the paper's visibility (METHOD 6).
 
     maps [T, C, h, w] refined features on `grid`, queries [N, 3] (t, x, y) working px
-    -> xy [N, T, 2] working px (the network's answer in the query's frame too), visible bool [N, T], confidence [N, T].
+    -> xy [N, T, 2] working px (the network's answer in the query's frame too), visible bool [N, T],
+    confidence [N, T].
     """
     embeddings = embed(maps, grid, queries)
     xy = match(tracker, maps, grid, embeddings, torch.arange(len(maps)), progress)
@@ -185,19 +209,25 @@ def track_by_matching(
         anchors = anchor_frames(cosine, own, config.anchor_cosine)
         used = spread(anchors, own, config.max_anchors)
         strayed = deviation(xy[part], track_to_anchors(tracker, maps, grid, vectors, used))
-        visible[part], confidence[part] = visibility(cosine, strayed, anchors, config.visible_cosine)
+        visible[part], confidence[part] = visibility(
+            cosine, strayed, anchors, config.visible_cosine
+        )
         progress("visibility", min(part.stop, len(xy)), len(xy))
     return xy, visible, confidence
 
 
 def _sample(features: Tensor, grid: Grid, xy: Tensor) -> Tensor:
     """One frame's features [C, h, w] at xy [N, 2] -> float32 [N, C]."""
-    return grid.sample(features[None].float(), xy[None])[0]  # half precision could not hold positions
+    return grid.sample(features[None].float(), xy[None])[
+        0
+    ]  # half precision could not hold positions
 
 
 def _locate(tracker: Tracker, features: Tensor, grid: Grid, vectors: Tensor) -> Tensor:
     """Positions of vectors [N, C] in one frame's features [C, h, w] -> [N, 2] px."""
-    layer = grid.rows * grid.cols * (tracker.config.refiner_width if tracker.config.whole_map else 1)
+    layer = (
+        grid.rows * grid.cols * (tracker.config.refiner_width if tracker.config.whole_map else 1)
+    )
     points = []
     for group in vectors.chunk(max(1, math.ceil(len(vectors) * layer / MAX_ACTIVATIONS))):
         points.append(tracker.locate(correlation_maps(group, features[None]), grid))

@@ -1,12 +1,15 @@
 """From a trained model to trajectories, our way: matches joined by flow.
 
-Matching each frame on its own never drifts but is a cell coarse and may jump to a look-alike; flow is precise from one
-frame to the next but drifts and dies behind an occluder. So every frame proposes a few matches (`propose`), flow from
-the query proposes one more (`follow`), the best path through them is found as in a hidden Markov model whose
-transitions are flow (`best_path`), and positions along it are smoothed as in a Kalman smoother whose motion is flow and
-whose measurements are matches (`smooth`). Near a path that flow had lost, the query's own patch is looked for again and
-is a sharper measurement (`refind`). What was surely seen is then remembered, and all is done once more (`remember`).
-Four more points around each query go the same way on their own, and vote on where it went (`surround`, `agree`).
+Matching each frame on its own never drifts but is a cell coarse and may jump to a look-alike; flow
+is precise from one frame to the next but drifts and dies behind an occluder. So every frame
+proposes a few matches (`propose`), flow from the query proposes one more (`follow`), the best path
+through them is found as in a hidden Markov model whose transitions are flow (`best_path`), and
+positions along it are smoothed as in a Kalman smoother whose motion is flow and whose measurements
+are matches (`smooth`). Near a path that flow had lost, the query's own patch is looked for again
+and is a sharper measurement (`refind`). What was surely seen is then remembered, and all is done
+once more (`remember`).
+Four more points around each query go the same way on their own, and vote on where it went
+(`surround`, `agree`).
 All positions are working px; everything is batched over queries.
 """
 
@@ -43,7 +46,8 @@ NEVER = 1e6
 
 @dataclass(frozen=True)
 class Footage:
-    """A video as it is tracked: what its frames look like to the networks and to the eye, and how they move."""
+    """A video as it is tracked: what its frames look like to the networks and to the eye, and how
+    they move."""
 
     tracker: Tracker
     maps: Tensor
@@ -67,15 +71,21 @@ class Refound:
     """bool [N, T]."""
 
 
-def make_footage(tracker: Tracker, maps: Tensor, grid: Grid, flow: ConsecutiveFlow, frames: Tensor) -> Footage:
-    """maps [T, C, h, w] refined features on `grid`, flow in working px, the working frames uint8 [T, 3, H, W]."""
+def make_footage(
+    tracker: Tracker, maps: Tensor, grid: Grid, flow: ConsecutiveFlow, frames: Tensor
+) -> Footage:
+    """maps [T, C, h, w] refined features on `grid`, flow in working px, the working frames uint8
+    [T, 3, H, W]."""
     there = ConsecutiveFlow(flow.forward.to(maps.device), flow.backward.to(maps.device))
     return Footage(tracker, maps, grid, there, Grey(frames.to(maps.device)))
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for a point being seen where it was put. Each [N, T], a mean over the points that speak for it."""
+    """What speaks for a point being seen where it was put.
+
+    Each [N, T], a mean over the points that speak for it.
+    """
 
     cosine: Tensor
     """Similarity of the feature there to the query's."""
@@ -86,9 +96,11 @@ class Evidence:
     distinctness: Tensor
     """How much higher the frame's best match scores than its second best; 0 or more."""
     likeness: Tensor
-    """How much the flow's place looks as the query's patch does, in [-1, 1]; 0 where not followed."""
+    """How much the flow's place looks as the query's patch does, in [-1, 1]; 0 where not
+    followed."""
     strain: Tensor
-    """px: how far flow from here and from the path in the frames beside it lead apart, mean of log(1 + px)."""
+    """px: how far flow from here and from the path in the frames beside it lead apart, mean of
+    log(1 + px)."""
 
     def features(self) -> Tensor:
         """What the logistic regression sees: [N, T, 8]."""
@@ -105,8 +117,11 @@ class Evidence:
         return torch.stack([column.float() for column in columns], dim=-1)
 
     def confidence(self, config: InferenceConfig) -> Tensor:
-        """Probability [N, T] of being visible and within 8 px at 256 x 256, by logistic regression."""
-        weights = torch.tensor(config.confidence_weights, dtype=torch.float32, device=self.cosine.device)
+        """Probability [N, T] of being visible and within 8 px at 256 x 256, by logistic
+        regression."""
+        weights = torch.tensor(
+            config.confidence_weights, dtype=torch.float32, device=self.cosine.device
+        )
         return (self.features() @ weights).sigmoid()
 
 
@@ -119,11 +134,13 @@ class Chain:
     followed: Tensor
     """bool [N, T]."""
     likeness: Tensor
-    """[N, T]: how much it looks there as the query's patch does, normalised cross-correlation; 0 where not followed."""
+    """[N, T]: how much it looks there as the query's patch does, normalised cross-correlation; 0
+    where not followed."""
     anchored: Tensor
     """bool [N, T]: where the query's patch was found, so that errors of flow did not add up."""
     shape: Tensor
-    """[N, T, 2, 2]: how the patch is turned and stretched there; the identity where not followed."""
+    """[N, T, 2, 2]: how the patch is turned and stretched there; the identity where not
+    followed."""
     patches: Templates | None
     """What the queries look like; None where there were no pictures."""
 
@@ -137,7 +154,9 @@ def track_by_joining(
     -> xy [N, T, 2], visible bool [N, T], confidence [N, T] in [0, 1].
     """
     parts = []
-    tracked = in_chunks(lambda part: join(footage, queries[part], config), len(queries), QUERIES_AT_ONCE, "points")
+    tracked = in_chunks(
+        lambda part: join(footage, queries[part], config), len(queries), QUERIES_AT_ONCE, "points"
+    )
     for part, (xy, evidence) in tracked:
         confidence = evidence.confidence(config)
         parts.append((xy, confidence >= config.visible_confidence, confidence))
@@ -148,15 +167,19 @@ def track_by_joining(
 
 @torch.no_grad()
 def join(footage: Footage, queries: Tensor, config: InferenceConfig) -> tuple[Tensor, Evidence]:
-    """Trajectories [N, T, 2] of a few queries, as `track_by_joining`, and what speaks for each position.
+    """Trajectories [N, T, 2] of a few queries, as `track_by_joining`, and what speaks for each
+    position.
 
-    Twice, if config.memory_weight: what was surely seen the first time is looked for together with the query.
+    Twice, if config.memory_weight: what was surely seen the first time is looked for together with
+    the query.
     """
     around = surround(queries, config.support_reach, _size(footage.flow))
     points = around.flatten(0, 1)
     vectors = normalise(embed(footage.maps, footage.grid, points), dim=1)
     chain = follow(footage.flow, footage.pictures, points, config)
-    if config.memory_weight:  # which does not need to know to a fraction of a pixel where, so no patch is looked for
+    if (
+        config.memory_weight
+    ):  # which does not need to know to a fraction of a pixel where, so no patch is looked for
         xy, evidence = _join_once(footage, points, vectors, chain, config, rounds=0)
         seen = (_units(footage, xy[:, t], t) for t in range(xy.shape[1]))
         vectors = remember(vectors, seen, evidence.confidence(config), points, config)
@@ -165,9 +188,11 @@ def join(footage: Footage, queries: Tensor, config: InferenceConfig) -> tuple[Te
 
 
 def surround(queries: Tensor, reach: float, size: tuple[int, int]) -> Tensor:
-    """Queries [N, 3] (t, x, y) and, `reach` px left, right, above and below each, its support points: [5, N, 3].
+    """Queries [N, 3] (t, x, y) and, `reach` px left, right, above and below each, its support
+    points: [5, N, 3].
 
-    Those that would lie outside a frame of that size (height, width) lie on its border; [1, N, 3] for a reach of 0.
+    Those that would lie outside a frame of that size (height, width) lie on its border; [1, N, 3]
+    for a reach of 0.
     """
     if not reach:
         return queries[None]
@@ -177,25 +202,37 @@ def surround(queries: Tensor, reach: float, size: tuple[int, int]) -> Tensor:
     return torch.cat((queries[None], torch.cat((queries[:, :1].expand(4, -1, -1), beside), dim=-1)))
 
 
-def agree(points: Tensor, xy: Tensor, evidence: Evidence, config: InferenceConfig) -> tuple[Tensor, Evidence]:
-    """Where queries and their support points went, as one: what each point did counts as the odds that it is right.
+def agree(
+    points: Tensor, xy: Tensor, evidence: Evidence, config: InferenceConfig
+) -> tuple[Tensor, Evidence]:
+    """Where queries and their support points went, as one: what each point did counts as the odds
+    that it is right.
 
-    A query moves as the weighted median of their movements, x and y each; what speaks for it is their mean.
-    points [K, N, 3] from `surround`; xy [K N, T, 2] and evidence where they went -> xy [N, T, 2], evidence [N, T].
+    A query moves as the weighted median of their movements, x and y each; what speaks for it is
+    their mean. points [K, N, 3] from `surround`; xy [K N, T, 2] and evidence where they went -> xy
+    [N, T, 2], evidence [N, T].
     """
     votes, start = points.shape[:2], points[:, :, None, 1:]
     odds = evidence.confidence(config).logit(eps=1e-6).exp().unflatten(0, votes)[..., None]
     moved, order = (xy.unflatten(0, votes) - start).sort(dim=0)
     share = odds.expand_as(moved).gather(0, order).cumsum(dim=0)
     middle = (share < share[-1] / 2).sum(dim=0, keepdim=True)
-    means = {f.name: getattr(evidence, f.name).unflatten(0, votes).mean(dim=0) for f in fields(evidence)}
+    means = {
+        f.name: getattr(evidence, f.name).unflatten(0, votes).mean(dim=0) for f in fields(evidence)
+    }
     return start[0] + moved.gather(0, middle)[0], Evidence(**means)
 
 
 def _join_once(
-    footage: Footage, queries: Tensor, vectors: Tensor, chain: Chain, config: InferenceConfig, rounds: int
+    footage: Footage,
+    queries: Tensor,
+    vectors: Tensor,
+    chain: Chain,
+    config: InferenceConfig,
+    rounds: int,
 ) -> tuple[Tensor, Evidence]:
-    """Each query on its own, once: xy [N, T, 2] where vectors [N, C], unit length, are found, and evidence.
+    """Each query on its own, once: xy [N, T, 2] where vectors [N, C], unit length, are found, and
+    evidence.
 
     chain: what `follow` gave. rounds: how often lost patches are looked for.
     """
@@ -203,7 +240,9 @@ def _join_once(
     peaks, scores = propose(footage, vectors, config.candidates)
     chain_score = torch.where(chain.followed, _cosine(footage, chain.xy, vectors), -torch.inf)
     places = torch.cat((chain.xy[:, :, None], peaks), dim=2)
-    cost = ((1 - torch.cat((chain_score[..., None], scores), dim=2)) / config.match_scale).clamp(max=NEVER)
+    cost = ((1 - torch.cat((chain_score[..., None], scores), dim=2)) / config.match_scale).clamp(
+        max=NEVER
+    )
     path = best_path(places, cost, queries[:, 0].long(), flow, config)
     rough = places.gather(2, path[..., None, None].expand(-1, -1, 1, 2))[:, :, 0]
     anchored = chain.anchored & (path == 0)
@@ -217,16 +256,23 @@ def _join_once(
     best = scores.topk(2, dim=2).values
     cosine, distinctness = _cosine(footage, xy, vectors), best[..., 0] - best[..., 1]
     followed = chain.followed.float()
-    return xy, Evidence(cosine, errors.log1p(), followed, distinctness, chain.likeness, strain(flow, xy))
+    return xy, Evidence(
+        cosine, errors.log1p(), followed, distinctness, chain.likeness, strain(flow, xy)
+    )
 
 
 def remember(
-    vectors: Tensor, seen: Iterable[Tensor], confidence: Tensor, queries: Tensor, config: InferenceConfig
+    vectors: Tensor,
+    seen: Iterable[Tensor],
+    confidence: Tensor,
+    queries: Tensor,
+    config: InferenceConfig,
 ) -> Tensor:
-    """The queries' features and, beside them, the mean of those that were surely seen in other frames.
+    """The queries' features and, beside them, the mean of those that were surely seen in other
+    frames.
 
-    vectors [N, C], seen: features [N, C] along the tracks, one frame after the other, all of unit length;
-    confidence [N, T] -> [N, C], unit length.
+    vectors [N, C], seen: features [N, C] along the tracks, one frame after the other, all of unit
+    length; confidence [N, T] -> [N, C], unit length.
     """
     sure = (confidence >= config.memory_confidence).scatter(1, queries[:, :1].long(), False).float()
     shares = sure / sure.sum(dim=1, keepdim=True).clamp(min=1)
@@ -253,15 +299,20 @@ def propose(footage: Footage, vectors: Tensor, count: int) -> tuple[Tensor, Tens
             near_row = (best[:, None] // grid.cols + around).clamp(0, grid.rows - 1)
             near_col = (best[:, None] % grid.cols + around).clamp(0, grid.cols - 1)
             near = near_row[:, :, None] * grid.cols + near_col[:, None]
-            correlation.flatten(1).scatter_(1, near.flatten(1), -1.0)  # in place: this is the largest thing there is
+            correlation.flatten(1).scatter_(
+                1, near.flatten(1), -1.0
+            )  # in place: this is the largest thing there is
     return xy, torch.stack([_cosine(footage, xy[:, :, k], vectors) for k in range(count)], dim=2)
 
 
-def follow(flow: ConsecutiveFlow, pictures: Tensor | Grey | None, queries: Tensor, config: InferenceConfig) -> Chain:
-    """Flow from each query, forwards and backwards in time, until it leaves the frame or contradicts its way back.
+def follow(
+    flow: ConsecutiveFlow, pictures: Tensor | Grey | None, queries: Tensor, config: InferenceConfig
+) -> Chain:
+    """Flow from each query, forwards and backwards in time, until it leaves the frame or
+    contradicts its way back.
 
-    At every step the position is mended to where pictures [T, H, W] look as the query's surroundings do, and the chain
-    ends where they look otherwise. None: flow alone.
+    At every step the position is mended to where pictures [T, H, W] look as the query's
+    surroundings do, and the chain ends where they look otherwise. None: flow alone.
     """
     frames = len(flow.forward) + 1
     rows, own = torch.arange(len(queries), device=queries.device), queries[:, 0].long()
@@ -274,7 +325,11 @@ def follow(flow: ConsecutiveFlow, pictures: Tensor | Grey | None, queries: Tenso
     for order in (range(frames - 1), range(frames - 1, 0, -1)):
         for t in order:
             other = t + order.step
-            alive = followed[:, t] & ~followed[:, other] & ((own <= t) if order.step > 0 else (own >= t))
+            alive = (
+                followed[:, t]
+                & ~followed[:, other]
+                & ((own <= t) if order.step > 0 else (own >= t))
+            )
             moved, error = _step(flow, xy[:, t], t, other)
             alive = alive & (error < config.chain_error) & inside(moved, _size(flow))
             if patches is not None and pictures is not None:
@@ -293,9 +348,14 @@ def follow(flow: ConsecutiveFlow, pictures: Tensor | Grey | None, queries: Tenso
 
 
 def refind(
-    pictures: Tensor | Grey, chain: Chain, xy: Tensor, config: InferenceConfig, before: Refound | None = None
+    pictures: Tensor | Grey,
+    chain: Chain,
+    xy: Tensor,
+    config: InferenceConfig,
+    before: Refound | None = None,
 ) -> Refound:
-    """Where near xy [N, T, 2] the queries' patches are, in frames to which flow did not follow them.
+    """Where near xy [N, T, 2] the queries' patches are, in frames to which flow did not follow
+    them.
 
     A patch is taken to look about as it did in the nearest frame to which it was followed.
     before: what an earlier look found; where xy has hardly moved since, that is the answer.
@@ -322,15 +382,19 @@ def refind(
     return Refound(xy, places, found)
 
 
-def best_path(places: Tensor, cost: Tensor, own: Tensor, flow: ConsecutiveFlow, config: InferenceConfig) -> Tensor:
+def best_path(
+    places: Tensor, cost: Tensor, own: Tensor, flow: ConsecutiveFlow, config: InferenceConfig
+) -> Tensor:
     """Which of the places is passed in each frame: the path of least cost (Viterbi).
 
-    A step costs its distance to where flow leads, forwards or backwards, up to a cap: after an occlusion a path may
-    go on anywhere. Place 0 is certain in the query's own frame.
+    A step costs its distance to where flow leads, forwards or backwards, up to a cap: after an
+    occlusion a path may go on anywhere. Place 0 is certain in the query's own frame.
     places [N, T, K, 2] px, cost [N, T, K], own long [N] -> long [N, T].
     """
     count, frames, options = cost.shape
-    certain = cost.new_full((options,), NEVER).scatter(0, torch.zeros(1, dtype=torch.long, device=cost.device), 0.0)
+    certain = cost.new_full((options,), NEVER).scatter(
+        0, torch.zeros(1, dtype=torch.long, device=cost.device), 0.0
+    )
     total, back = cost.new_zeros((count, options)), []
     for t in range(frames):
         if t > 0:
@@ -344,28 +408,37 @@ def best_path(places: Tensor, cost: Tensor, own: Tensor, flow: ConsecutiveFlow, 
     return torch.stack(path[::-1], dim=1)
 
 
-def _step_cost(before: Tensor, after: Tensor, t: int, flow: ConsecutiveFlow, config: InferenceConfig) -> Tensor:
-    """Cost of going from each of before [N, K, 2] in frame t - 1 to each of after [N, K, 2] in frame t: [N, K, K]."""
+def _step_cost(
+    before: Tensor, after: Tensor, t: int, flow: ConsecutiveFlow, config: InferenceConfig
+) -> Tensor:
+    """Cost of going from each of before [N, K, 2] in frame t - 1 to each of after [N, K, 2] in
+    frame t: [N, K, K]."""
     count, options = before.shape[:2]
     there, error = _step(flow, before.reshape(-1, 2), t - 1, t)
     back, back_error = _step(flow, after.reshape(-1, 2), t, t - 1)
     forth = (there.view(count, options, 1, 2) - after[:, None]).norm(dim=-1)
     home = (back.view(count, 1, options, 2) - before[:, :, None]).norm(dim=-1)
-    sure = (error < config.flow_error).view(count, options, 1) | (back_error < config.flow_error).view(
-        count, 1, options
-    )
+    sure = (error < config.flow_error).view(count, options, 1) | (
+        back_error < config.flow_error
+    ).view(count, 1, options)
     cap = torch.where(sure, config.jump_cost, config.occluded_jump_cost)
     return torch.minimum(torch.minimum(forth, home) / config.step_scale, cap)
 
 
 def smooth(
-    rough: Tensor, peaks: Tensor, queries: Tensor, flow: ConsecutiveFlow, config: InferenceConfig, anchored: Tensor
+    rough: Tensor,
+    peaks: Tensor,
+    queries: Tensor,
+    flow: ConsecutiveFlow,
+    config: InferenceConfig,
+    anchored: Tensor,
 ) -> Tensor:
-    """Positions along a path, as a Kalman smoother sees them: motion is flow, measurements are matches near the path.
+    """Positions along a path, as a Kalman smoother sees them: motion is flow, measurements are
+    matches near the path.
 
-    Two filters, one forwards and one backwards in time, are weighed by their variances. A filter starts anew where flow
-    contradicts itself or strays from the path. Where the path is anchored bool [N, T], it is a measurement itself.
-    rough [N, T, 2], peaks [N, T, K, 2] -> [N, T, 2] px.
+    Two filters, one forwards and one backwards in time, are weighed by their variances. A filter
+    starts anew where flow contradicts itself or strays from the path. Where the path is anchored
+    bool [N, T], it is a measurement itself. rough [N, T, 2], peaks [N, T, K, 2] -> [N, T, 2] px.
     """
     rows, own = torch.arange(len(queries), device=queries.device), queries[:, 0].long()
     distance, nearest = (peaks - rough[:, :, None]).norm(dim=-1).min(dim=2)
@@ -381,9 +454,15 @@ def smooth(
 
 
 def _filter(
-    rough: Tensor, measured: Tensor, variance: Tensor, flow: ConsecutiveFlow, config: InferenceConfig, forwards: bool
+    rough: Tensor,
+    measured: Tensor,
+    variance: Tensor,
+    flow: ConsecutiveFlow,
+    config: InferenceConfig,
+    forwards: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A Kalman filter along time: positions [N, T, 2] and variances [N, T], after each measurement and before it."""
+    """A Kalman filter along time: positions [N, T, 2] and variances [N, T], after each measurement
+    and before it."""
     frames = rough.shape[1]
     order = range(frames) if forwards else range(frames - 1, -1, -1)
     xy, spread = rough[:, order[0]], torch.full_like(variance[:, 0], NEVER)
@@ -405,7 +484,8 @@ def _filter(
 
 
 def cycle_errors(footage: Footage, xy: Tensor, queries: Tensor) -> Tensor:
-    """How far from its query the feature at xy [N, T, 2] is found in the query's own frame: [N, T] px."""
+    """How far from its query the feature at xy [N, T, 2] is found in the query's own frame: [N, T]
+    px."""
     own, which = queries[:, 0].long().unique(return_inverse=True)
     maps, errors = footage.maps[own], xy.new_zeros(xy.shape[:2])
     for start in range(0, xy.shape[1], FRAMES_AT_ONCE):
@@ -418,7 +498,8 @@ def cycle_errors(footage: Footage, xy: Tensor, queries: Tensor) -> Tensor:
 
 
 def strain(flow: ConsecutiveFlow, xy: Tensor) -> Tensor:
-    """How badly paths xy [N, T, 2] px agree with flow: [N, T], mean over the frames beside of log(1 + px between)."""
+    """How badly paths xy [N, T, 2] px agree with flow: [N, T], mean over the frames beside of log(1
+    + px between)."""
     frames = xy.shape[1]
     off = xy.new_zeros((len(xy), max(frames - 1, 0), 2))
     for t in range(frames - 1):
@@ -431,7 +512,8 @@ def strain(flow: ConsecutiveFlow, xy: Tensor) -> Tensor:
 
 
 def _beside(values: Tensor) -> Tensor:
-    """Mean of values [N, T] over the frames before and after; at the ends, of the one there is and the own."""
+    """Mean of values [N, T] over the frames before and after; at the ends, of the one there is and
+    the own."""
     padded = F.pad(values[:, None], (1, 1), mode="replicate")[:, 0]
     return (padded[:, :-2] + padded[:, 2:]) / 2
 
@@ -443,12 +525,16 @@ def _cosine(footage: Footage, xy: Tensor, vectors: Tensor) -> Tensor:
 
 
 def _units(footage: Footage, xy: Tensor, t: int) -> Tensor:
-    """Features at xy [N, 2] of frame t, unit length: [N, C]. Those of all frames at once would be the largest thing."""
+    """Features at xy [N, 2] of frame t, unit length: [N, C].
+
+    Those of all frames at once would be the largest thing.
+    """
     return normalise(embed_tracks(footage.maps[t : t + 1], footage.grid, xy[:, None])[:, 0], dim=-1)
 
 
 def _step(flow: ConsecutiveFlow, xy: Tensor, t: int, other: int) -> tuple[Tensor, Tensor]:
-    """Positions [K, 2] of frame t in the next or previous frame, and how far the way back misses [K] px."""
+    """Positions [K, 2] of frame t in the next or previous frame, and how far the way back misses
+    [K] px."""
     moved = _flow(flow, t, other).move(xy)
     return moved, (_flow(flow, other, t).move(moved) - xy).norm(dim=-1)
 

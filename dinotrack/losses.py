@@ -1,4 +1,5 @@
-"""The six losses of the method and one of our own: tensors in, scalar out, one pure function a term (METHOD 5).
+"""The six losses of the method and one of our own: tensors in, scalar out, one pure function a term
+(METHOD 5).
 
 Weights of the terms are the caller's. A term without any point is a zero that still backpropagates.
 """
@@ -20,7 +21,8 @@ def huber(predicted: Tensor, target: Tensor, delta: float) -> Tensor:
 
 
 def flow_loss(predicted: Tensor, target: Tensor, delta: float) -> Tensor:
-    """Mean Huber distance between predicted positions and those of the flow chains (METHOD 5 "flow").
+    """Mean Huber distance between predicted positions and those of the flow chains (METHOD 5
+    "flow").
 
     predicted, target [N, 2], in the [-1, 1] scale -> scalar.
     """
@@ -28,10 +30,12 @@ def flow_loss(predicted: Tensor, target: Tensor, delta: float) -> Tensor:
 
 
 def heatmap_loss(log_map: Tensor, xy: Tensor, grid: Grid) -> Tensor:
-    """Cross-entropy of correspondence maps against target positions; ours, not the paper's (METHOD, the CPU sketch).
+    """Cross-entropy of correspondence maps against target positions; ours, not the paper's (METHOD,
+    the CPU sketch).
 
-    A position is shared bilinearly among the four cells around it: its loss is the bilinear sample of -log_map there.
-    log_map [N, h, w] natural logarithms, xy [N, 2] px, clamped to the outer cells -> scalar, the mean over points.
+    A position is shared bilinearly among the four cells around it: its loss is the bilinear sample
+    of -log_map there. log_map [N, h, w] natural logarithms, xy [N, 2] px, clamped to the outer
+    cells -> scalar, the mean over points.
     """
     return -grid.sample(log_map[:, None], xy[:, None]).sum() / max(len(xy), 1)
 
@@ -45,12 +49,14 @@ def buddy_loss(
     temperature: float,
     scale: float,
 ) -> Tensor:
-    """Contrastive loss of one frame pair's best buddies, or refined best buddies (METHOD 5 "best-buddy contrastive").
+    """Contrastive loss of one frame pair's best buddies, or refined best buddies (METHOD 5
+    "best-buddy contrastive").
 
-    InfoNCE from each point over all cells of the other frame, in both directions; half their weighted sum, by scale.
+    InfoNCE from each point over all cells of the other frame, in both directions; half their
+    weighted sum, by scale.
     The loss of a step is the sum of this over its frame pairs.
-    source, target [N, C] refined features at the buddies, source_cells [P, C], target_cells [Q, C] at all cells of
-    their frames, weight [N] -> scalar.
+    source, target [N, C] refined features at the buddies, source_cells [P, C], target_cells [Q, C]
+    at all cells of their frames, weight [N] -> scalar.
     """
     there = info_nce(source, target, target_cells, temperature)
     back = info_nce(target, source, source_cells, temperature)
@@ -68,8 +74,9 @@ def cycle_loss(
 ) -> Tensor:
     """Huber distance to positions that proved cycle-consistent (METHOD 5 "cycle consistency").
 
-    there, back [N, 2]: predictions in the other frame and back in their own, in the [-1, 1] scale; labels likewise.
-    distance [N] px between a start and its return: a point weighs gamma^distance, whatever the others weigh.
+    there, back [N, 2]: predictions in the other frame and back in their own, in the [-1, 1] scale;
+    labels likewise. distance [N] px between a start and its return: a point weighs gamma^distance,
+    whatever the others weigh.
     Mean over points, coordinates and both directions -> scalar.
     """
     errors = huber(there, there_label, delta) + huber(back, back_label, delta)
@@ -81,7 +88,9 @@ def norm_regularizer(refined: Tensor, raw: Tensor) -> Tensor:
 
     refined, raw [B, C, h, w] -> scalar.
     """
-    ratio: Tensor = torch.linalg.vector_norm(refined, dim=1) / torch.linalg.vector_norm(raw, dim=1).clamp(min=1e-8)
+    ratio: Tensor = torch.linalg.vector_norm(refined, dim=1) / torch.linalg.vector_norm(
+        raw, dim=1
+    ).clamp(min=1e-8)
     return (ratio - 1).abs().sum() / max(ratio.numel(), 1)
 
 

@@ -1,5 +1,5 @@
-"""All that is trained: Delta-DINO, which corrects the frozen features, and the refiner, which turns a correlation map
-into a correspondence map (METHOD 4; paper sections 3.1 and 3.2)."""
+"""All that is trained: Delta-DINO, which corrects the frozen features, and the refiner, which turns
+a correlation map into a correspondence map (METHOD 4; paper sections 3.1 and 3.2)."""
 
 import math
 from collections.abc import Mapping
@@ -20,11 +20,13 @@ MASS_FLOOR = 1e-8  # below this mass in the disc the answer is the plain mean of
 
 
 class Blur(nn.Module):
-    """Anti-aliased halving: the outer product of [1, 3, 3, 1] / 8 with itself, reflect padding; n -> ceil(n / 2)."""
+    """Anti-aliased halving: the outer product of [1, 3, 3, 1] / 8 with itself, reflect padding; n
+    -> ceil(n / 2)."""
 
     def forward(self, x: Tensor) -> Tensor:
         rows, cols = x.shape[-2:]
-        # kornia pads with zeros, so what is kept must not see its padding: output 1 is centred on our first pixel
+        # kornia pads with zeros, so what is kept must not see its padding: output 1 is centred on
+        # our first pixel
         blurred = blur_pool2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), 4, 2)
         return blurred[..., 1 : 1 + math.ceil(rows / 2), 1 : 1 + math.ceil(cols / 2)]
 
@@ -42,9 +44,11 @@ class Residual(nn.Module):
 
 
 class DeltaDino(nn.Module):
-    """The CNN that predicts what to add to the frozen features; without a ViT its map is the features.
+    """The CNN that predicts what to add to the frozen features; without a ViT its map is the
+    features.
 
-    `paper`: three stages of conv 5x5, batch norm, ReLU, blur, then a dilated conv and a batch norm of gain 0.05.
+    `paper`: three stages of conv 5x5, batch norm, ReLU, blur, then a dilated conv and a batch norm
+    of gain 0.05.
     """
 
     def __init__(self, config: ModelConfig, dims: int):
@@ -53,12 +57,16 @@ class DeltaDino(nn.Module):
         layers: list[nn.Module] = []
         channels = 3
         for width in config.widths:
-            layers += [_conv(channels, width, config.kernel, 2 if config.downsample == "stride" else 1)]
+            layers += [
+                _conv(channels, width, config.kernel, 2 if config.downsample == "stride" else 1)
+            ]
             layers += [_norm(config.norm, width), nn.ReLU()]
             layers += [Blur()] if config.downsample == "blur" else []
             channels = width
         for _ in range(config.blocks):
-            layers += [Residual(_conv(channels, channels, 3), _norm(config.norm, channels), nn.ReLU())]
+            layers += [
+                Residual(_conv(channels, channels, 3), _norm(config.norm, channels), nn.ReLU())
+            ]
         last = _conv(channels, dims, config.kernel, dilation=config.dilation)
         norm = _norm(config.norm, dims)
         nn.init.constant_(norm.weight, config.gain)
@@ -83,12 +91,14 @@ class DeltaDino(nn.Module):
 
 
 def memory_format(device: torch.device) -> torch.memory_format:
-    """How maps lie in memory: channels last, but for CPUs, whose convolutions then learn a third slower."""
+    """How maps lie in memory: channels last, but for CPUs, whose convolutions then learn a third
+    slower."""
     return torch.contiguous_format if device.type == "cpu" else torch.channels_last
 
 
 def least_side(config: ModelConfig) -> int:
-    """The shortest side, in px, of a frame that Delta-DINO takes: a border can reflect fewer cells than there are."""
+    """The shortest side, in px, of a frame that Delta-DINO takes: a border can reflect fewer cells
+    than there are."""
     side = 1 + max(config.dilation * (config.kernel // 2), int(config.blocks > 0))
     for _ in config.widths:
         side = max(2 * side - 1, config.kernel // 2 + 1, 3 if config.downsample == "blur" else 1)
@@ -102,12 +112,14 @@ def delta_grid(config: ModelConfig, height: int, width: int) -> Grid:
     stride = 2 ** len(config.widths)
     if not config.exact_centres:
         return Grid(height, width, stride, 0.5)
-    # each blur's taps reach from -1 to 2, so it shifts by half an input pixel; a strided odd kernel doesn't
+    # each blur's taps reach from -1 to 2, so it shifts by half an input pixel; a strided odd kernel
+    # doesn't
     return Grid(height, width, stride, (stride - 1) / 2 if config.downsample == "blur" else 0.0)
 
 
 class Refiner(nn.Module):
-    """Two 3x3 convolutions with zero padding, each slice divided by its own signed sum; then a softmax over the map."""
+    """Two 3x3 convolutions with zero padding, each slice divided by its own signed sum; then a
+    softmax over the map."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -133,7 +145,8 @@ class Refiner(nn.Module):
         return _unit_sum(first.weight), first.bias, _unit_sum(second.weight), second.bias
 
     def start_as_identity(self) -> None:
-        """Begin as almost the identity, so that correlations stay sharp: random slices would blur them at first."""
+        """Begin as almost the identity, so that correlations stay sharp: random slices would blur
+        them at first."""
         for layer in (self.cnn_refiner[0], self.cnn_refiner[2]):
             assert isinstance(layer, nn.Conv2d)
             assert layer.bias is not None
@@ -161,17 +174,19 @@ class Tracker(nn.Module):
             self.refiner.start_as_identity()
 
     def grid(self, size: tuple[int, int], backbone_grid: Grid | None) -> Grid:
-        """The grid of the refined features: the ViT's, or the CNN's own without one, and where they stand beside."""
+        """The grid of the refined features: the ViT's, or the CNN's own without one, and where they
+        stand beside."""
         alone = backbone_grid is None or self.config.fusion == "beside"
         return self.delta_dino.grid(*size) if alone or backbone_grid is None else backbone_grid
 
     def refine(self, frames: Tensor, features: Tensor | None, grid: Grid | None) -> Tensor:
         """Refined features = ViT features + Delta-DINO(frame), equation 1 of the paper.
 
-        frames [B, 3, H, W] in [0, 1], features [B, C, h, w] of any float type on `grid`, both None without a ViT
+        frames [B, 3, H, W] in [0, 1], features [B, C, h, w] of any float type on `grid`, both None
+        without a ViT
         -> [B, C, h, w].
-        config.fusion beside: on the CNN's own grid [B, C + dims, rows, cols]: the ViT's features, interpolated, of
-        length config.vit_weight, before the CNN's, of unit length.
+        config.fusion beside: on the CNN's own grid [B, C + dims, rows, cols]: the ViT's features,
+        interpolated, of length config.vit_weight, before the CNN's, of unit length.
         """
         delta: Tensor = self.delta_dino(frames)
         if features is None or grid is None:
@@ -179,7 +194,9 @@ class Tracker(nn.Module):
         finer = self.delta_dino.grid(*frames.shape[-2:])
         if self.config.fusion == "beside":
             there = F.normalize(_resample(features, grid, finer), dim=1, eps=1e-8)
-            return torch.cat(((self.config.vit_weight * there).to(delta.dtype), F.normalize(delta, dim=1)), dim=1)
+            return torch.cat(
+                ((self.config.vit_weight * there).to(delta.dtype), F.normalize(delta, dim=1)), dim=1
+            )
         at_cells = _resample(delta, finer, grid)
         return features.to(at_cells.dtype) + at_cells
 
@@ -194,50 +211,65 @@ class Tracker(nn.Module):
         return self.refiner.scores(scaled) if self.config.refiner else scaled
 
     def locate(self, correlation: Tensor, grid: Grid, best: Tensor | None = None) -> Tensor:
-        """Cosines [N, h, w] -> positions [N, 2] px: the correspondence map's expectation around the best correlation.
+        """Cosines [N, h, w] -> positions [N, 2] px: the correspondence map's expectation around the
+        best correlation.
 
-        The softmax's normaliser cancels in the disc, so unless config.whole_map only the disc is refined. The two
-        differ where the disc's mass is under 1e-8 alone. best: the cells of the best, long [N], where they are known.
+        The softmax's normaliser cancels in the disc, so unless config.whole_map only the disc is
+        refined. The two differ where the disc's mass is under 1e-8 alone. best: the cells of the
+        best, long [N], where they are known.
         """
         if self.config.whole_map:
-            return soft_argmax(F.relu(correlation), self.heatmaps(correlation).exp(), grid, self.config.radius)
+            return soft_argmax(
+                F.relu(correlation), self.heatmaps(correlation).exp(), grid, self.config.radius
+            )
         reach = self.config.radius / grid.stride
-        return grid.to_pixels(locate_in_disc(correlation, self._filters(), self.config.temperature, reach, best))
+        return grid.to_pixels(
+            locate_in_disc(correlation, self._filters(), self.config.temperature, reach, best)
+        )
 
     def match(self, vectors: Tensor, maps: Tensor, index: Tensor, grid: Grid) -> Tensor:
-        """Positions [N, 2] px of vectors [N, C], each in the one of maps [B, C, h, w] that index long [N] says.
+        """Positions [N, 2] px of vectors [N, C], each in the one of maps [B, C, h, w] that index
+        long [N] says.
 
         As `locate` of their correlation maps, which are not made unless config.whole_map.
         """
         if self.config.whole_map:
             return self.locate(correlation_maps(vectors, maps, index), grid)
         reach = self.config.radius / grid.stride
-        return grid.to_pixels(match(vectors, maps, index, self._filters(), self.config.temperature, reach))
+        return grid.to_pixels(
+            match(vectors, maps, index, self._filters(), self.config.temperature, reach)
+        )
 
     def _filters(self) -> Filters | None:
         return self.refiner.filters() if self.config.refiner else None
 
 
 def _resample(maps: Tensor, grid: Grid, target: Grid) -> Tensor:
-    """Maps [B, C, ., .] on a grid, read at the cells of another: [B, C, rows, cols], float32 or wider."""
+    """Maps [B, C, ., .] on a grid, read at the cells of another: [B, C, rows, cols], float32 or
+    wider."""
     values = grid.sample(maps, target.centres(maps.device).expand(len(maps), -1, -1))
     return values.transpose(1, 2).reshape(*maps.shape[:2], target.rows, target.cols)
 
 
 def soft_argmax(correlation: Tensor, heatmap: Tensor, grid: Grid, radius: float) -> Tensor:
-    """Expectation of the cell centres under heatmap [N, h, w], in the disc of `radius` px around the argmax of
-    correlation [N, h, w], renormalised -> [N, 2] px (METHOD 4, "Position")."""
+    """Expectation of the cell centres under heatmap [N, h, w], in the disc of `radius` px around
+    the argmax of correlation [N, h, w], renormalised -> [N, 2] px (METHOD 4, "Position")."""
     centres = grid.centres(heatmap.device).to(heatmap.dtype)
     peak = centres[correlation.flatten(1).argmax(1)]
     disc = (centres[None] - peak[:, None]).square().sum(-1) <= radius**2
     inside = heatmap.flatten(1) * disc
     mass = inside.sum(1, keepdim=True)
-    weights = torch.where(mass < MASS_FLOOR, disc / disc.sum(1, keepdim=True), inside / mass.clamp(min=MASS_FLOOR))
+    weights = torch.where(
+        mass < MASS_FLOOR, disc / disc.sum(1, keepdim=True), inside / mass.clamp(min=MASS_FLOOR)
+    )
     return weights @ centres
 
 
-def load_reference(delta_dino: Mapping[str, Any], refiner: Mapping[str, Any], config: ModelConfig) -> Tracker:
-    """The reference implementation's checkpoints (`delta_dino_*.pt`, `tracker_head_*.pt`) as a Tracker.
+def load_reference(
+    delta_dino: Mapping[str, Any], refiner: Mapping[str, Any], config: ModelConfig
+) -> Tracker:
+    """The reference implementation's checkpoints (`delta_dino_*.pt`, `tracker_head_*.pt`) as a
+    Tracker.
 
     Widths come from the state dicts. Raises InputError for anything else.
     """
@@ -246,7 +278,9 @@ def load_reference(delta_dino: Mapping[str, Any], refiner: Mapping[str, Any], co
         widths = tuple(len(w) for w in convs[:-1])
         width = len(refiner["cnn_refiner.0.weight"])
         tracker = Tracker(replace(config, widths=widths, refiner_width=width), dims=len(convs[-1]))
-        kept = {k: v for k, v in delta_dino.items() if not k.endswith(".filt")}  # the blur is no parameter here
+        kept = {
+            k: v for k, v in delta_dino.items() if not k.endswith(".filt")
+        }  # the blur is no parameter here
         tracker.delta_dino.load_state_dict(kept)
         tracker.refiner.load_state_dict(refiner)
     except (KeyError, IndexError, RuntimeError, AttributeError, TypeError) as error:

@@ -1,4 +1,5 @@
-"""The steps in a row: video -> flow and features -> labels -> fit -> tracks (the method's figure)."""
+"""The steps in a row: video -> flow and features -> labels -> fit -> tracks (the method's
+figure)."""
 
 import sys
 import time
@@ -21,7 +22,15 @@ from dinotrack.config import Config, TrainingConfig, override
 from dinotrack.config import preset as named_preset
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.features import TimmBackbone, extract_features, make_backbone
-from dinotrack.flow import ConsecutiveFlow, Estimator, Flow, consecutive_flow, make_flow, pair_flow, resolve_flow_name
+from dinotrack.flow import (
+    ConsecutiveFlow,
+    Estimator,
+    Flow,
+    consecutive_flow,
+    make_flow,
+    pair_flow,
+    resolve_flow_name,
+)
 from dinotrack.foreground import mask_foreground, motion_foreground, pca_foreground
 from dinotrack.formats import check_queries, grid_queries
 from dinotrack.geometry import Grid, rescale
@@ -40,7 +49,8 @@ SAVE_EVERY = 250  # steps between checkpoints, for what not even Ctrl-C announce
 
 @dataclass(frozen=True)
 class Watch:
-    """Watches stages: reports their progress, and notes the seconds and the peak resident memory of each."""
+    """Watches stages: reports their progress, and notes the seconds and the peak resident memory of
+    each."""
 
     progress: Progress = silent
     seconds: dict[str, float] = field(default_factory=dict)
@@ -83,7 +93,8 @@ class Sight:
     frames: Tensor
     """uint8 [T, 3, H, W], the working frames."""
     flow_frames: Tensor | Resized
-    """uint8 [T, 3, ., .], the frames flow is computed on; those of another size are made when they are asked for."""
+    """uint8 [T, 3, ., .], the frames flow is computed on; those of another size are made when they
+    are asked for."""
     features: Tensor | None
     """[T, C, ., .], frozen, on `feature_grid`, float16 or float32; both None without a ViT."""
     feature_grid: Grid | None
@@ -145,7 +156,8 @@ class Fitted:
     ) -> Tracks:
         """Where points are in every frame, and where they are visible.
 
-        queries: [N, 3] (t, x, y) in px of the video; None: grid x grid points of query_frame, inside mask bool [H, W].
+        queries: [N, 3] (t, x, y) in px of the video; None: grid x grid points of query_frame,
+        inside mask bool [H, W].
         progress: None: the one given to `fit`. Raises InputError for queries outside the video.
         """
         asked = choose_queries(self.video, queries, grid=grid, query_frame=query_frame, mask=mask)
@@ -153,7 +165,8 @@ class Fitted:
             return _locate(self, asked, self.watch.progress if progress is None else progress)
 
     def save(self, folder: str | Path) -> None:
-        """Write weights, optimizer, step, config, seed and the video's hash into a folder, for `load`."""
+        """Write weights, optimizer, step, config, seed and the video's hash into a folder, for
+        `load`."""
         checkpoint.save(Path(folder), self.state, self.identity)
 
 
@@ -172,11 +185,13 @@ def fit(
     """Fit a tracker to one video.
 
     video: a file, a folder of images, or RGB uint8 [T, H, W, 3].
-    preset: fast, quality or paper; None: quality on CUDA, else fast. settings: what differs, {"training.steps": 2000}.
+    preset: fast, quality or paper; None: quality on CUDA, else fast. settings: what differs,
+    {"training.steps": 2000}.
     foreground: bool [T, H, W] of the video, where it needn't be found.
     seed: from 0 to 2^32 - 1.
-    folder: where the fit is kept. A finished fit of the same video, settings and seed there is loaded instead of
-    trained; an unfinished one is continued with `resume`. Ctrl-C leaves a checkpoint there.
+    folder: where the fit is kept. A finished fit of the same video, settings and seed there is
+    loaded instead of trained; an unfinished one is continued with `resume`. Ctrl-C leaves a
+    checkpoint there.
     Raises InputError for what the user can mend.
     """
     watch, where, seed = Watch(progress), choose_device(device), _check_seed(seed)
@@ -184,15 +199,21 @@ def fit(
     with watch.stage("read"):
         video = read_video(video, progress)
     if "training.steps" not in (settings or {}):
-        config = override(config, {"training.steps": default_steps(config.training, len(video.frames))})
+        config = override(
+            config, {"training.steps": default_steps(config.training, len(video.frames))}
+        )
     if foreground is not None:
         foreground = _as_masks(foreground, video.frames.shape[:3], "foreground")
-    identity = checkpoint.Identity(config, seed, content_hash(video), checkpoint.hash_masks(foreground), video.path)
+    identity = checkpoint.Identity(
+        config, seed, content_hash(video), checkpoint.hash_masks(foreground), video.path
+    )
     stored = checkpoint.find(Path(folder), identity, resume) if folder else None
     tools = make_tools(config, where, named=preset is not None)
     cache = open_cache(identity.video_hash)
     sight = look(video, config, tools, watch, cache)
-    state = begin(config, sight, seed, where, learns=stored is None or stored.step < config.training.steps)
+    state = begin(
+        config, sight, seed, where, learns=stored is None or stored.step < config.training.steps
+    )
     if stored is not None:
         checkpoint.restore(stored, state)
     before = state.step
@@ -206,7 +227,10 @@ def fit(
 
 
 def load(
-    folder: str | Path, video: Source | None = None, device: str | torch.device = "auto", progress: Progress = silent
+    folder: str | Path,
+    video: Source | None = None,
+    device: str | torch.device = "auto",
+    progress: Progress = silent,
 ) -> Fitted:
     """A fit that was saved. video: where it lies now; None: where it lay.
 
@@ -215,13 +239,19 @@ def load(
     watch, where = Watch(progress), choose_device(device)
     stored = checkpoint.read(Path(folder))
     if video is None and not stored.identity.source:
-        raise InputError(f"{folder} does not say where its video lies; name it, as in load(folder, video)")
+        raise InputError(
+            f"{folder} does not say where its video lies; name it, as in load(folder, video)"
+        )
     with watch.stage("read"):
         video = read_video(stored.identity.source if video is None else video, progress)
     if content_hash(video) != stored.identity.video_hash:
-        raise InputError(f"{folder} was fitted to another video than {video.name}; name that one, or fit this one")
+        raise InputError(
+            f"{folder} was fitted to another video than {video.name}; name that one, or fit this one"
+        )
     tools = make_tools(stored.identity.config, where, named=False)
-    sight = look(video, stored.identity.config, tools, watch, open_cache(stored.identity.video_hash))
+    sight = look(
+        video, stored.identity.config, tools, watch, open_cache(stored.identity.video_hash)
+    )
     state = begin(stored.identity.config, sight, stored.identity.seed, where, learns=False)
     checkpoint.restore(stored, state)
     return _finish(video, stored.identity, sight, state, watch, 0)
@@ -237,17 +267,27 @@ def track(
     progress: Progress = silent,
     **options: Any,
 ) -> Tracks:
-    """Fit a tracker to a video and track points through it: `fit`, with its options, and `Fitted.track` in one."""
+    """Fit a tracker to a video and track points through it: `fit`, with its options, and
+    `Fitted.track` in one."""
     known = read_video(video, progress)
-    asked = choose_queries(known, queries, grid=grid, query_frame=query_frame, mask=mask)  # complain before the fit
+    asked = choose_queries(
+        known, queries, grid=grid, query_frame=query_frame, mask=mask
+    )  # complain before the fit
     return fit(known, progress=progress, **options).track(asked)
 
 
 def choose_device(device: str | torch.device) -> torch.device:
-    """auto: CUDA where there is one, else the CPU. Raises InputError for a device this machine lacks."""
+    """auto: CUDA where there is one, else the CPU.
+
+    Raises InputError for a device this machine lacks.
+    """
     if isinstance(device, torch.device):
         return device
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if device == "auto":
         return torch.device("cuda" if there["cuda"] else "cpu")
     kind = device.partition(":")[0]
@@ -258,14 +298,17 @@ def choose_device(device: str | torch.device) -> torch.device:
     return torch.device(device)
 
 
-def choose_config(preset: str | None, settings: Mapping[str, Any] | None, device: torch.device) -> Config:
+def choose_config(
+    preset: str | None, settings: Mapping[str, Any] | None, device: torch.device
+) -> Config:
     """The preset, or the device's default, with the settings that differ."""
     name = preset or ("quality" if device.type == "cuda" else "fast")
     return override(named_preset(name), settings or {})
 
 
 def default_steps(config: TrainingConfig, frames: int) -> int:
-    """Steps of a fit to a video of that many frames, where their number wasn't asked for: longer ones take more."""
+    """Steps of a fit to a video of that many frames, where their number wasn't asked for: longer
+    ones take more."""
     return max(config.steps, round(config.steps_a_frame * frames))
 
 
@@ -277,7 +320,8 @@ def choose_queries(
     query_frame: int = 0,
     mask: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.float32]:
-    """The queries asked for, checked, or a grid of them: float32 [N, 3] (t, x, y) px of the video."""
+    """The queries asked for, checked, or a grid of them: float32 [N, 3] (t, x, y) px of the
+    video."""
     if mask is not None:
         mask = _as_masks(mask, video.size, "mask")
     if queries is None:
@@ -286,20 +330,29 @@ def choose_queries(
 
 
 def make_tools(config: Config, device: torch.device, named: bool) -> Tools:
-    """The frozen networks. named: the user named the preset, so what it needs must be there, or InputError says how."""
+    """The frozen networks. named: the user named the preset, so what it needs must be there, or
+    InputError says how."""
     with warnings.catch_warnings():
         if named:
             warnings.simplefilter("error", DinotrackWarning)
         try:
-            backbone, name = make_backbone(config.backbone, device), resolve_flow_name(config.flow.name, device)
+            backbone, name = (
+                make_backbone(config.backbone, device),
+                resolve_flow_name(config.flow.name, device),
+            )
             return Tools(backbone, make_flow(replace(config.flow, name=name), device), name, device)
         except DinotrackWarning as missing:
             reason = str(missing).partition("; using ")[0]
-            raise InputError(f"{reason}; preset {config.preset} was named, so nothing else is taken") from None
+            raise InputError(
+                f"{reason}; preset {config.preset} was named, so nothing else is taken"
+            ) from None
 
 
-def look(video: Video, config: Config, tools: Tools, watch: Watch, cache: Cache = NO_CACHE) -> Sight:
-    """Working frames, flow and frozen features of a video. cache: where flow and features are kept."""
+def look(
+    video: Video, config: Config, tools: Tools, watch: Watch, cache: Cache = NO_CACHE
+) -> Sight:
+    """Working frames, flow and frozen features of a video. cache: where flow and features are
+    kept."""
     with watch.stage("flow"):
         size = _working_size(video, config)
         frames = resize(video.frames, size, config.video.filter)
@@ -316,12 +369,21 @@ def _flow_frames(video: Video, config: Config, frames: Tensor) -> Tensor | Resiz
     """What flow is computed on: the working frames, or larger ones."""
     size = (int(frames.shape[-2]), int(frames.shape[-1]))
     fixed = bool(config.video.height and config.video.width)
-    flow_size = size if fixed else working_size(video.size, replace(config.video, area=config.flow.area, multiple=1))
+    flow_size = (
+        size
+        if fixed
+        else working_size(video.size, replace(config.video, area=config.flow.area, multiple=1))
+    )
     return frames if flow_size == size else Resized(video.frames, flow_size, config.video.filter)
 
 
 def _flow(
-    frames: Tensor | Resized, size: tuple[int, int], config: Config, tools: Tools, watch: Watch, cache: Cache
+    frames: Tensor | Resized,
+    size: tuple[int, int],
+    config: Config,
+    tools: Tools,
+    watch: Watch,
+    cache: Cache,
 ) -> ConsecutiveFlow:
     """Flow between neighbours, computed unless it is known."""
 
@@ -339,7 +401,9 @@ def _flow(
     return ConsecutiveFlow(**cache.remember("flow", settings, compute, watch.progress))
 
 
-def _features(frames: Tensor, backbone: TimmBackbone, config: Config, watch: Watch, cache: Cache) -> Tensor:
+def _features(
+    frames: Tensor, backbone: TimmBackbone, config: Config, watch: Watch, cache: Cache
+) -> Tensor:
     """Frozen features on the ViT's grid, computed unless they are known."""
 
     def compute() -> dict[str, Tensor]:
@@ -360,8 +424,11 @@ def _feature_settings(frames: Tensor, backbone: TimmBackbone, config: Config) ->
     }
 
 
-def _extract(frames: Tensor, backbone: TimmBackbone, config: Config, progress: Progress = silent) -> Tensor:
-    """Features as config.backbone wants them: on CUDA computed in half precision too where they are kept in it."""
+def _extract(
+    frames: Tensor, backbone: TimmBackbone, config: Config, progress: Progress = silent
+) -> Tensor:
+    """Features as config.backbone wants them: on CUDA computed in half precision too where they are
+    kept in it."""
     kept = torch.float16 if config.backbone.precision == "float16" else torch.float32
     half = backbone.device.type == "cuda" and kept == torch.float16
     precision = torch.bfloat16 if half else torch.float32
@@ -379,7 +446,9 @@ def _working_size(video: Video, config: Config) -> tuple[int, int]:
     return size
 
 
-def begin(config: Config, sight: Sight, seed: int, device: torch.device, learns: bool) -> training.State:
+def begin(
+    config: Config, sight: Sight, seed: int, device: torch.device, learns: bool
+) -> training.State:
     """Networks and optimizer before the first step; the caller's random numbers are left alone.
 
     learns: False where a finished fit takes their place, which needs no pretrained start.
@@ -387,28 +456,40 @@ def begin(config: Config, sight: Sight, seed: int, device: torch.device, learns:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         tracker = Tracker(config.model, None if sight.features is None else sight.features.shape[1])
-    if learns and config.model.start != "random" and (sight.features is None or config.model.fusion == "beside"):
+    if (
+        learns
+        and config.model.start != "random"
+        and (sight.features is None or config.model.fusion == "beside")
+    ):
         start_pretrained(tracker.delta_dino, must=config.model.start == "pretrained")
-    return training.start(tracker.to(device).to(memory_format=memory_format(device)), config.training)
+    return training.start(
+        tracker.to(device).to(memory_format=memory_format(device)), config.training
+    )
 
 
 def start_pretrained(network: DeltaDino, must: bool) -> None:
     """Fill the CNN with our own pretrained weights (dinotrack.pretraining.start).
 
-    Where they are not on this machine, or are of another shape: InputError, or, unless `must`, a DinotrackWarning that
-    they are missing; another shape is left as it is.
+    Where they are not on this machine, or are of another shape: InputError, or, unless `must`, a
+    DinotrackWarning that they are missing; another shape is left as it is.
     """
     path = weights.find(START)
     if path is None:
-        missing = f"the weights a fit starts from, {START.files[0]}, are missing; put them into ./weights"
+        missing = (
+            f"the weights a fit starts from, {START.files[0]}, are missing; put them into ./weights"
+        )
         if must:
             raise InputError(f"{missing}, or take --set model.start=random")
-        warnings.warn(f"{missing}; starting from random ones instead", DinotrackWarning, stacklevel=2)
+        warnings.warn(
+            f"{missing}; starting from random ones instead", DinotrackWarning, stacklevel=2
+        )
         return
     state, own = weights.read(path), network.state_dict()
     fits = state.keys() == own.keys() and all(state[name].shape == own[name].shape for name in own)
     if must and not fits:
-        raise InputError(f"{path} is for other model.* settings; leave those as in `fast`, or take model.start=random")
+        raise InputError(
+            f"{path} is for other model.* settings; leave those as in `fast`, or take model.start=random"
+        )
     if fits:
         network.load_state_dict(state)
 
@@ -426,25 +507,46 @@ def prepare(
     """Everything there is to learn from: chains, which of them are foreground, and best buddies."""
 
     def direct(i: int, j: int) -> tuple[Flow, Flow]:
-        return pair_flow(sight.flow_frames[i], sight.flow_frames[j], tools.estimate_flow, sight.size)
+        return pair_flow(
+            sight.flow_frames[i], sight.flow_frames[j], tools.estimate_flow, sight.size
+        )
 
     with watch.stage("labels"):
         filtered = direct if config.trajectories.direct_filter else None
-        chains = flow_chains(sight.flow.forward, sight.flow.backward, config.trajectories, filtered, watch.progress)
+        chains = flow_chains(
+            sight.flow.forward, sight.flow.backward, config.trajectories, filtered, watch.progress
+        )
         masks = find_foreground(config, sight, tools, foreground, cache)
     buddies = {}
-    if config.training.buddy_weight and sight.features is not None and sight.feature_grid is not None:
+    if (
+        config.training.buddy_weight
+        and sight.features is not None
+        and sight.feature_grid is not None
+    ):
         with watch.stage("buddies"):
             near = sight.features.to(tools.device)
-            buddies = find_buddies(near, sight.feature_grid, chains, config.buddies, seed, watch.progress)
+            buddies = find_buddies(
+                near, sight.feature_grid, chains, config.buddies, seed, watch.progress
+            )
     on_foreground = in_foreground(chains, masks)
     return training.Material(
-        sight.frames, sight.features, sight.feature_grid, grid, chains, on_foreground, masks, buddies
+        sight.frames,
+        sight.features,
+        sight.feature_grid,
+        grid,
+        chains,
+        on_foreground,
+        masks,
+        buddies,
     )
 
 
 def find_foreground(
-    config: Config, sight: Sight, tools: Tools, given: npt.NDArray[np.bool_] | None, cache: Cache = NO_CACHE
+    config: Config,
+    sight: Sight,
+    tools: Tools,
+    given: npt.NDArray[np.bool_] | None,
+    cache: Cache = NO_CACHE,
 ) -> Tensor:
     """Foreground masks bool [T, H, W] of the working frames: given, or found (METHOD 2)."""
     if given is not None:
@@ -456,7 +558,9 @@ def find_foreground(
         return mask_foreground(_pca_cells(config, sight, tools.backbone, cache), sight.size)
     if method not in ("pca", "motion"):
         raise InputError(f"foreground.method={method} is unknown; choose pca, motion or none")
-    return motion_foreground(sight.flow.forward, config.foreground.homography_error, config.foreground.share)
+    return motion_foreground(
+        sight.flow.forward, config.foreground.homography_error, config.foreground.share
+    )
 
 
 def _pca_cells(config: Config, sight: Sight, backbone: TimmBackbone, cache: Cache) -> Tensor:
@@ -465,9 +569,16 @@ def _pca_cells(config: Config, sight: Sight, backbone: TimmBackbone, cache: Cach
     def compute() -> dict[str, Tensor]:
         deepest = make_backbone(replace(config.backbone, layer=backbone.depth - 1), backbone.device)
         assert deepest is not None
-        return {"cells": pca_foreground(_extract(sight.frames, deepest, config), config.foreground.threshold)}
+        return {
+            "cells": pca_foreground(
+                _extract(sight.frames, deepest, config), config.foreground.threshold
+            )
+        }
 
-    settings = {**_feature_settings(sight.frames, backbone, config), "threshold": config.foreground.threshold}
+    settings = {
+        **_feature_settings(sight.frames, backbone, config),
+        "threshold": config.foreground.threshold,
+    }
     return cache.remember("foreground", settings, compute)["cells"]
 
 
@@ -517,7 +628,12 @@ def _finish(
     grid = state.tracker.grid(sight.size, sight.feature_grid)
     with watch.stage("refine"):
         maps = refine_video(
-            state.tracker, sight.frames, sight.features, sight.feature_grid, torch.float16, watch.progress
+            state.tracker,
+            sight.frames,
+            sight.features,
+            sight.feature_grid,
+            torch.float16,
+            watch.progress,
         )
     state.tracker.eval()
     return Fitted(video, identity, state, maps, grid, sight.flow, sight.frames, watch, trained)
@@ -532,12 +648,16 @@ def _locate(fitted: Fitted, queries: npt.NDArray[np.float32], progress: Progress
     inner = torch.cat((asked[:, :1], rescale(asked[:, 1:], video.size, size)), dim=1)
     tracker = fitted.state.tracker
     if config.inference.method == "match":
-        found = track_by_matching(tracker, fitted.maps, fitted.grid, inner, config.inference, progress)
+        found = track_by_matching(
+            tracker, fitted.maps, fitted.grid, inner, config.inference, progress
+        )
     elif config.inference.method == "join":
         footage = make_footage(tracker, fitted.maps, fitted.grid, fitted.flow, fitted.frames)
         found = track_by_joining(footage, inner, config.inference, progress)
     else:
-        raise InputError(f"inference.method={config.inference.method} is unknown; choose match or join")
+        raise InputError(
+            f"inference.method={config.inference.method} is unknown; choose match or join"
+        )
     xy, visible, confidence = found[0].clone(), found[1].clone(), found[2].clone()
     xy = rescale(xy, size, video.size)
     if config.inference.pin_query:
@@ -555,8 +675,13 @@ def _check_seed(seed: int) -> int:
 
 
 def _as_masks(masks: npt.ArrayLike, shape: tuple[int, ...], name: str) -> npt.NDArray[np.bool_]:
-    """The user's masks as bool, true where they are not zero. Raises InputError for another shape."""
+    """The user's masks as bool, true where they are not zero.
+
+    Raises InputError for another shape.
+    """
     values = np.asarray(masks)
     if values.shape != shape:
-        raise InputError(f"the {name} has shape {values.shape}; give an array of the video's, {shape}")
+        raise InputError(
+            f"the {name} has shape {values.shape}; give an array of the video's, {shape}"
+        )
     return values.astype(np.bool_, copy=False)

@@ -16,17 +16,37 @@ from dinotrack.video import Frames, Source, each_frame, read_video, write_video
 Style = Callable[[Frames, Tracks, int], Frames]
 
 TRAIL = 12  # frames
-LEAP = 0.1  # of the diagonal: who moves further in one frame was found again, and has no way behind it
+LEAP = (
+    0.1  # of the diagonal: who moves further in one frame was found again, and has no way behind it
+)
 FAINT = 0.65  # opacity of hidden points, and of the dark rim that lifts dots off any ground
-HUES = (0, 25, 50, 105, 175, 210, 260, 310)  # degrees; uneven, as half of an even rainbow looks green
+HUES = (
+    0,
+    25,
+    50,
+    105,
+    175,
+    210,
+    260,
+    310,
+)  # degrees; uneven, as half of an even rainbow looks green
 _SHIFT = 4  # OpenCV draws at sixteenths of a pixel
 
 
-def render(video: Source, tracks: Tracks, path: str | Path, style: str = "trails", progress: Progress = silent) -> None:
-    """Write an H.264 video of the frames with the tracks drawn over them, in the video's size and rate.
+def render(
+    video: Source,
+    tracks: Tracks,
+    path: str | Path,
+    style: str = "trails",
+    progress: Progress = silent,
+) -> None:
+    """Write an H.264 video of the frames with the tracks drawn over them, in the video's size and
+    rate.
 
-    Colours run through the rainbow over the places of the queries, so neighbours look alike; hidden points are hollow.
-    style: a key of STYLES. Raises InputError where tracks and video don't belong together or the file can't be written.
+    Colours run through the rainbow over the places of the queries, so neighbours look alike; hidden
+    points are hollow.
+    style: a key of STYLES. Raises InputError where tracks and video don't belong together or the
+    file can't be written.
     """
     clip = read_video(video)
     length = len(clip.frames)
@@ -46,7 +66,8 @@ def render(video: Source, tracks: Tracks, path: str | Path, style: str = "trails
 
 
 def draw_frame(frame: Frames, tracks: Tracks, t: int, style: str = "trails") -> Frames:
-    """Frame t, uint8 RGB [H, W, 3], with the tracks drawn over it; the frame itself stays as it is."""
+    """Frame t, uint8 RGB [H, W, 3], with the tracks drawn over it; the frame itself stays as it
+    is."""
     if style not in STYLES:
         raise InputError(f"unknown overlay style {style!r}; choose {' or '.join(STYLES)}")
     return STYLES[style](frame, tracks, t)
@@ -54,22 +75,39 @@ def draw_frame(frame: Frames, tracks: Tracks, t: int, style: str = "trails") -> 
 
 def draw_points(frame: Frames, tracks: Tracks, t: int) -> Frames:
     """A dot for each visible point, a thin ring for each hidden one."""
-    colours, centres, visible = rainbow(tracks), _fixed(tracks.xy[:, t], tracks.size), tracks.visible[:, t]
+    colours, centres, visible = (
+        rainbow(tracks),
+        _fixed(tracks.xy[:, t], tracks.size),
+        tracks.visible[:, t],
+    )
     radius = _mark_radius(tracks.size)
     rim = 1 + 0.15 * radius
     layer = frame.copy()
     for i in np.flatnonzero(~visible):
-        cv2.circle(layer, centres[i], _sixteenths(radius), colours[i], max(1, round(radius / 3)), cv2.LINE_AA, _SHIFT)
+        cv2.circle(
+            layer,
+            centres[i],
+            _sixteenths(radius),
+            colours[i],
+            max(1, round(radius / 3)),
+            cv2.LINE_AA,
+            _SHIFT,
+        )
     for i in np.flatnonzero(visible):
-        cv2.circle(layer, centres[i], _sixteenths(radius + rim), (0, 0, 0), cv2.FILLED, cv2.LINE_AA, _SHIFT)
+        cv2.circle(
+            layer, centres[i], _sixteenths(radius + rim), (0, 0, 0), cv2.FILLED, cv2.LINE_AA, _SHIFT
+        )
     out = cv2.addWeighted(layer, FAINT, frame, 1 - FAINT, 0)
     for i in np.flatnonzero(visible):
-        cv2.circle(out, centres[i], _sixteenths(radius), colours[i], cv2.FILLED, cv2.LINE_AA, _SHIFT)
+        cv2.circle(
+            out, centres[i], _sixteenths(radius), colours[i], cv2.FILLED, cv2.LINE_AA, _SHIFT
+        )
     return np.asarray(out, np.uint8)
 
 
 def draw_trails(frame: Frames, tracks: Tracks, t: int) -> Frames:
-    """Points, and behind each the way it came, fading, as far as it was visible and moved rather than leapt."""
+    """Points, and behind each the way it came, fading, as far as it was visible and moved rather
+    than leapt."""
     colours = rainbow(tracks)
     thickness = max(1, round(_mark_radius(tracks.size) / 2))
     leap = LEAP * math.hypot(*tracks.size)
@@ -90,7 +128,8 @@ STYLES: dict[str, Style] = {"trails": draw_trails, "points": draw_points}
 
 
 def rainbow(tracks: Tracks) -> list[tuple[int, int, int]]:
-    """An RGB colour for each point, by the rank of its query's place: few points, or close ones, span it all too."""
+    """An RGB colour for each point, by the rank of its query's place: few points, or close ones,
+    span it all too."""
     height, width = tracks.size
     place = 0.35 * tracks.queries[:, 1] / width + 0.65 * tracks.queries[:, 2] / height
     rank = np.argsort(np.argsort(place, kind="stable")) / max(len(place) - 1, 1)
@@ -109,7 +148,10 @@ def _sixteenths(length: float) -> int:
 
 
 def _fixed(xy: npt.NDArray[np.float32], size: tuple[int, int]) -> list[tuple[int, int]]:
-    """Positions [N, 2] in OpenCV's fixed point. Those far outside are drawn nowhere, and must not overflow."""
+    """Positions [N, 2] in OpenCV's fixed point.
+
+    Those far outside are drawn nowhere, and must not overflow.
+    """
     height, width = size
     near = np.clip(xy, (-width, -height), (2 * width, 2 * height))
     return [(x, y) for x, y in np.rint(near * (1 << _SHIFT)).astype(int).tolist()]

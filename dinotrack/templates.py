@@ -1,8 +1,9 @@
-"""What a query looks like, and where exactly that is: inverse compositional Lucas-Kanade (Baker and Matthews, 2004).
+"""What a query looks like, and where exactly that is: inverse compositional Lucas-Kanade (Baker and
+Matthews, 2004).
 
-Flow that is followed from frame to frame adds up its errors. The query's own small patch, carried along and turned and
-stretched as the flow around it says, is compared with every frame it reaches, so errors don't add up while the patch
-looks the same. All positions are working px.
+Flow that is followed from frame to frame adds up its errors. The query's own small patch, carried
+along and turned and stretched as the flow around it says, is compared with every frame it reaches,
+so errors don't add up while the patch looks the same. All positions are working px.
 """
 
 import itertools
@@ -44,7 +45,8 @@ class Templates:
 
 @dataclass(frozen=True)
 class Grey:
-    """Grey frames, made when they are asked for: that takes a millisecond, and holding them a fifth of a megabyte."""
+    """Grey frames, made when they are asked for: that takes a millisecond, and holding them a fifth
+    of a megabyte."""
 
     frames: Tensor
     """uint8 [T, 3, H, W]."""
@@ -56,12 +58,17 @@ class Grey:
 
 
 def make_templates(pictures: Tensor | Grey, queries: Tensor, reach: int) -> Templates:
-    """The patches of 2 reach + 1 px a side around queries [N, 3] (t, x, y) in pictures [T, H, W]."""
+    """The patches of 2 reach + 1 px a side around queries [N, 3] (t, x, y) in pictures [T, H,
+    W]."""
     axis = torch.arange(-reach, reach + 1, device=queries.device, dtype=torch.float32)
     offsets = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).reshape(-1, 2)
-    steps = HALF * torch.tensor(((0.0, 0.0), (1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)), device=queries.device)
+    steps = HALF * torch.tensor(
+        ((0.0, 0.0), (1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)), device=queries.device
+    )
     places = (offsets + steps[:, None]).flatten(0, 1)
-    read = _read_own(pictures, queries, places).unflatten(1, (len(steps), -1)).unbind(1)  # [N, P] each
+    read = (
+        _read_own(pictures, queries, places).unflatten(1, (len(steps), -1)).unbind(1)
+    )  # [N, P] each
     values, spread = _normalise(read[0])
     slopes = torch.stack((read[1] - read[2], read[3] - read[4]), dim=-1) / (2 * HALF)  # [N, P, 2]
     moment = torch.einsum("npi,npj->nij", slopes, slopes) / len(offsets)
@@ -69,13 +76,17 @@ def make_templates(pictures: Tensor | Grey, queries: Tensor, reach: int) -> Temp
     textured = (spread[:, 0] > LEAST_CONTRAST) & (least > LEAST_SLOPE)
     identity = torch.eye(2, device=queries.device)
     inverse = _inverse(torch.where(textured[:, None, None], moment, identity)) / len(offsets)
-    return Templates(offsets, values, torch.einsum("nij,npj->nip", inverse, slopes) * spread[:, None], textured)
+    return Templates(
+        offsets, values, torch.einsum("nij,npj->nip", inverse, slopes) * spread[:, None], textured
+    )
 
 
 def carry(flow: Flow, xy: Tensor, shape: Tensor, offsets: Tensor) -> Tensor:
-    """How patches at xy [N, 2], each shape [N, 2, 2] away from the query's, are turned and stretched by a flow.
+    """How patches at xy [N, 2], each shape [N, 2, 2] away from the query's, are turned and
+    stretched by a flow.
 
-    -> [N, 2, 2]: the linear map that fits the flow of their places best; as it was where that is hardly a map any more.
+    -> [N, 2, 2]: the linear map that fits the flow of their places best; as it was where that is
+    hardly a map any more.
     """
     places = xy[:, None] + offsets @ shape.transpose(1, 2)
     moved = flow.move(places.reshape(-1, 2)).view_as(places)
@@ -86,8 +97,11 @@ def carry(flow: Flow, xy: Tensor, shape: Tensor, offsets: Tensor) -> Tensor:
     return torch.where(sound[:, None, None], fitted, shape)
 
 
-def align(templates: Templates, picture: Tensor, xy: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:
-    """Where near xy [N, 2] a picture [H, W] looks as the templates do, these mapped by shape [N, 2, 2].
+def align(
+    templates: Templates, picture: Tensor, xy: Tensor, shape: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Where near xy [N, 2] a picture [H, W] looks as the templates do, these mapped by shape [N, 2,
+    2].
 
     -> xy [N, 2], and how alike it is there: normalised cross-correlation [N] in [-1, 1].
     """
@@ -100,19 +114,30 @@ def align(templates: Templates, picture: Tensor, xy: Tensor, shape: Tensor) -> t
     return xy, (seen * templates.values).mean(dim=1)
 
 
-def search(templates: Templates, picture: Tensor, xy: Tensor, shape: Tensor, reach: float) -> tuple[Tensor, Tensor]:
-    """`align` for patches that haven't been seen for a while: the best of several ways they may have changed meanwhile.
+def search(
+    templates: Templates, picture: Tensor, xy: Tensor, shape: Tensor, reach: float
+) -> tuple[Tensor, Tensor]:
+    """`align` for patches that haven't been seen for a while: the best of several ways they may
+    have changed meanwhile.
 
-    -> xy [N, 2], at most `reach` px off, and how alike it is there [N]; -1 where no way ended so near.
+    -> xy [N, 2], at most `reach` px off, and how alike it is there [N]; -1 where no way ended so
+    near.
     """
     turned = [
-        (zoom * math.cos(angle), -zoom * math.sin(angle), zoom * math.sin(angle), zoom * math.cos(angle))
+        (
+            zoom * math.cos(angle),
+            -zoom * math.sin(angle),
+            zoom * math.sin(angle),
+            zoom * math.cos(angle),
+        )
         for zoom, angle in itertools.product(ZOOMS, TURNS)
     ]
     changes = torch.tensor(turned, dtype=xy.dtype, device=xy.device).view(-1, 1, 2, 2)
     count, ways = len(xy), len(changes)
     each, starts = torch.arange(count, device=xy.device), xy.repeat(ways, 1)
-    found, alike = align(templates.keep_where(each.repeat(ways)), picture, starts, (shape @ changes).flatten(0, 1))
+    found, alike = align(
+        templates.keep_where(each.repeat(ways)), picture, starts, (shape @ changes).flatten(0, 1)
+    )
     near = (found - starts).norm(dim=-1) < reach
     alike, way = torch.where(near, alike, -1.0).view(ways, count).max(dim=0)
     best = found.view(ways, count, 2)[way, each]
@@ -132,16 +157,22 @@ def _read_own(pictures: Tensor | Grey, queries: Tensor, offsets: Tensor) -> Tens
 def _read(picture: Tensor, places: Tensor) -> Tensor:
     """Bilinear values of [H, W] at places [N, P, 2]: [N, P]."""
     grid = pixel_grid(*picture.shape)
-    return grid.sample(picture[None, None], places.reshape(1, -1, 2))[0, :, 0].view(places.shape[:2])
+    return grid.sample(picture[None, None], places.reshape(1, -1, 2))[0, :, 0].view(
+        places.shape[:2]
+    )
 
 
 def _determinant(matrices: Tensor) -> Tensor:
-    """[N, 2, 2] -> [N]. Written out, as the next two are: MPS lacks some, and small matrices are slow elsewhere."""
+    """[N, 2, 2] -> [N].
+
+    Written out, as the next two are: MPS lacks some, and small matrices are slow elsewhere.
+    """
     return matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]
 
 
 def _singular_values(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """The smaller and the larger one of [N, 2, 2], [N] each: their product is |det|, their squares the norm's."""
+    """The smaller and the larger one of [N, 2, 2], [N] each: their product is |det|, their squares
+    the norm's."""
     product, squares = _determinant(matrices).abs(), matrices.square().sum(dim=(1, 2))
     total, between = (squares + 2 * product).sqrt(), (squares - 2 * product).clamp(min=0).sqrt()
     return (total - between) / 2, (total + between) / 2

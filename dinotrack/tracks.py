@@ -12,7 +12,8 @@ class Tracks:
 
     xy: float32 [N, T, 2], (x, y); (0, 0) is the centre of the top-left pixel; finite everywhere.
     visible: bool [N, T].
-    confidence: float32 [N, T] in [0, 1]: probability of being visible and within 8 px of the truth at 256 x 256.
+    confidence: float32 [N, T] in [0, 1]: probability of being visible and within 8 px of the truth
+    at 256 x 256.
     queries: float32 [N, 3], (t, x, y); rows in the order they were asked for.
     size: (H, W) of the video.
     fps: frames a second.

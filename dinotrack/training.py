@@ -48,7 +48,9 @@ class Material:
     def lots(self) -> tuple[Lots, Lots]:
         """The chains of the foreground, and the others, to draw from."""
         kinds = self.chain_foreground, ~self.chain_foreground
-        return Lots.of(self.chains, kinds[0].nonzero()[:, 0]), Lots.of(self.chains, kinds[1].nonzero()[:, 0])
+        return Lots.of(self.chains, kinds[0].nonzero()[:, 0]), Lots.of(
+            self.chains, kinds[1].nonzero()[:, 0]
+        )
 
     @property
     def size(self) -> tuple[int, int]:
@@ -64,7 +66,8 @@ class State:
     optimizer: torch.optim.Optimizer
     step: int = 0
     terms: dict[str, list[Tensor]] = field(default_factory=dict)
-    """The weighted terms of the loss at each step that had them: scalars, left where they were computed."""
+    """The weighted terms of the loss at each step that had them: scalars, left where they were
+    computed."""
 
     @property
     def losses(self) -> dict[str, list[float]]:
@@ -88,10 +91,13 @@ def start(tracker: Tracker, config: TrainingConfig) -> State:
     return State(tracker, optimizers[config.optimizer](groups, **options))
 
 
-def fit(material: Material, config: Config, seed: int, state: State, on_step: Callable[[State], None]) -> None:
+def fit(
+    material: Material, config: Config, seed: int, state: State, on_step: Callable[[State], None]
+) -> None:
     """Train `state` in place until config.training.steps, calling on_step after each step.
 
-    Every step draws from its own random numbers, so a fit continued from any step is the fit that never stopped.
+    Every step draws from its own random numbers, so a fit continued from any step is the fit that
+    never stopped.
     Without a single chain there is nothing to learn, and the state stays as it is.
     """
     training = config.training
@@ -104,23 +110,33 @@ def fit(material: Material, config: Config, seed: int, state: State, on_step: Ca
     while state.step < training.steps:
         rng = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
         if recorded is None:
-            descend(state, step_losses(tracker, material, config, state.step, rng, device), training)
+            descend(
+                state, step_losses(tracker, material, config, state.step, rng, device), training
+            )
         else:
             batch = draw_batch(material, training, rng)
             terms, slopes = ({}, []) if batch is None else recorded(*batch.to(device))
-            take_step(state, {name: value.clone() for name, value in terms.items()}, slopes, training)
+            take_step(
+                state, {name: value.clone() for name, value in terms.items()}, slopes, training
+            )
         on_step(state)
 
 
 def _records(config: Config, there: Tensor) -> bool:
-    """Whether steps are alike, so that they can be recorded: those of labels alone, by kernels that make no maps."""
+    """Whether steps are alike, so that they can be recorded: those of labels alone, by kernels that
+    make no maps."""
     training = config.training
     others = [
         f.name
         for f in fields(training)
         if f.name.endswith("_weight") and f.name not in ("flow_weight", "heatmap_weight")
     ]
-    possible = training.recorded and there.device.type == "cuda" and on_triton(there) and not config.model.whole_map
+    possible = (
+        training.recorded
+        and there.device.type == "cuda"
+        and on_triton(there)
+        and not config.model.whole_map
+    )
     return possible and not any(getattr(training, name) for name in others)
 
 
@@ -138,10 +154,15 @@ def slopes_of(tracker: Tracker, terms: Mapping[str, Tensor]) -> list[Tensor | No
 
 
 def take_step(
-    state: State, terms: Mapping[str, Tensor], slopes: Sequence[Tensor | None], config: TrainingConfig
+    state: State,
+    terms: Mapping[str, Tensor],
+    slopes: Sequence[Tensor | None],
+    config: TrainingConfig,
 ) -> None:
     """One step, in place, along the gradients of the parameters; without any, it only counts."""
-    for group, rate in zip(state.optimizer.param_groups, learning_rates(config, state.step), strict=True):
+    for group, rate in zip(
+        state.optimizer.param_groups, learning_rates(config, state.step), strict=True
+    ):
         group["lr"] = rate
     if slopes:
         for parameter, slope in zip(state.tracker.parameters(), slopes, strict=True):
@@ -156,9 +177,12 @@ def take_step(
 
 
 def learning_rates(config: TrainingConfig, step: int) -> tuple[float, float]:
-    """Learning rates of Delta-DINO and of the refiner at a step (METHOD 5; the cosine schedule is ours)."""
+    """Learning rates of Delta-DINO and of the refiner at a step (METHOD 5; the cosine schedule is
+    ours)."""
     if config.schedule == "step":
-        return config.learning_rate * config.decay ** (step // config.decay_every), config.learning_rate
+        return config.learning_rate * config.decay ** (
+            step // config.decay_every
+        ), config.learning_rate
     if config.schedule != "cosine":
         raise InputError(f"training.schedule={config.schedule} is unknown; choose step or cosine")
     warm = max(1.0, WARM_UP * config.steps)
@@ -170,9 +194,15 @@ def learning_rates(config: TrainingConfig, step: int) -> tuple[float, float]:
 
 
 def step_losses(
-    tracker: Tracker, material: Material, config: Config, step: int, rng: torch.Generator, device: torch.device
+    tracker: Tracker,
+    material: Material,
+    config: Config,
+    step: int,
+    rng: torch.Generator,
+    device: torch.device,
 ) -> dict[str, Tensor]:
-    """The weighted terms of one step, by name; a term of weight zero is not computed. {} where no labels were found."""
+    """The weighted terms of one step, by name; a term of weight zero is not computed. {} where no
+    labels were found."""
     training = config.training
     batch = draw_batch(material, training, rng)
     if batch is None:
@@ -182,7 +212,11 @@ def step_losses(
     shuffled = draw_frame_pairs(batch.frames, rng)
     links = shuffled[: training.contrastive_pairs]
     if training.buddy_weight and material.buddies:
-        searched = [link for link in shuffled if link in material.buddies] if config.buddies.near else links
+        searched = (
+            [link for link in shuffled if link in material.buddies]
+            if config.buddies.near
+            else links
+        )
         terms["buddies"] = training.buddy_weight * buddy_term(
             view, material, config, searched[: training.contrastive_pairs], rng
         )
@@ -191,8 +225,12 @@ def step_losses(
             view, material, config, links, rng
         )
     if training.cycle_weight and late:
-        terms["cycle"] = training.cycle_weight * cycle_term(tracker, view, material, training, links, rng)
-    if config.model.fusion == "beside":  # the ViT's features stay as they are, and the CNN's are bound by nothing
+        terms["cycle"] = training.cycle_weight * cycle_term(
+            tracker, view, material, training, links, rng
+        )
+    if (
+        config.model.fusion == "beside"
+    ):  # the ViT's features stay as they are, and the CNN's are bound by nothing
         raw = None
     if raw is not None and training.norm_weight:
         terms["norm"] = training.norm_weight * losses.norm_regularizer(view.maps, raw)
@@ -228,7 +266,8 @@ def _copy(part: Tensor, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Label pairs: a chain's position in one frame and in another. frames long [B], xy [B, 2] working px."""
+    """Label pairs: a chain's position in one frame and in another. frames long [B], xy [B, 2]
+    working px."""
 
     source_frame: Tensor
     source: Tensor
@@ -256,7 +295,8 @@ class View:
     def read(self, maps: Tensor, row: Tensor, xy: Tensor) -> Tensor:
         """Values of maps [F, C, h, w] on the grid at xy [B, 2] px of rows long [B] -> [B, C].
 
-        All are read in all maps, and most of it for nothing, so that no size hangs on how frames share the points.
+        All are read in all maps, and most of it for nothing, so that no size hangs on how frames
+        share the points.
         """
         everywhere = self.grid.sample(maps, xy.expand(len(maps), -1, -1))
         return torch.take_along_dim(everywhere, row[None, :, None], dim=0)[0]
@@ -274,17 +314,25 @@ def draw_batch(material: Material, config: TrainingConfig, rng: torch.Generator)
 
 
 def draw_pairs(material: Material, config: TrainingConfig, rng: torch.Generator) -> Pairs | None:
-    """A batch of label pairs, half of them foreground, each half from chains seen in two or more of its frames.
+    """A batch of label pairs, half of them foreground, each half from chains seen in two or more of
+    its frames.
 
-    A half without any label leaves its places to the other. None where no draw of frames found labels.
+    A half without any label leaves its places to the other. None where no draw of frames found
+    labels.
     """
     length = len(material.frames)
     for _ in range(DRAWS):
         first = draw_frames(length, config, rng)
         second = first if config.shared_frames else draw_frames(length, config, rng)
-        counts = [lot.seen_twice(frames) for lot, frames in zip(material.lots, (first, second), strict=True)]
+        counts = [
+            lot.seen_twice(frames)
+            for lot, frames in zip(material.lots, (first, second), strict=True)
+        ]
         totals, half = [int(count.sum()) for count in counts], config.batch // 2
-        shares = half if totals[1] else config.batch, config.batch - half if totals[0] else config.batch
+        shares = (
+            half if totals[1] else config.batch,
+            config.batch - half if totals[0] else config.batch,
+        )
         parts = []
         for lot, frames, count, total, share in zip(
             material.lots, (first, second), counts, totals, shares, strict=True
@@ -298,7 +346,8 @@ def draw_pairs(material: Material, config: TrainingConfig, rng: torch.Generator)
 
 
 def draw_frames(length: int, config: TrainingConfig, rng: torch.Generator) -> Tensor:
-    """config.frames different frames, at most config.max_gap from the first (0: anywhere): long [F], sorted."""
+    """config.frames different frames, at most config.max_gap from the first (0: anywhere): long
+    [F], sorted."""
     low, high = 0, length - 1
     if config.max_gap:
         centre = int(torch.randint(length, (1,), generator=rng))
@@ -316,8 +365,11 @@ def draw_frame_pairs(frames: Tensor, rng: torch.Generator) -> list[tuple[int, in
     return [pairs[k] for k in torch.randperm(len(pairs), generator=rng).tolist()]
 
 
-def flow_terms(tracker: Tracker, view: View, pairs: Pairs, config: TrainingConfig) -> dict[str, Tensor]:
-    """How well the chains' positions are predicted: Huber, and the cross-entropy of the correspondence map."""
+def flow_terms(
+    tracker: Tracker, view: View, pairs: Pairs, config: TrainingConfig
+) -> dict[str, Tensor]:
+    """How well the chains' positions are predicted: Huber, and the cross-entropy of the
+    correspondence map."""
     target, row = pairs.target, view.row(pairs.target_frame)
     vectors = view.embed(pairs.source_frame, pairs.source)
     # kernels find each answer without a map; on a CPU one map that serves both terms is cheaper
@@ -333,30 +385,48 @@ def flow_terms(tracker: Tracker, view: View, pairs: Pairs, config: TrainingConfi
         terms["flow"] = config.flow_weight * losses.flow_loss(*unit, config.huber_delta)
     if config.heatmap_weight:
         if correlation is None:
-            loss = _heatmap_loss_without_maps(view, vectors, target, row, config.heatmap_temperature)
+            loss = _heatmap_loss_without_maps(
+                view, vectors, target, row, config.heatmap_temperature
+            )
         else:
-            log_map = (correlation / config.heatmap_temperature).flatten(1).log_softmax(1).view_as(correlation)
+            log_map = (
+                (correlation / config.heatmap_temperature)
+                .flatten(1)
+                .log_softmax(1)
+                .view_as(correlation)
+            )
             loss = losses.heatmap_loss(log_map, target, view.grid)
         terms["heatmap"] = config.heatmap_weight * loss
     return terms
 
 
-def _heatmap_loss_without_maps(view: View, vectors: Tensor, target: Tensor, row: Tensor, temperature: float) -> Tensor:
-    """`losses.heatmap_loss` of softmax(cosine / temperature): as cosines with cells are linear in these, their bilinear
-    sample at the target is the cosine with the sample. vectors [N, C], target [N, 2] px, row long [N].
+def _heatmap_loss_without_maps(
+    view: View, vectors: Tensor, target: Tensor, row: Tensor, temperature: float
+) -> Tensor:
+    """`losses.heatmap_loss` of softmax(cosine / temperature): as cosines with cells are linear in
+    these, their bilinear sample at the target is the cosine with the sample. vectors [N, C], target
+    [N, 2] px, row long [N].
 
-    Each is compared with the cells of all maps, so that no size hangs on how frames share the points."""
+    Each is compared with the cells of all maps, so that no size hangs on how frames share the
+    points."""
     units, queries = normalise(view.maps, dim=1), normalise(vectors, dim=1)
     cells = units.to(view.maps.dtype).flatten(2).mT
     totals = torch.stack([log_sum_exp(queries, of_one, temperature) for of_one in cells])
     there = (queries * view.read(units, row, target)).sum(dim=1)
-    return (torch.take_along_dim(totals, row[None], dim=0)[0] - there / temperature).sum() / max(len(vectors), 1)
+    return (torch.take_along_dim(totals, row[None], dim=0)[0] - there / temperature).sum() / max(
+        len(vectors), 1
+    )
 
 
 def buddy_term(
-    view: View, material: Material, config: Config, links: Iterable[tuple[int, int]], rng: torch.Generator
+    view: View,
+    material: Material,
+    config: Config,
+    links: Iterable[tuple[int, int]],
+    rng: torch.Generator,
 ) -> Tensor:
-    """Best buddies of the step's frame pairs, weighted by how unambiguous and how similar they are."""
+    """Best buddies of the step's frame pairs, weighted by how unambiguous and how similar they
+    are."""
     parts = [view.maps.sum() * 0]
     for link in links:
         if link not in material.buddies:
@@ -368,7 +438,11 @@ def buddy_term(
 
 
 def refined_buddy_term(
-    view: View, material: Material, config: Config, links: Iterable[tuple[int, int]], rng: torch.Generator
+    view: View,
+    material: Material,
+    config: Config,
+    links: Iterable[tuple[int, int]],
+    rng: torch.Generator,
 ) -> Tensor:
     """The same with buddies of the refined features, weighted by similarity alone."""
     parts = [view.maps.sum() * 0]
@@ -379,7 +453,11 @@ def refined_buddy_term(
         if len(found.source):
             buddies = _draw_buddies(found, material, config.training, rng)
             weight = cosine_weight(buddies.cosine)
-            parts.append(_contrast(view, buddies, weight, config.training, config.training.refined_buddy_scale))
+            parts.append(
+                _contrast(
+                    view, buddies, weight, config.training, config.training.refined_buddy_scale
+                )
+            )
     return torch.stack(parts).sum()
 
 
@@ -391,10 +469,14 @@ def cycle_term(
     links: list[tuple[int, int]],
     rng: torch.Generator,
 ) -> Tensor:
-    """Points that return close to where they started after there and back become labels of both ways."""
+    """Points that return close to where they started after there and back become labels of both
+    ways."""
     device = view.maps.device
     points = [
-        draw_points(material.masks[i], config.contrastive_points, config.contrastive_foreground, rng) for i, _ in links
+        draw_points(
+            material.masks[i], config.contrastive_points, config.contrastive_foreground, rng
+        )
+        for i, _ in links
     ]
     if not points:
         return view.maps.sum() * 0
@@ -403,7 +485,9 @@ def cycle_term(
     target = torch.cat([torch.full((len(p),), j) for p, (_, j) in zip(points, links, strict=True)])
 
     def ask(frame: Tensor, xy: Tensor, other: Tensor) -> Tensor:
-        return tracker.match(view.embed(frame, xy), view.maps, view.row(other).to(device), view.grid)
+        return tracker.match(
+            view.embed(frame, xy), view.maps, view.row(other).to(device), view.grid
+        )
 
     there = ask(source, start_xy, target)
     back = ask(target, there.detach(), source)
@@ -411,16 +495,21 @@ def cycle_term(
     kept = distance < config.cycle_error
     to, home = to_unit(there[kept], view.size), to_unit(back[kept], view.size)
     origin = to_unit(start_xy[kept], view.size)
-    return losses.cycle_loss(to, to.detach(), home, origin, distance[kept], config.cycle_gamma, config.huber_delta)
+    return losses.cycle_loss(
+        to, to.detach(), home, origin, distance[kept], config.cycle_gamma, config.huber_delta
+    )
 
 
 def draw_points(mask: Tensor, count: int, foreground: float, rng: torch.Generator) -> Tensor:
-    """`count` pixels of a frame, a share `foreground` of them in mask bool [H, W]: float [count, 2] px."""
+    """`count` pixels of a frame, a share `foreground` of them in mask bool [H, W]: float [count, 2]
+    px."""
     inside, outside = mask.nonzero(), (~mask).nonzero()
     wanted = round(count * foreground)
     share = [wanted if len(outside) else count, count - wanted if len(inside) else count]
     parts = [
-        p[torch.randint(len(p), (n,), generator=rng)] for p, n in zip((inside, outside), share, strict=True) if len(p)
+        p[torch.randint(len(p), (n,), generator=rng)]
+        for p, n in zip((inside, outside), share, strict=True)
+        if len(p)
     ]
     return torch.cat(parts)[:, [1, 0]].float()
 
@@ -444,11 +533,18 @@ def _flow_slopes(
 
 
 def _refine(
-    tracker: Tracker, material: Material, pictures: Tensor, features: Tensor | None, config: TrainingConfig
+    tracker: Tracker,
+    material: Material,
+    pictures: Tensor,
+    features: Tensor | None,
+    config: TrainingConfig,
 ) -> tuple[Tensor, Tensor | None]:
-    """Refined and frozen features of some frames; where the networks run in half precision the refined are kept so."""
+    """Refined and frozen features of some frames; where the networks run in half precision the
+    refined are kept so."""
     device = pictures.device
-    half = config.precision == "bfloat16" and device.type == "cuda"  # CPUs without bfloat16 take fifteen times as long
+    half = (
+        config.precision == "bfloat16" and device.type == "cuda"
+    )  # CPUs without bfloat16 take fifteen times as long
     frames = (pictures.float() / 255).contiguous(memory_format=memory_format(device))
     raw = None if features is None else features.float()
     with torch.autocast(device.type, torch.bfloat16, enabled=half):
@@ -459,7 +555,9 @@ def _refine(
 def _draw(chains: Chains, rows: Tensor, frames: Tensor, rng: torch.Generator) -> Pairs:
     """Chains of rows long [M], each in two different frames where it is valid."""
     luck = torch.rand((len(rows), len(frames)), generator=rng)
-    pick = frames[luck.masked_fill(~chains.seen_in(frames[:, None], rows).T, -1).topk(2, dim=1).indices]
+    pick = frames[
+        luck.masked_fill(~chains.seen_in(frames[:, None], rows).T, -1).topk(2, dim=1).indices
+    ]
     source, target = pick.unbind(1)
     return Pairs(source, chains.at(rows, source), target, chains.at(rows, target))
 
@@ -473,8 +571,11 @@ def _join(parts: list[Pairs]) -> Pairs:
     )
 
 
-def _draw_buddies(buddies: Buddies, material: Material, config: TrainingConfig, rng: torch.Generator) -> Buddies:
-    """At most config.contrastive_points buddies, a share config.contrastive_foreground of them on the foreground."""
+def _draw_buddies(
+    buddies: Buddies, material: Material, config: TrainingConfig, rng: torch.Generator
+) -> Buddies:
+    """At most config.contrastive_points buddies, a share config.contrastive_foreground of them on
+    the foreground."""
     mask = material.masks[buddies.frames[0]]
     x, y = buddies.source.cpu().round().long().unbind(-1)
     on = mask[y.clamp(0, mask.shape[0] - 1), x.clamp(0, mask.shape[1] - 1)]
@@ -486,11 +587,15 @@ def _draw_buddies(buddies: Buddies, material: Material, config: TrainingConfig, 
     return buddies.keep_where(kept.to(buddies.source.device))
 
 
-def _contrast(view: View, buddies: Buddies, weight: Tensor, config: TrainingConfig, scale: float) -> Tensor:
+def _contrast(
+    view: View, buddies: Buddies, weight: Tensor, config: TrainingConfig, scale: float
+) -> Tensor:
     device = view.maps.device
     rows = view.row(torch.tensor(buddies.frames, device=view.frames.device)).tolist()
     source_map, target_map = view.maps[rows[0]], view.maps[rows[1]]
     source = view.grid.sample(source_map[None], buddies.source.to(device)[None])[0]
     target = view.grid.sample(target_map[None], buddies.target.to(device)[None])[0]
     cells = source_map.flatten(1).T, target_map.flatten(1).T
-    return losses.buddy_loss(source, target, *cells, weight.to(device), config.contrastive_temperature, scale)
+    return losses.buddy_loss(
+        source, target, *cells, weight.to(device), config.contrastive_temperature, scale
+    )

@@ -1,7 +1,8 @@
 """Pictures in and out: read any video whole, resize it, write one that browsers play.
 
-FFmpeg (imageio's binary) does the decoding, not OpenCV: it reads AV1 and HDR rightly, goes on after a damaged packet,
-and its log says what is wrong with a file. On sound 8-bit files both give the same bytes.
+FFmpeg (imageio's binary) does the decoding, not OpenCV: it reads AV1 and HDR rightly, goes on after
+a damaged packet, and its log says what is wrong with a file. On sound 8-bit files both give the
+same bytes.
 """
 
 import contextlib
@@ -35,16 +36,20 @@ from dinotrack.progress import Progress, silent
 
 Frames = npt.NDArray[np.uint8]
 
-IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+IMAGE_SUFFIXES = frozenset(
+    (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+)
 DEFAULT_FPS = 24.0
 MAX_FPS = 1000.0  # more than that is a broken header
 
 
 @dataclass(frozen=True)
 class Video:
-    """A video that can be looked at anywhere. One read from a file lies on disk, in a file without a name.
+    """A video that can be looked at anywhere. One read from a file lies on disk, in a file without
+    a name.
 
-    frames: uint8 [T, H, W, 3] RGB; fps: frames a second; name: of its file or folder; path: where that is, "": nowhere.
+    frames: uint8 [T, H, W, 3] RGB; fps: frames a second; name: of its file or folder; path: where
+    that is, "": nowhere.
     """
 
     frames: Frames
@@ -59,15 +64,19 @@ class Video:
 
 
 Source = str | Path | Frames | Video
-"""What can be tracked: a file, a folder of images, uint8 RGB [T, H, W, 3], or a video already read."""
+"""What can be tracked: a file, a folder of images, uint8 RGB [T, H, W, 3], or a video already
+read."""
 
 
 def read_video(source: Source, progress: Progress = silent) -> Video:
-    """All frames of the first video stream as stored, in presentation order, none dropped or repeated, turned upright.
+    """All frames of the first video stream as stored, in presentation order, none dropped or
+    repeated, turned upright.
 
-    source: any file FFmpeg reads, GIF too; a folder of images of one size, in natural order; or RGB uint8 [T, H, W, 3].
-    24 frames a second where the file says nothing sensible. Warns (DinotrackWarning) of damage, of pixels that are not
-    square, of a frame size that changes. Raises InputError where no frame can be read.
+    source: any file FFmpeg reads, GIF too; a folder of images of one size, in natural order; or RGB
+    uint8 [T, H, W, 3].
+    24 frames a second where the file says nothing sensible. Warns (DinotrackWarning) of damage, of
+    pixels that are not square, of a frame size that changes. Raises InputError where no frame can
+    be read.
     """
     if isinstance(source, Video):
         return source
@@ -90,13 +99,18 @@ def content_hash(video: Video) -> str:
 
 
 def one_frame(frames: Frames, t: int) -> Frames:
-    """Frame t of frames [T, H, W, 3]. Where they lie on disk, it is a copy, and nothing of them is left in memory."""
+    """Frame t of frames [T, H, W, 3].
+
+    Where they lie on disk, it is a copy, and nothing of them is left in memory.
+    """
     frame: Frames = frames[t]
     mapping = _mapping(frames)
     if mapping is None:
         return frame
     frame = frame.copy()
-    if hasattr(mmap, "MADV_DONTNEED"):  # systems without it drop what they like when memory gets short
+    if hasattr(
+        mmap, "MADV_DONTNEED"
+    ):  # systems without it drop what they like when memory gets short
         mapping.madvise(mmap.MADV_DONTNEED)
     return frame
 
@@ -109,9 +123,10 @@ def each_frame(frames: Frames) -> Iterator[Frames]:
 def working_size(size: tuple[int, int], config: VideoConfig) -> tuple[int, int]:
     """(H, W) of the working frame for a video of size (H, W).
 
-    Sides are multiples of config.multiple and at least config.min_side; a side fixed in the config is taken as it is.
-    Otherwise at most config.area pixels, enlarged only for the sake of the shorter side, and of the sizes nearest to
-    that the one that keeps the aspect best.
+    Sides are multiples of config.multiple and at least config.min_side; a side fixed in the config
+    is taken as it is.
+    Otherwise at most config.area pixels, enlarged only for the sake of the shorter side, and of the
+    sizes nearest to that the one that keeps the aspect best.
     """
     height, width = size
     multiple = config.multiple
@@ -124,21 +139,26 @@ def working_size(size: tuple[int, int], config: VideoConfig) -> tuple[int, int]:
     scale = max(min(1.0, math.sqrt(config.area / (height * width))), least / short)
     longest = config.area / least
     cells = [min(side * scale, longest) / multiple for side in size]
-    options = [{max(least, multiple * whole) for whole in (math.floor(c), math.ceil(c))} for c in cells]
+    options = [
+        {max(least, multiple * whole) for whole in (math.floor(c), math.ceil(c))} for c in cells
+    ]
     fits = [
         (h, w)
         for h, w in itertools.product(*options)
         if h * w <= config.area and max(h / height, w / width) <= max(1.0, least / short)
     ]
     return min(
-        fits, key=lambda s: (abs(math.log(s[0] * width / (s[1] * height))), -s[0] * s[1]), default=(least, least)
+        fits,
+        key=lambda s: (abs(math.log(s[0] * width / (s[1] * height))), -s[0] * s[1]),
+        default=(least, least),
     )
 
 
 def resize(frames: Frames, size: tuple[int, int], method: str) -> Tensor:
     """frames [T, H, W, 3] -> uint8 [T, 3, h, w] for size = (h, w), a view of channels-last memory.
 
-    method: "area" averages what a new pixel covers (linear where it enlarges); "lanczos" is Pillow's, as in the paper.
+    method: "area" averages what a new pixel covers (linear where it enlarges); "lanczos" is
+    Pillow's, as in the paper.
     """
     resized = Resized(frames, size, method)
     out = torch.empty(len(frames), *size, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
@@ -149,7 +169,8 @@ def resize(frames: Frames, size: tuple[int, int], method: str) -> Tensor:
 
 @dataclass(frozen=True)
 class Resized:
-    """Frames at another size, made when they are asked for. frames, size, method: as in `resize`."""
+    """Frames at another size, made when they are asked for. frames, size, method: as in
+    `resize`."""
 
     frames: Frames
     size: tuple[int, int]
@@ -169,15 +190,17 @@ class Resized:
             picture = Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS)
             return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
         shrinks = height <= frame.shape[0] and width <= frame.shape[1]
-        small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        small = cv2.resize(
+            frame, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        )
         return torch.from_numpy(small).permute(2, 0, 1)
 
 
 def write_video(path: str | Path, frames: Iterable[Frames], fps: float) -> None:
     """Write uint8 RGB frames [H, W, 3], all of one size, as H.264 that browsers play; never scaled.
 
-    An odd side is padded by repeating its last row or column, as 4:2:0 colour needs even ones. Raises InputError where
-    the file can't be written.
+    An odd side is padded by repeating its last row or column, as 4:2:0 colour needs even ones.
+    Raises InputError where the file can't be written.
     """
     stream = iter(frames)
     first = next(stream, None)
@@ -188,18 +211,23 @@ def write_video(path: str | Path, frames: Iterable[Frames], fps: float) -> None:
         # A broken pipe: the encoder gave up. Its exit status and log tell why.
         with (
             contextlib.suppress(BrokenPipeError),
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log) as process,
+            subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log
+            ) as process,
         ):
             assert process.stdin is not None
             for frame in itertools.chain((first,), stream):
                 process.stdin.write(_even(frame).data)
         if process.returncode:
-            raise InputError(f"{path}: the video can't be written: {_complaint(_text(log)) or 'the encoder failed'}")
+            raise InputError(
+                f"{path}: the video can't be written: {_complaint(_text(log)) or 'the encoder failed'}"
+            )
 
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place on success, so nobody ever meets half a file.
+    """A temporary path beside `path` that takes its place on success, so nobody ever meets half a
+    file.
 
     It is this process's and thread's own.
 
@@ -211,7 +239,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield part
         os.replace(part, path)
     except OSError as error:
-        raise InputError(f"{path}: can't be written ({error.strerror or error}); choose another place") from error
+        raise InputError(
+            f"{path}: can't be written ({error.strerror or error}); choose another place"
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
@@ -219,12 +249,19 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 def natural_key(path: Path) -> list[tuple[int, str]]:
     """Sorts frame2 before frame10."""
-    return [(int(run), "") if run.isdigit() else (0, run) for run in re.split(r"([0-9]+)", path.name.lower())]
+    return [
+        (int(run), "") if run.isdigit() else (0, run)
+        for run in re.split(r"([0-9]+)", path.name.lower())
+    ]
 
 
 def images_in(folder: Path) -> list[Path]:
     """The image files of a folder in natural order; hidden and other files are passed over."""
-    names = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    names = (
+        p
+        for p in folder.iterdir()
+        if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
+    )
     return sorted(names, key=natural_key)
 
 
@@ -267,7 +304,11 @@ def _read_image(file: Path) -> Frames | None:
             if image.mode.startswith("I;16"):  # Pillow would clip 16-bit greys at 255
                 return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
             return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's ways to say that a file is damaged
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+    ) as error:  # Pillow's ways to say that a file is damaged
         warnings.warn(f"{file}: damaged image left out ({error})", DinotrackWarning, stacklevel=4)
         return None
 
@@ -300,14 +341,18 @@ def _read_file(path: Path, progress: Progress) -> Video:
         text = _text(log)
         if "Input #0, tty" in text:
             process.kill()
-            raise InputError(f"{path}: no frames can be read from it: it is a text file; give a video")
+            raise InputError(
+                f"{path}: no frames can be read from it: it is a text file; give a video"
+            )
         header = _parse_header(text) if start else None
         size = _drain(process.stdout, start, store, header, progress) if header else 0
         process.wait()
         text = _text(log)
         count = size // header.frame_bytes if header else 0
         if header is None or count == 0:
-            raise InputError(f"{path}: no frames can be read from it: {_reason(path, text)}; give another file")
+            raise InputError(
+                f"{path}: no frames can be read from it: {_reason(path, text)}; give another file"
+            )
         frames = _mapped(store, (count, *header.size, 3))
     for warning in _worth_knowing(text, header, count):
         warnings.warn(f"{path}: {warning}", DinotrackWarning, stacklevel=3)
@@ -316,7 +361,8 @@ def _read_file(path: Path, progress: Progress) -> Video:
 
 
 def _decode_command(path: Path) -> list[str]:
-    """V: video streams that are no cover pictures. passthrough: every stored frame once, whatever its time stamp."""
+    """V: video streams that are no cover pictures. passthrough: every stored frame once, whatever
+    its time stamp."""
     return [
         *_ffmpeg(), "-protocol_whitelist", "file", "-i", f"file:{path.absolute()}", "-map", "0:V:0",
         "-map_metadata", "-1", "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-",
@@ -324,7 +370,8 @@ def _decode_command(path: Path) -> list[str]:
 
 
 def _encode_command(path: Path, size: tuple[int, ...], fps: float) -> list[str]:
-    """Colours are tagged, as players guess them from the frame size otherwise; the rate is a fraction (30000/1001)."""
+    """Colours are tagged, as players guess them from the frame size otherwise; the rate is a
+    fraction (30000/1001)."""
     height, width = (side + side % 2 for side in size)
     rate = Fraction(fps).limit_denominator(100_000)
     return [
@@ -338,13 +385,22 @@ def _encode_command(path: Path, size: tuple[int, ...], fps: float) -> list[str]:
 
 def _ffmpeg() -> list[str]:
     try:
-        return [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostats", "-loglevel", "level+info"]
+        return [
+            imageio_ffmpeg.get_ffmpeg_exe(),
+            "-hide_banner",
+            "-nostats",
+            "-loglevel",
+            "level+info",
+        ]
     except RuntimeError as error:
         raise InputError("FFmpeg is missing; install it with pip install imageio-ffmpeg") from error
 
 
-def _drain(pipe: IO[bytes], start: bytes, store: IO[bytes], header: _Header, progress: Progress) -> int:
-    """Move all bytes of a pipe, after those read from it at the start, into a file; how many there are."""
+def _drain(
+    pipe: IO[bytes], start: bytes, store: IO[bytes], header: _Header, progress: Progress
+) -> int:
+    """Move all bytes of a pipe, after those read from it at the start, into a file; how many there
+    are."""
     size = _put(store, start)
     while chunk := pipe.read(max(header.frame_bytes, 1 << 20)):
         size += _put(store, chunk)
@@ -354,7 +410,8 @@ def _drain(pipe: IO[bytes], start: bytes, store: IO[bytes], header: _Header, pro
 
 
 def _scratch() -> IO[bytes]:
-    """A file without a name, gone when nobody looks at it any more. /tmp may lie in memory, /var/tmp never does."""
+    """A file without a name, gone when nobody looks at it any more. /tmp may lie in memory,
+    /var/tmp never does."""
     folder = "/var/tmp" if "TMPDIR" not in os.environ and os.access("/var/tmp", os.W_OK) else None
     return tempfile.TemporaryFile(dir=folder)
 
@@ -386,7 +443,8 @@ def _mapping(frames: Frames) -> mmap.mmap | None:
 
 
 def _parse_header(log: str) -> _Header | None:
-    """The input stream that was chosen and the frames that come out; None where FFmpeg never got that far."""
+    """The input stream that was chosen and the frames that come out; None where FFmpeg never got
+    that far."""
     size = re.search(r"Video: rawvideo\b.*?, (\d+)x(\d+)", log.partition("Output #0")[2])
     chosen = re.search(r"Stream #0:(\d+) -> #0:0", log)
     if size is None or chosen is None:
@@ -397,7 +455,9 @@ def _parse_header(log: str) -> _Header | None:
     fps = _exact_fps(float(rate[1])) if rate else DEFAULT_FPS
     aspect = re.search(r"SAR (\d+):(\d+)", facts)
     duration = re.search(r"Duration: (\d+):(\d+):([\d.]+)", log)
-    seconds = 3600 * int(duration[1]) + 60 * int(duration[2]) + float(duration[3]) if duration else 0.0
+    seconds = (
+        3600 * int(duration[1]) + 60 * int(duration[2]) + float(duration[3]) if duration else 0.0
+    )
     square = aspect is None or aspect[1] == aspect[2]
     return _Header((int(size[2]), int(size[1])), fps, square, round(seconds * fps))
 
@@ -430,13 +490,21 @@ def _reason(path: Path, log: str) -> str:
 
 
 def _complaint(log: str) -> str:
-    """FFmpeg's first error, or "". Time stamps out of order, of which the raw output complains, are no damage."""
-    errors = re.findall(r"^(?!\[rawvideo)(?:\[[^\]]*@[^\]]*\] )*\[(?:error|fatal)\] (.*)$", log, re.MULTILINE)
+    """FFmpeg's first error, or "".
+
+    Time stamps out of order, of which the raw output complains, are no damage.
+    """
+    errors = re.findall(
+        r"^(?!\[rawvideo)(?:\[[^\]]*@[^\]]*\] )*\[(?:error|fatal)\] (.*)$", log, re.MULTILINE
+    )
     return errors[0].strip().rstrip(".") if errors else ""
 
 
 def _new_log() -> IO[bytes]:
-    """For FFmpeg's stderr. Appending, as both processes share one position and we read while it writes."""
+    """For FFmpeg's stderr.
+
+    Appending, as both processes share one position and we read while it writes.
+    """
     return tempfile.TemporaryFile("a+b")
 
 
@@ -447,4 +515,6 @@ def _text(log: IO[bytes]) -> str:
 
 def _even(frame: Frames) -> Frames:
     height, width = frame.shape[:2]
-    return np.ascontiguousarray(np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge"))
+    return np.ascontiguousarray(
+        np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    )

@@ -32,8 +32,10 @@ class Source:
     """Where the weights of one network come from.
 
     label: what to call it in messages. files: the names its file may have in a folder, best first.
-    hub: (repository, file) pairs on the Hugging Face hub. url: a download whose name ends in -<sha256 prefix>.
-    any_file: whether DINOTRACK_WEIGHTS may also name a file of any other name. advice: what else the user can do.
+    hub: (repository, file) pairs on the Hugging Face hub. url: a download whose name ends in
+    -<sha256 prefix>.
+    any_file: whether DINOTRACK_WEIGHTS may also name a file of any other name. advice: what else
+    the user can do.
     """
 
     label: str
@@ -50,7 +52,8 @@ class Source:
 
 
 def find(source: Source) -> Path | None:
-    """The weights on this machine: $DINOTRACK_WEIGHTS (folder or file), ./weights, the package's own, hub caches.
+    """The weights on this machine: $DINOTRACK_WEIGHTS (folder or file), ./weights, the package's
+    own, hub caches.
 
     Raises InputError where $DINOTRACK_WEIGHTS names nothing.
     """
@@ -60,7 +63,9 @@ def find(source: Source) -> Path | None:
 def _candidates(source: Source) -> Iterator[Path]:
     chosen = os.environ.get(FOLDER_VARIABLE)
     if chosen and not Path(chosen).exists():
-        raise InputError(f"{FOLDER_VARIABLE} names {chosen}, which doesn't exist; give a folder or a file, or unset it")
+        raise InputError(
+            f"{FOLDER_VARIABLE} names {chosen}, which doesn't exist; give a folder or a file, or unset it"
+        )
     if chosen and Path(chosen).is_file() and (source.any_file or Path(chosen).name in source.names):
         yield Path(chosen)
     folders = [Path(chosen)] if chosen else []
@@ -74,9 +79,11 @@ def _candidates(source: Source) -> Iterator[Path]:
 
 
 def obtain(source: Source, offline: bool = False) -> Path:
-    """The weights' file: found on this machine (`find`), else downloaded with a progress bar unless offline.
+    """The weights' file: found on this machine (`find`), else downloaded with a progress bar unless
+    offline.
 
-    Raises InputError, within seconds where there is no network, that says what is missing and how to get it.
+    Raises InputError, within seconds where there is no network, that says what is missing and how
+    to get it.
     """
     path = find(source)
     if path is not None:
@@ -90,8 +97,14 @@ def obtain(source: Source, offline: bool = False) -> Path:
         if source.url and reachable(source.url):
             return _download(source.url)
     except Exception as error:  # the hub's own errors have other bases from version to version
-        raise InputError(_missing(source, f"and the download failed: {_first_line(error)}")) from error
-    why = "and the network can't be reached" if source.hub or source.url else "and nobody publishes them"
+        raise InputError(
+            _missing(source, f"and the download failed: {_first_line(error)}")
+        ) from error
+    why = (
+        "and the network can't be reached"
+        if source.hub or source.url
+        else "and nobody publishes them"
+    )
     raise InputError(_missing(source, why))
 
 
@@ -102,7 +115,8 @@ def _missing(source: Source, why: str) -> str:
 
 
 def reachable(url: str) -> bool:
-    """Whether the host of a URL (or the proxy in front of it) takes connections, answered within PROBE_SECONDS."""
+    """Whether the host of a URL (or the proxy in front of it) takes connections, answered within
+    PROBE_SECONDS."""
     parts = urlsplit(url)
     proxies = urllib.request.getproxies()
     if parts.scheme in proxies and not urllib.request.proxy_bypass(parts.netloc):
@@ -143,7 +157,8 @@ def _hash_prefix(path: Path) -> str | None:
 def read(path: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors file or of a PyTorch one (never unpickling code), on CPU.
 
-    A name that ends in -<hash>, as torch's downloads do, must fit the content. Raises InputError for a damaged file.
+    A name that ends in -<hash>, as torch's downloads do, must fit the content. Raises InputError
+    for a damaged file.
     """
     prefix = _hash_prefix(path)
     try:
@@ -153,7 +168,9 @@ def read(path: Path) -> dict[str, Tensor]:
             return safetensors.torch.load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise InputError(f"can't read the weights {path}: {_first_line(error)}; fetch the file again") from error
+        raise InputError(
+            f"can't read the weights {path}: {_first_line(error)}; fetch the file again"
+        ) from error
     if not isinstance(content, Mapping):
         raise InputError(f"{path} holds no weights by name; give a state dict")
     return dict(content)
@@ -168,7 +185,9 @@ def facts(path: Path) -> dict[str, Any]:
         with safetensors.safe_open(path, framework="pt") as file:
             return {key: json.loads(value) for key, value in file.metadata().items()}
     except Exception as error:
-        raise InputError(f"can't read what {path} holds: {_first_line(error)}; fetch the file again") from error
+        raise InputError(
+            f"can't read what {path} holds: {_first_line(error)}; fetch the file again"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:
@@ -176,7 +195,10 @@ def _first_line(error: Exception) -> str:
 
 
 def load_into(model: torch.nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Fill a model with weights, every one of them. Raises InputError where they don't fit; path is for the message."""
+    """Fill a model with weights, every one of them.
+
+    Raises InputError where they don't fit; path is for the message.
+    """
     try:
         model.load_state_dict(dict(state), strict=True)
     except RuntimeError as error:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-if not torch.cuda.is_available():  # read when Triton is imported: kernels then run in its interpreter, on the CPU
+if (
+    not torch.cuda.is_available()
+):  # read when Triton is imported: kernels then run in its interpreter, on the CPU
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,5 +40,7 @@ def shared_data() -> Path:
     """The folder of real clips and truth (never committed); skips where it is absent."""
     folder = Path(os.environ.get("DINOTRACK_DATA", ROOT.parent / "shared"))
     if not (folder / "eval").is_dir():
-        pytest.skip("no evaluation data: set DINOTRACK_DATA to the folder that holds eval/, clips/ and bad/")
+        pytest.skip(
+            "no evaluation data: set DINOTRACK_DATA to the folder that holds eval/, clips/ and bad/"
+        )
     return folder

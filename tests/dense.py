@@ -1,4 +1,5 @@
-"""Chains as tables with a row for each and a column for each frame, which tests read more easily."""
+"""Chains as tables with a row for each and a column for each frame, which tests read more
+easily."""
 
 import torch
 from torch import Tensor
@@ -8,7 +9,12 @@ from dinotrack.trajectories import Chains
 
 def chains_of(xy: Tensor, valid: Tensor) -> Chains:
     """Chains from xy [N, T, 2] and valid bool [N, T], one run of frames in each row."""
-    assert (valid.int().diff(dim=1, prepend=valid.new_zeros(len(valid), 1).int()) == 1).sum(dim=1).eq(1).all()
+    assert (
+        (valid.int().diff(dim=1, prepend=valid.new_zeros(len(valid), 1).int()) == 1)
+        .sum(dim=1)
+        .eq(1)
+        .all()
+    )
     return Chains(xy[valid].float(), valid.int().argmax(dim=1), valid.sum(dim=1), valid.shape[1])
 
 
@@ -17,7 +23,9 @@ def table_of(chains: Chains) -> tuple[Tensor, Tensor]:
     xy = torch.zeros(len(chains.start), chains.frames, 2)
     valid = torch.zeros(xy.shape[:2], dtype=torch.bool)
     done = 0
-    for row, (start, length) in enumerate(zip(chains.start.tolist(), chains.length.tolist(), strict=True)):
+    for row, (start, length) in enumerate(
+        zip(chains.start.tolist(), chains.length.tolist(), strict=True)
+    ):
         xy[row, start : start + length] = chains.xy[done : done + length]
         valid[row, start : start + length] = True
         done += length

@@ -1,4 +1,5 @@
-"""Every broken and odd file, through the command line: tracked, or refused in one line; never a crash."""
+"""Every broken and odd file, through the command line: tracked, or refused in one line; never a
+crash."""
 
 import warnings
 from pathlib import Path
@@ -52,16 +53,24 @@ def test_no_file_is_forgotten(shared_data: Path) -> None:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused(name: str, shared_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main([*QUICK, "--out", str(tmp_path / "run"), "--", str(shared_data / "bad" / name)]) == 2
+def test_refused(
+    name: str, shared_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main([*QUICK, "--out", str(tmp_path / "run"), "--", str(shared_data / "bad" / name)]) == 2
+    )
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("dinotrack: error: ")
     assert name in line
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", [*TRACKED, *(pytest.param(name, marks=pytest.mark.slow) for name in LONG)])
-def test_tracked(name: str, shared_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "name", [*TRACKED, *(pytest.param(name, marks=pytest.mark.slow) for name in LONG)]
+)
+def test_tracked(
+    name: str, shared_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = shared_data / "bad" / name
     count, warned = (TRACKED | LONG)[name]
     assert main([*QUICK, "--out", str(tmp_path), "--", str(path)]) == 0

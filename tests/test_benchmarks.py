@@ -32,7 +32,8 @@ def scene() -> Clip:
 
 @pytest.fixture
 def data(tmp_path: Path, scene: Clip) -> Path:
-    """eval/davis/pony with TAP-Vid truth of 8 frames and BADJA truth of all 12, eval/davis/zebra with 10 frames of
+    """eval/davis/pony with TAP-Vid truth of 8 frames and BADJA truth of all 12, eval/davis/zebra
+    with 10 frames of
     TAP-Vid; eval/davis/empty without truth."""
     for name in ("pony", "zebra", "empty"):
         folder = tmp_path / "eval" / "davis" / name / "frames"
@@ -40,19 +41,30 @@ def data(tmp_path: Path, scene: Clip) -> Path:
         for t, frame in enumerate(scene.frames):
             assert cv2.imwrite(str(folder / f"{t:05d}.png"), frame[..., ::-1])
     for name, frames in (("pony", 8), ("zebra", 10)):
-        truth = {"tracks": scene.tracks[:, :frames], "visible": scene.visible[:, :frames], "query": scene.queries}
+        truth = {
+            "tracks": scene.tracks[:, :frames],
+            "visible": scene.visible[:, :frames],
+            "query": scene.queries,
+        }
         early = scene.queries[:, 0] < frames
-        truth = {k: v[early] for k, v in truth.items()} | {"mode": np.array("strided"), "size": np.array(SIZE)}
+        truth = {k: v[early] for k, v in truth.items()} | {
+            "mode": np.array("strided"),
+            "size": np.array(SIZE),
+        }
         np.savez(tmp_path / "eval" / "davis" / name / "tapvid.npz", **truth)
     at_start = scene.visible[:, 0]
     joints = {"keypoints": scene.tracks, "visible": scene.visible, "query": scene.queries}
-    joints = {k: v[at_start] for k, v in joints.items()} | {"annotated": np.array([0, 6]), "area": np.full(FRAMES, 500)}
+    joints = {k: v[at_start] for k, v in joints.items()} | {
+        "annotated": np.array([0, 6]),
+        "area": np.full(FRAMES, 500),
+    }
     np.savez(tmp_path / "eval" / "davis" / "pony" / "badja.npz", **joints, size=np.array(SIZE))
     return tmp_path
 
 
 class Oracle:
-    """Stands in for methods: knows the truth, is `off` px (and with a seed, that much more) beside it."""
+    """Stands in for methods: knows the truth, is `off` px (and with a seed, that much more) beside
+    it."""
 
     def __init__(self, scene: Clip, off: float) -> None:
         self.scene, self.off = scene, off
@@ -65,7 +77,9 @@ class Oracle:
 
     def __call__(self, clip: str, video: Any, queries: np.ndarray, seed: int) -> Tracks:
         self.asked.append((clip, len(queries), seed))
-        rows = np.array([int(np.flatnonzero((self.scene.queries == query).all(1))[0]) for query in queries])
+        rows = np.array(
+            [int(np.flatnonzero((self.scene.queries == query).all(1))[0]) for query in queries]
+        )
         xy = self.scene.tracks[rows] + np.float32(self.off * (1 + seed))
         confidence = np.random.default_rng(seed).random(xy.shape[:2], np.float32)
         return Tracks(xy, self.scene.visible[rows], confidence, queries, SIZE, 24.0)
@@ -74,7 +88,9 @@ class Oracle:
 def arguments(data: Path, *more: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    return parser.parse_args(["--data", str(data), "--device", "cpu", "--out", str(data / "accuracy.json"), *more])
+    return parser.parse_args(
+        ["--data", str(data), "--device", "cpu", "--out", str(data / "accuracy.json"), *more]
+    )
 
 
 def shares(row: Mapping[str, Any]) -> dict[str, float]:
@@ -87,29 +103,53 @@ def silent(_: str) -> None: ...
 
 def test_truth_scores_one(data: Path, scene: Clip) -> None:
     said: list[str] = []
-    report = run(arguments(data, "--seeds", "0", "1", "--clips", "pony"), said.append, Oracle(scene, 0.0).make)
+    report = run(
+        arguments(data, "--seeds", "0", "1", "--clips", "pony"),
+        said.append,
+        Oracle(scene, 0.0).make,
+    )
     assert [tuple(row[key] for key in KEYS) for row in report["rows"]] == [
         ("fast", "davis", "pony", 0), ("fast", "badja", "pony", 0),
         ("fast", "davis", "pony", 1), ("fast", "badja", "pony", 1),
     ]  # fmt: skip
     for row in report["rows"]:
         assert set(shares(row).values()) == {1.0}
-    assert [(mean["dataset"], mean["seeds"]) for mean in report["means"]] == [("davis", [0, 1]), ("badja", [0, 1])]
+    assert [(mean["dataset"], mean["seeds"]) for mean in report["means"]] == [
+        ("davis", [0, 1]),
+        ("badja", [0, 1]),
+    ]
     assert len(said) == 4 + 2 + 1
     assert "AJ 100.0" in said[0]
     assert "PCK 100.0" in said[1]
 
 
 def test_every_method_with_every_seed_on_every_clip(data: Path, scene: Clip) -> None:
-    asked = ["--methods", "a", "b", "--seeds", "3", "4", "--set", "training.steps=5", "--models", "kept"]
+    asked = [
+        "--methods",
+        "a",
+        "b",
+        "--seeds",
+        "3",
+        "4",
+        "--set",
+        "training.steps=5",
+        "--models",
+        "kept",
+    ]
     oracle = Oracle(scene, 0.1)
     report = run(arguments(data, *asked), silent, oracle.make)
     options = Options(settings={"training.steps": "5"}, device="cpu", models=Path("kept"))
     assert oracle.made == [("a", options), ("b", options)]
     lengths = {clip.name: sum(len(t.queries) for t in clip.truths) for clip in find_clips(data)}
-    one_fit_for_all_truths = [(clip, lengths[clip], seed) for clip in ("pony", "zebra") for seed in (3, 4, 3, 4)]
+    one_fit_for_all_truths = [
+        (clip, lengths[clip], seed) for clip in ("pony", "zebra") for seed in (3, 4, 3, 4)
+    ]
     assert oracle.asked == one_fit_for_all_truths
-    assert len({tuple(row[key] for key in KEYS) for row in report["rows"]}) == len(report["rows"]) == 2 * 2 * 3
+    assert (
+        len({tuple(row[key] for key in KEYS) for row in report["rows"]})
+        == len(report["rows"])
+        == 2 * 2 * 3
+    )
 
 
 def test_errors_cost(data: Path, scene: Clip) -> None:
@@ -141,7 +181,9 @@ def test_confidence_is_pooled_over_clips_and_spread_over_seeds(data: Path, scene
         values = [row[column] for row in pooled]
         assert mean["mean"][key] == pytest.approx(sum(values) / 2)
         assert mean["spread"][key] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
-        assert mean["mean"][key] != pytest.approx(np.mean([row[key] for row in report["rows"]]), abs=1e-6)
+        assert mean["mean"][key] != pytest.approx(
+            np.mean([row[key] for row in report["rows"]]), abs=1e-6
+        )
 
 
 def test_report_is_valid_json_with_its_circumstances(data: Path, scene: Clip) -> None:
@@ -155,7 +197,9 @@ def test_report_is_valid_json_with_its_circumstances(data: Path, scene: Clip) ->
     assert {"command", "settings", "seeds", "cpus", "gpu", "versions", "when"} <= about.keys()
     assert {"seconds", "dis_s", "peak_mb"} <= read["rows"][0].keys()
     assert read["rows"][0]["peak_mb"] > 50
-    for one, other in zip(read_report(data / "accuracy.json")["seeds"], report["seeds"], strict=True):
+    for one, other in zip(
+        read_report(data / "accuracy.json")["seeds"], report["seeds"], strict=True
+    ):
         assert one == pytest.approx(other, nan_ok=True)
 
 
@@ -174,11 +218,22 @@ def test_nothing_is_lost_when_a_later_clip_fails(data: Path, scene: Clip) -> Non
 
 
 def test_saved_predictions_have_the_rows_of_their_truth(data: Path, scene: Clip) -> None:
-    run(arguments(data, "--save", str(data / "saved"), "--methods", "a/b"), silent, Oracle(scene, 0.0).make)
+    run(
+        arguments(data, "--save", str(data / "saved"), "--methods", "a/b"),
+        silent,
+        Oracle(scene, 0.0).make,
+    )
     folder = data / "saved" / "a-b"
-    assert sorted(p.name for p in folder.iterdir()) == ["pony-0.npz", "pony-badja-0.npz", "zebra-0.npz"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "pony-0.npz",
+        "pony-badja-0.npz",
+        "zebra-0.npz",
+    ]
     for name, kind in (("pony-0", "tapvid"), ("pony-badja-0", "badja")):
-        with np.load(folder / f"{name}.npz") as saved, np.load(data / f"eval/davis/pony/{kind}.npz") as truth:
+        with (
+            np.load(folder / f"{name}.npz") as saved,
+            np.load(data / f"eval/davis/pony/{kind}.npz") as truth,
+        ):
             np.testing.assert_array_equal(saved["queries"], truth["query"])
             assert saved["tracks"].shape == (len(truth["query"]), FRAMES, 2)
             assert saved["visible"].dtype == bool
@@ -187,13 +242,17 @@ def test_saved_predictions_have_the_rows_of_their_truth(data: Path, scene: Clip)
 def test_saved_predictions_score_as_before(data: Path, scene: Clip) -> None:
     """--save, then file:."""
     davis = ("--datasets", "davis")
-    before = run(arguments(data, *davis, "--save", str(data / "saved")), silent, Oracle(scene, 1.0).make)
+    before = run(
+        arguments(data, *davis, "--save", str(data / "saved")), silent, Oracle(scene, 1.0).make
+    )
     again = run(arguments(data, *davis, "--methods", f"file:{data / 'saved' / 'fast'}"), silent)
     for one, other in zip(before["rows"], again["rows"], strict=True):
         assert shares(one) == pytest.approx(shares(other))
 
 
-def test_saved_predictions_pass_the_shared_scorer(data: Path, scene: Clip, shared_data: Path) -> None:
+def test_saved_predictions_pass_the_shared_scorer(
+    data: Path, scene: Clip, shared_data: Path
+) -> None:
     report = run(arguments(data, "--save", str(data / "saved")), silent, Oracle(scene, 1.0).make)
     score, folder = load_score(shared_data), data / "saved" / "fast"
     rows = {(row["clip"], row["dataset"]): row for row in report["rows"]}
@@ -224,19 +283,38 @@ def test_earlier_runs_are_merged_and_nothing_is_run(data: Path, scene: Clip) -> 
         run(arguments(data, "--from", str(table)), silent)
 
 
-def test_names_are_checked_before_anything_runs(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_are_checked_before_anything_runs(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     known = ["accuracy", "--data", str(data), "--out", str(data / "out.json")]
-    for wrong in (["--clips", "gnu"], ["--datasets", "kitti"], ["--methods", "still", "oracle"], ["--set", "steps"]):
+    for wrong in (
+        ["--clips", "gnu"],
+        ["--datasets", "kitti"],
+        ["--methods", "still", "oracle"],
+        ["--set", "steps"],
+    ):
         assert main([*known, *wrong]) == 2
         assert wrong[-1] in capsys.readouterr().err
     assert not (data / "out.json").exists()
 
 
-def test_whole_run_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_whole_run_from_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A true method on a generated clip: one that never moves, and says it is always sure."""
     out, table = tmp_path / "new" / "a.json", tmp_path / "a.md"
     made = "synthetic:frames=6,size=48x64,points=10,seed=1"
-    argv = ["accuracy", "--methods", "still", "--datasets", made, "--out", str(out), "--table", str(table)]
+    argv = [
+        "accuracy",
+        "--methods",
+        "still",
+        "--datasets",
+        made,
+        "--out",
+        str(out),
+        "--table",
+        str(table),
+    ]
     assert main(argv) == 0
     assert str(table) in capsys.readouterr().out
     (row,) = read_report(out)["rows"]
@@ -267,7 +345,15 @@ def test_help_is_enough_for_a_stranger(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit):
         main(["accuracy", "--help"])
     shown = capsys.readouterr().out
-    for word in (*METHODS, "PRESET/ABLATION", "file:FOLDER", "tapvid:PATH", "synthetic", "mode=", "size="):
+    for word in (
+        *METHODS,
+        "PRESET/ABLATION",
+        "file:FOLDER",
+        "tapvid:PATH",
+        "synthetic",
+        "mode=",
+        "size=",
+    ):
         assert word in shown
     assert make_method("still", Options()) is not None
 

@@ -1,4 +1,5 @@
-"""Best buddies: golden numbers, brute force with torchvision's suppression, and videos without any buddy."""
+"""Best buddies: golden numbers, brute force with torchvision's suppression, and videos without any
+buddy."""
 
 import itertools
 from collections.abc import Iterator
@@ -69,7 +70,8 @@ def test_golden_buddies_and_ambiguity(golden):
 
 
 def golden_pairs(golden) -> Iterator[tuple[dict[str, Tensor], Chains, int, int]]:
-    """Golden numbers, and the chains of frames i and j alone: made by hand, some of the three frames' have holes."""
+    """Golden numbers, and the chains of frames i and j alone: made by hand, some of the three
+    frames' have holes."""
     numbers = tensors(golden("buddies_flow_filter"))
     for i, j in itertools.permutations(range(3), 2):
         xy = numbers["trajectories"][:, [i, j]]
@@ -80,7 +82,9 @@ def golden_pairs(golden) -> Iterator[tuple[dict[str, Tensor], Chains, int, int]]
 
 def test_golden_flow_filter(golden):
     for numbers, chains, i, j in golden_pairs(golden):
-        before = (numbers[f"before/{i}_{j}/{k}"] for k in ("source_coords", "target_coords", "cos_sims"))
+        before = (
+            numbers[f"before/{i}_{j}/{k}"] for k in ("source_coords", "target_coords", "cos_sims")
+        )
         source, target, cosine = before
         buddies = Buddies(source, target, cosine, torch.zeros_like(cosine), (0, 1))
         assert_golden(flow_filter(buddies, chains), numbers, f"after/{i}_{j}")
@@ -106,7 +110,9 @@ def plain_ambiguity(vector: Tensor, features: Tensor, grid: Grid, config: BuddyC
     scores, index = scores.sort(descending=True)
     scores, index = scores[: config.candidates], index[: config.candidates]
     centres = grid.centres()[index]
-    survivors = nms(torch.cat((centres - config.box, centres + config.box), dim=1), scores, config.overlap)
+    survivors = nms(
+        torch.cat((centres - config.box, centres + config.box), dim=1), scores, config.overlap
+    )
     return 0.0 if len(survivors) < 2 else (scores[survivors[1]] / scores[survivors[0]]).item()
 
 
@@ -143,11 +149,15 @@ def test_the_flow_filter_agrees_with_a_loop():
 
     def known(point: Tensor, here: int, there: int) -> bool:
         distances = [
-            (xy[here] - point).norm().item() if ok[here] else 1e9 for xy, ok in zip(positions, valid, strict=True)
+            (xy[here] - point).norm().item() if ok[here] else 1e9
+            for xy, ok in zip(positions, valid, strict=True)
         ]
         return bool(valid[min(range(len(distances)), key=distances.__getitem__), there])
 
-    expected = [not known(s, 1, 3) and not known(t, 3, 1) for s, t in zip(buddies.source, buddies.target, strict=True)]
+    expected = [
+        not known(s, 1, 3) and not known(t, 3, 1)
+        for s, t in zip(buddies.source, buddies.target, strict=True)
+    ]
     assert 0 < sum(expected) < len(expected)
     assert torch.equal(flow_filter(buddies, chains).source, buddies.source[expected])
 
@@ -191,14 +201,18 @@ def test_only_as_many_pairs_as_asked_for():
     assert all((j, i) in found for i, j in found)
     again = find_buddies(features, GRID, no_chains(6), BuddyConfig(max_pairs=8), seed=1)
     assert list(again) == list(found)
-    assert list(find_buddies(features, GRID, no_chains(6), BuddyConfig(max_pairs=8), seed=2)) != list(found)
+    assert list(
+        find_buddies(features, GRID, no_chains(6), BuddyConfig(max_pairs=8), seed=2)
+    ) != list(found)
 
 
 def test_sampled_pairs_are_searched_in_both_orders():
     features = draw(9, 9, 4, 5, 6)
     every = find_buddies(features, GRID, no_chains(9), BuddyConfig())
     found = find_buddies(features, GRID, no_chains(9), BuddyConfig(near=2))
-    assert set(found) == {pair for i, j in sampled_pairs(9, 2) for pair in ((i, j), (j, i))} & set(every)
+    assert set(found) == {pair for i, j in sampled_pairs(9, 2) for pair in ((i, j), (j, i))} & set(
+        every
+    )
     assert all(torch.equal(found[pair].source, every[pair].source) for pair in found)
     few = find_buddies(features, GRID, no_chains(9), BuddyConfig(near=2, max_pairs=6))
     assert len(few) == 6
@@ -222,7 +236,8 @@ def everywhere(frames: int) -> Chains:
 
 
 @pytest.mark.parametrize(
-    ("features", "chains"), [(draw(11, 3, 4, 5, 6), everywhere(3)), (draw(12, 1, 4, 5, 6), no_chains(1))]
+    ("features", "chains"),
+    [(draw(11, 3, 4, 5, 6), everywhere(3)), (draw(12, 1, 4, 5, 6), no_chains(1))],
 )
 def test_a_video_without_buddies(features, chains):
     assert find_buddies(features, GRID, chains, BuddyConfig()) == {}
@@ -232,10 +247,18 @@ def test_a_black_video_gives_nothing_harmful():
     found = find_buddies(torch.zeros(2, 4, 5, 6), GRID, no_chains(2), BuddyConfig())
     for buddies in found.values():
         assert buddies.ambiguity.isfinite().all()
-        assert (ambiguity_weight(buddies.ambiguity, BuddyConfig()) * cosine_weight(buddies.cosine) == 0).all()
+        assert (
+            ambiguity_weight(buddies.ambiguity, BuddyConfig()) * cosine_weight(buddies.cosine) == 0
+        ).all()
 
 
 def test_progress_reaches_the_end():
     calls = []
-    find_buddies(draw(13, 3, 4, 5, 6), GRID, no_chains(3), BuddyConfig(), progress=lambda *call: calls.append(call))
+    find_buddies(
+        draw(13, 3, 4, 5, 6),
+        GRID,
+        no_chains(3),
+        BuddyConfig(),
+        progress=lambda *call: calls.append(call),
+    )
     assert calls == [("buddies", n, 3) for n in (1, 2, 3)]

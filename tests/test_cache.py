@@ -32,7 +32,9 @@ class Counted:
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(a[k].dtype == b[k].dtype and torch.equal(a[k], b[k]) for k in a)
+    return a.keys() == b.keys() and all(
+        a[k].dtype == b[k].dtype and torch.equal(a[k], b[k]) for k in a
+    )
 
 
 @pytest.fixture
@@ -43,7 +45,9 @@ def kept(tmp_path: Path) -> Cache:
 def test_the_second_time_nothing_is_computed(kept: Cache) -> None:
     compute, told = Counted(), []
     first = kept.remember("flow", SETTINGS, compute)
-    second = kept.remember("flow", dict(reversed(SETTINGS.items())), compute, lambda *report: told.append(report))
+    second = kept.remember(
+        "flow", dict(reversed(SETTINGS.items())), compute, lambda *report: told.append(report)
+    )
     assert same(first, result())
     assert same(second, result())
     assert compute.calls == 1
@@ -52,7 +56,9 @@ def test_the_second_time_nothing_is_computed(kept: Cache) -> None:
     assert same(kept.remember("flow", SETTINGS, compute), result())
 
 
-def test_everything_that_went_into_it_counts(kept: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everything_that_went_into_it_counts(
+    kept: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     compute = Counted()
     kept.remember("flow", SETTINGS, compute)
     kept.remember("features", SETTINGS, compute)
@@ -123,7 +129,9 @@ def test_two_at_a_time_do_not_meet(kept: Cache, tmp_path: Path) -> None:
         gate.wait()
         return result()
 
-    threads = [threading.Thread(target=kept.remember, args=("flow", SETTINGS, slowly)) for _ in range(2)]
+    threads = [
+        threading.Thread(target=kept.remember, args=("flow", SETTINGS, slowly)) for _ in range(2)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -148,7 +156,9 @@ def test_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert open_cache("v") == Cache(tmp_path / "home" / ".cache" / "dinotrack", 5e8, "v")
 
 
-def test_a_place_that_takes_no_files_is_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_that_takes_no_files_is_no_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DINOTRACK_CACHE", str(tmp_path / "file"))
     with pytest.warns(DinotrackWarning, match="not kept for another run.*set DINOTRACK_CACHE"):

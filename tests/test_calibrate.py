@@ -13,7 +13,9 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 def drawn(weights: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Features (1, normal, ...) and truth drawn with the probability that the weights give."""
     rng = np.random.default_rng(seed)
-    features = np.column_stack((np.ones(count), rng.standard_normal((count, len(weights) - 1)))).astype(np.float32)
+    features = np.column_stack(
+        (np.ones(count), rng.standard_normal((count, len(weights) - 1)))
+    ).astype(np.float32)
     return features, rng.random(count) < sigmoid(features @ weights)
 
 

@@ -14,7 +14,9 @@ from dinotrack.errors import InputError
 from dinotrack.model import Tracker
 from dinotrack.training import State, start
 
-CONFIG = override(FAST, {"training.steps": 8, "model.widths": "4", "model.dims": 8, "model.blocks": 0})
+CONFIG = override(
+    FAST, {"training.steps": 8, "model.widths": "4", "model.dims": 8, "model.blocks": 0}
+)
 IDENTITY = checkpoint.Identity(CONFIG, 3, "video", "masks", "pony.mp4")
 
 
@@ -79,7 +81,9 @@ def test_unfinished_is_continued_only_where_asked(folder: Path, tmp_path: Path) 
 
 
 def test_inference_and_place_are_no_difference(folder: Path) -> None:
-    moved = checkpoint.Identity(override(CONFIG, {"inference.candidates": 7}), 3, "video", "masks", "elsewhere.mp4")
+    moved = checkpoint.Identity(
+        override(CONFIG, {"inference.candidates": 7}), 3, "video", "masks", "elsewhere.mp4"
+    )
     assert checkpoint.find(folder, moved, resume=True) is not None
 
 
@@ -95,19 +99,39 @@ def damaged(path: Path, how: str) -> None:
         "no JSON": {**values, "about": "{"},
         "config a list": {**values, "about": json.dumps({**about, "config": [1]})},
         "config of numbers": {**values, "about": json.dumps({**about, "config": {"training": 1}})},
-        "a setting unknown": {**values, "about": json.dumps({**about, "config": {"training": {"luck": 1}}})},
+        "a setting unknown": {
+            **values,
+            "about": json.dumps({**about, "config": {"training": {"luck": 1}}}),
+        },
     }
-    texts = {"empty": b"", "text": b"hello there\n" * 9, "zeros": bytes(999), "cut": data[: len(data) // 2]}
+    texts = {
+        "empty": b"",
+        "text": b"hello there\n" * 9,
+        "zeros": bytes(999),
+        "cut": data[: len(data) // 2],
+    }
     if how in texts:
         path.write_bytes(texts[how])
     else:
         torch.save(contents[how], path)
 
 
-DAMAGES = ("empty", "text", "zeros", "cut", "a tensor", "a list", "weights alone", "about a list", "no JSON")
+DAMAGES = (
+    "empty",
+    "text",
+    "zeros",
+    "cut",
+    "a tensor",
+    "a list",
+    "weights alone",
+    "about a list",
+    "no JSON",
+)
 
 
-@pytest.mark.parametrize("how", [*DAMAGES, "config a list", "config of numbers", "a setting unknown"])
+@pytest.mark.parametrize(
+    "how", [*DAMAGES, "config a list", "config of numbers", "a setting unknown"]
+)
 def test_damage_is_one_sentence(folder: Path, how: str) -> None:
     damaged(folder / checkpoint.FILE, how)
     with pytest.raises(InputError, match="no checkpoint of this version"):

@@ -66,14 +66,18 @@ def test_other_errors_pass() -> None:
 
 
 @pytest.mark.parametrize(("free", "expected"), [(0, 1), (100, 1), (1000, 5), (10**9, chunks.MOST)])
-def test_as_many_as_half_of_the_free_memory_takes(free: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_as_half_of_the_free_memory_takes(
+    free: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10**10))
     assert fitting(torch.device("cuda"), 100, 4) == expected
     assert fitting(torch.device("cpu"), 100, 4) == 4
 
 
 def test_features_and_refined_maps_are_the_same_in_smaller_parts() -> None:
-    frames = torch.randint(0, 256, (7, 3, 24, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    frames = torch.randint(
+        0, 256, (7, 3, 24, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
 
     class Small(Pixels):
         def __call__(self, frames: torch.Tensor) -> torch.Tensor:

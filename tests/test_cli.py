@@ -69,8 +69,29 @@ def refused(capfd: pytest.CaptureFixture[str], *argv: object) -> str:
 
 def test_writes_everything(clip: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "deep" / "run"
-    assert main([clip, "--out", str(out), "--grid", "3", "--query-frame", "2", "--set", "training.steps=3"]) == 0
-    assert {p.name for p in out.iterdir()} == {"tracks.npz", "tracks.csv", "overlay.mp4", "model", "run.json"}
+    assert (
+        main(
+            [
+                clip,
+                "--out",
+                str(out),
+                "--grid",
+                "3",
+                "--query-frame",
+                "2",
+                "--set",
+                "training.steps=3",
+            ]
+        )
+        == 0
+    )
+    assert {p.name for p in out.iterdir()} == {
+        "tracks.npz",
+        "tracks.csv",
+        "overlay.mp4",
+        "model",
+        "run.json",
+    }
 
     with np.load(out / "tracks.npz") as file:
         arrays = dict(file)
@@ -115,16 +136,22 @@ def test_record(clip: str, tmp_path: Path) -> None:
     assert record["seconds"].keys() == record["peak_megabytes"].keys()
     assert record["steps"] == record["steps_trained_now"] == STEPS
     assert all(len(values) == STEPS for values in record["losses"].values())
-    assert {"dinotrack", "torch", "torchvision", "timm", "cv2", "numpy", "python"} <= record["versions"].keys()
+    assert {"dinotrack", "torch", "torchvision", "timm", "cv2", "numpy", "python"} <= record[
+        "versions"
+    ].keys()
 
 
-def test_default_folder_is_named_after_the_video(clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_folder_is_named_after_the_video(
+    clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main([clip, "--grid", "2", *QUICK]) == 0
     assert (tmp_path / "runs" / "pony" / "tracks.npz").is_file()
 
 
-def test_folder_of_images_and_a_dash(clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_of_images_and_a_dash(
+    clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frames = tmp_path / "-frames"
     frames.mkdir()
     for t, frame in enumerate(read_video(clip).frames):
@@ -173,13 +200,18 @@ def test_mask_and_foreground(clip: str, tmp_path: Path) -> None:
 
 def test_same_seed_same_bytes(clip: str, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        assert main([clip, "--out", str(tmp_path / name), "--grid", "4", "--seed", "3", *QUICK]) == 0
-    assert (tmp_path / "a" / "tracks.npz").read_bytes() == (tmp_path / "b" / "tracks.npz").read_bytes()
+        assert (
+            main([clip, "--out", str(tmp_path / name), "--grid", "4", "--seed", "3", *QUICK]) == 0
+        )
+    assert (tmp_path / "a" / "tracks.npz").read_bytes() == (
+        tmp_path / "b" / "tracks.npz"
+    ).read_bytes()
 
 
 @pytest.fixture
 def ctrl_c_heard() -> Iterator[None]:
-    """Python's own answer to Ctrl-C, also where the tests run in the background, whose shell ignores it."""
+    """Python's own answer to Ctrl-C, also where the tests run in the background, whose shell
+    ignores it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -203,17 +235,24 @@ def test_interrupted_and_resumed(
         assert main([*argv, str(tmp_path / "cut")]) == 130
     assert next(calls) == 4, "the step in which it came was the last"
     err = capfd.readouterr().err
-    assert err.splitlines()[-1] == "dinotrack: interrupted; the same command with --resume goes on from here"
+    assert (
+        err.splitlines()[-1]
+        == "dinotrack: interrupted; the same command with --resume goes on from here"
+    )
     assert "Traceback" not in err
     assert "--resume" in refused(capfd, *argv, tmp_path / "cut")
 
     assert main([*argv, str(tmp_path / "cut"), "--resume"]) == 0
     assert run_json(tmp_path / "cut")["steps_trained_now"] == STEPS - 4
     assert main([*argv, str(tmp_path / "whole")]) == 0
-    assert (tmp_path / "cut" / "tracks.npz").read_bytes() == (tmp_path / "whole" / "tracks.npz").read_bytes()
+    assert (tmp_path / "cut" / "tracks.npz").read_bytes() == (
+        tmp_path / "whole" / "tracks.npz"
+    ).read_bytes()
 
 
-def test_another_fit_in_the_same_folder(clip: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_another_fit_in_the_same_folder(
+    clip: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     argv = ["--out", tmp_path / "run", "--grid", "2"]
     assert main([str(a) for a in (clip, *argv, *QUICK)]) == 0
     before = (tmp_path / "run" / "tracks.npz").read_bytes()
@@ -232,7 +271,9 @@ def test_another_fit_in_the_same_folder(clip: str, tmp_path: Path, capfd: pytest
     [("", "it is empty"), ("t,x,y\n" * 40, "no frames can be read"), (None, "no such file")],
     ids=["zero bytes", "text", "missing"],
 )
-def test_no_video(content: str | None, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_video(
+    content: str | None, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "bad.mp4"
     if content is not None:
         path.write_text(content)
@@ -259,9 +300,17 @@ def test_no_video(content: str | None, said: str, tmp_path: Path, capfd: pytest.
     ],
 )
 def test_bad_queries(
-    name: str, text: str, said: str, clip: str, file: Write, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    name: str,
+    text: str,
+    said: str,
+    clip: str,
+    file: Write,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    assert said in refused(capfd, clip, "--out", tmp_path / "run", "--queries", file(name, text), *QUICK)
+    assert said in refused(
+        capfd, clip, "--out", tmp_path / "run", "--queries", file(name, text), *QUICK
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -294,7 +343,9 @@ def test_bad_queries(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_options(argv: list[str], said: str, clip: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_bad_options(
+    argv: list[str], said: str, clip: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     if argv == ["--device", "mps"] and torch.backends.mps.is_available():
         pytest.skip("this machine has it")
     assert said in refused(capfd, clip, "--out", tmp_path / "run", "--no-overlay", *argv)
@@ -313,14 +364,18 @@ def test_bad_masks(clip: str, tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert "1 masks" in refused(capfd, *run, "--foreground", tmp_path / "masks")
 
 
-def test_folder_that_takes_no_files(clip: str, file: Write, capfd: pytest.CaptureFixture[str]) -> None:
+def test_folder_that_takes_no_files(
+    clip: str, file: Write, capfd: pytest.CaptureFixture[str]
+) -> None:
     in_the_way = file("taken", "a file")
     assert "choose another --out" in refused(capfd, clip, "--out", in_the_way, *QUICK)
     assert "choose another --out" in refused(capfd, clip, "--out", f"{in_the_way}/run", *QUICK)
 
 
 @pytest.mark.parametrize("content", ["text", "another program's"])
-def test_foreign_checkpoint(content: str, clip: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_foreign_checkpoint(
+    content: str, clip: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     run = [clip, "--out", str(tmp_path), "--grid", "2", *QUICK]
     assert main(run) == 0
     path = tmp_path / "model" / FILE
@@ -394,10 +449,18 @@ PAPER = ["--preset", "paper", "--backbone", "vit_tiny_patch16_224", "--flow", "d
 
 
 def test_paper_preset_in_small(clip: str, tmp_path: Path) -> None:
-    small = ["video.height=70", "video.width=98", "backbone.pretrained=false", "training.steps=4", "training.batch=16"]
+    small = [
+        "video.height=70",
+        "video.width=98",
+        "backbone.pretrained=false",
+        "training.steps=4",
+        "training.batch=16",
+    ]
     assert main([clip, "--out", str(tmp_path), "--grid", "2", *PAPER, "--set", *small]) == 0
     assert np.isfinite(load_tracks(tmp_path / "tracks.npz").xy).all()
-    assert {"flow", "buddies", "refined_buddies", "cycle", "norm", "angle"} <= run_json(tmp_path)["losses"].keys()
+    assert {"flow", "buddies", "refined_buddies", "cycle", "norm", "angle"} <= run_json(tmp_path)[
+        "losses"
+    ].keys()
 
 
 @pytest.mark.slow
@@ -405,5 +468,8 @@ def test_paper_preset(tmp_path: Path) -> None:
     path = tmp_path / "eight.mp4"
     write_video(path, generate((240, 432), 8, 3, seed=1, points=4).frames, 24.0)
     settings = ["backbone.pretrained=false", "training.steps=20"]
-    assert main([str(path), "--out", str(tmp_path / "run"), "--grid", "4", *PAPER, "--set", *settings]) == 0
+    assert (
+        main([str(path), "--out", str(tmp_path / "run"), "--grid", "4", *PAPER, "--set", *settings])
+        == 0
+    )
     assert run_json(tmp_path / "run")["steps"] == 20

@@ -26,7 +26,9 @@ from dinotrack.errors import InputError
 
 def keys() -> set[str]:
     sections = [f.name for f in dataclasses.fields(Config) if f.name != "preset"]
-    return {f"{s}.{f.name}" for s in sections for f in dataclasses.fields(getattr(PRESETS["fast"], s))}
+    return {
+        f"{s}.{f.name}" for s in sections for f in dataclasses.fields(getattr(PRESETS["fast"], s))
+    }
 
 
 def kind_of(key: str) -> type:
@@ -38,10 +40,18 @@ def test_paper_has_the_papers_numbers() -> None:
     paper = preset("paper")
     assert (paper.video.height, paper.video.width) == (476, 854)
     assert (paper.backbone.name, paper.backbone.stride) == ("vit_large_patch14_dinov2", 7)
-    assert (paper.training.steps, paper.training.batch, paper.training.learning_rate) == (10_000, 512, 1e-2)
+    assert (paper.training.steps, paper.training.batch, paper.training.learning_rate) == (
+        10_000,
+        512,
+        1e-2,
+    )
     assert (paper.training.buddy_weight, paper.training.refined_buddy_weight) == (2.5e-4, 5e-5)
     assert paper.training.late * paper.training.steps == 5000
-    assert (paper.model.widths, paper.model.radius, paper.model.refiner_width) == ((64, 128, 256), 35, 16)
+    assert (paper.model.widths, paper.model.radius, paper.model.refiner_width) == (
+        (64, 128, 256),
+        35,
+        16,
+    )
     assert (paper.inference.anchor_cosine, paper.inference.visible_cosine) == (0.7, 0.6)
 
 
@@ -53,21 +63,34 @@ def test_round_trip(name: str) -> None:
 
 
 def test_override() -> None:
-    changed = override(preset("fast"), ["training.steps=2000", "model.widths=8,16", "backbone.pretrained=false"])
+    changed = override(
+        preset("fast"), ["training.steps=2000", "model.widths=8,16", "backbone.pretrained=false"]
+    )
     assert changed == override(
-        preset("fast"), {"training.steps": 2000, "model.widths": (8, 16), "backbone.pretrained": False}
+        preset("fast"),
+        {"training.steps": 2000, "model.widths": (8, 16), "backbone.pretrained": False},
     )
     assert changed.training.steps == 2000
     assert changed.model.widths == (8, 16)
     assert changed.backbone.pretrained is False
-    assert difference(preset("fast"), changed)[-1] == f"training.steps: {preset('fast').training.steps} / 2000"
+    assert (
+        difference(preset("fast"), changed)[-1]
+        == f"training.steps: {preset('fast').training.steps} / 2000"
+    )
     assert preset("fast").training.steps != 2000
 
 
 def test_limits_are_of_settings_that_exist() -> None:
     assert {*CHOICES, *LEAST, *MOST} <= keys()
-    hints = {s: typing.get_type_hints(t) for s, t in typing.get_type_hints(Config).items() if s != "preset"}
-    assert all(hints[k.split(".")[0]][k.split(".")[1]] in (int, float, tuple[int, ...]) for k in {*LEAST, *MOST})
+    hints = {
+        s: typing.get_type_hints(t)
+        for s, t in typing.get_type_hints(Config).items()
+        if s != "preset"
+    }
+    assert all(
+        hints[k.split(".")[0]][k.split(".")[1]] in (int, float, tuple[int, ...])
+        for k in {*LEAST, *MOST}
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,12 +179,18 @@ def test_no_number_of_a_list_is_infinite_or_too_small() -> None:
 
 def test_plain_values_and_texts_mean_the_same() -> None:
     for text, value in (("7", 7), ("7", np.int64(7))):
-        assert override(preset("fast"), {"training.steps": text}) == override(preset("fast"), {"training.steps": value})
+        assert override(preset("fast"), {"training.steps": text}) == override(
+            preset("fast"), {"training.steps": value}
+        )
     late = override(preset("fast"), {"training.late": 1}).training.late
     assert (late, type(late)) == (1.0, float)
     for yes, no in (("true", "false"), ("True", "FALSE"), ("1", "0"), (True, False), (1, 0)):
-        assert override(preset("fast"), {"training.shared_frames": yes}).training.shared_frames is True
-        assert override(preset("fast"), {"training.shared_frames": no}).training.shared_frames is False
+        assert (
+            override(preset("fast"), {"training.shared_frames": yes}).training.shared_frames is True
+        )
+        assert (
+            override(preset("fast"), {"training.shared_frames": no}).training.shared_frames is False
+        )
     assert parse_assignment(" flow.name = a=b ") == ("flow.name", "a=b")
 
 
@@ -181,14 +210,19 @@ def test_presets_keep_their_own_rules(name: str) -> None:
     assert config.preset == name
     values = {k: getattr(getattr(config, k.split(".")[0]), k.split(".")[1]) for k in keys()}
     assert override(config, values) == config
-    texts = {k: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for k, v in values.items()}
+    texts = {
+        k: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for k, v in values.items()
+    }
     assert override(config, texts) == config
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
 
 
 def test_configs_are_frozen() -> None:
     config = preset("fast")
-    for part in (config, *(getattr(config, f.name) for f in dataclasses.fields(Config) if f.name != "preset")):
+    for part in (
+        config,
+        *(getattr(config, f.name) for f in dataclasses.fields(Config) if f.name != "preset"),
+    ):
         assert dataclasses.is_dataclass(part)
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(part, dataclasses.fields(part)[0].name, None)
@@ -209,7 +243,9 @@ def test_difference_is_about_fits() -> None:
 
 
 def test_from_dict_takes_defaults_for_what_is_missing_and_nothing_unknown() -> None:
-    assert from_dict({"preset": "own", "training": {"steps": 3}}) == override(Config("own"), {"training.steps": 3})
+    assert from_dict({"preset": "own", "training": {"steps": 3}}) == override(
+        Config("own"), {"training.steps": 3}
+    )
     with pytest.raises(InputError, match="unknown setting"):
         from_dict({"preset": "own", "training": {"stepz": 3}})
     with pytest.raises(InputError, match="unknown setting"):

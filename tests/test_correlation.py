@@ -1,4 +1,5 @@
-"""Comparisons of features against loops over single vectors, and golden numbers of the contrastive loss."""
+"""Comparisons of features against loops over single vectors, and golden numbers of the contrastive
+loss."""
 
 import pytest
 import torch
@@ -6,7 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dinotrack import correlation
-from dinotrack.correlation import best_match, best_matches, correlation_maps, info_nce, mutual_nearest, normalise
+from dinotrack.correlation import (
+    best_match,
+    best_matches,
+    correlation_maps,
+    info_nce,
+    mutual_nearest,
+    normalise,
+)
 
 
 @pytest.fixture(params=[1, 50, 2**24])
@@ -27,14 +35,19 @@ def test_normalise_makes_unit_vectors_and_leaves_zeros():
     features = draw(0, 3, 5, 2)
     features[1, :, 1] = 0
     norms = normalise(features.half(), dim=1).norm(dim=1)
-    torch.testing.assert_close(norms, torch.tensor([[1.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        norms, torch.tensor([[1.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), rtol=0, atol=1e-6
+    )
 
 
 def test_each_query_meets_the_map_it_belongs_to():
     queries, maps, index = draw(0, 7, 5), draw(1, 3, 5, 4, 6), torch.tensor([2, 0, 2, 2, 0, 0, 2])
     found = correlation_maps(queries, maps, index)
     expected = torch.stack(
-        [F.cosine_similarity(q[:, None, None], maps[b], dim=0) for q, b in zip(queries, index, strict=True)]
+        [
+            F.cosine_similarity(q[:, None, None], maps[b], dim=0)
+            for q, b in zip(queries, index, strict=True)
+        ]
     )
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
@@ -54,7 +67,9 @@ def test_gradients_of_correlation_maps():
         torch.tensor([1, 0, 1, 1, 0]),
     )
     weights = draw(6, 5, 2, 4)
-    found = torch.autograd.grad((correlation_maps(queries, maps, index) * weights).sum(), (queries, maps))
+    found = torch.autograd.grad(
+        (correlation_maps(queries, maps, index) * weights).sum(), (queries, maps)
+    )
     plain = F.cosine_similarity(queries[:, :, None, None], maps[index], dim=1)
     expected = torch.autograd.grad((plain * weights).sum(), (queries, maps))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
@@ -82,7 +97,12 @@ def test_best_matches_come_best_first(chunked):
 def test_mutual_nearest_neighbours(chunked, p, q):
     a, b = draw(11, p, 3), draw(12, q, 3)
     expected = cosines(a, b)
-    pairs = [(i, j) for i in range(p) for j in range(q) if expected[i].argmax() == j and expected[:, j].argmax() == i]
+    pairs = [
+        (i, j)
+        for i in range(p)
+        for j in range(q)
+        if expected[i].argmax() == j and expected[:, j].argmax() == i
+    ]
     rows, columns, cosine = mutual_nearest(a, b)
     assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == pairs
     torch.testing.assert_close(cosine, expected[rows, columns], rtol=0, atol=1e-6)
@@ -104,7 +124,9 @@ def test_info_nce_golden(golden):
     numbers = {k: torch.from_numpy(v) for k, v in golden("losses").items() if v.ndim}
     temperature = float(golden("losses")["temperature"])
     for one, other in (("source", "target"), ("target", "source")):
-        found = info_nce(numbers[f"{one}_bb"], numbers[f"{other}_bb"], numbers[f"{other}_all"], temperature)
+        found = info_nce(
+            numbers[f"{one}_bb"], numbers[f"{other}_bb"], numbers[f"{other}_all"], temperature
+        )
         expected = numbers[f"contrastive_{one}_{other}"]
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * expected.abs().max().item())
 

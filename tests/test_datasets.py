@@ -29,7 +29,11 @@ def clip_entry(seed: int = 0, size: tuple[int, int] = SIZE) -> dict[str, np.ndar
     occluded = rng.random((POINTS, FRAMES)) < 0.4
     occluded[0] = True  # never seen: nothing is asked of it
     points = rng.random((POINTS, FRAMES, 2)).astype(np.float32)
-    return {"video": rng.integers(0, 256, (FRAMES, *size, 3), np.uint8), "points": points, "occluded": occluded}
+    return {
+        "video": rng.integers(0, 256, (FRAMES, *size, 3), np.uint8),
+        "points": points,
+        "occluded": occluded,
+    }
 
 
 def encoded(frames: np.ndarray) -> list[bytes]:
@@ -63,7 +67,13 @@ def data(tmp_path: Path) -> Path:
         Image.fromarray(frame).save(pony / "frames" / f"{t:05d}.png")
     known = {"visible": scene.visible, "query": scene.queries, "size": size}
     np.savez(pony / "tapvid.npz", **known, tracks=scene.tracks, mode=np.array("strided"))
-    np.savez(pony / "badja.npz", **known, keypoints=scene.tracks, annotated=np.array([0, 3]), area=np.full(6, 500))
+    np.savez(
+        pony / "badja.npz",
+        **known,
+        keypoints=scene.tracks,
+        annotated=np.array([0, 3]),
+        area=np.full(6, 500),
+    )
     write_video(tmp_path / "eval" / "cards.mp4", scene.frames, 24)
     np.savez(tmp_path / "eval" / "cards.npz", **known, tracks=scene.tracks)
     return tmp_path
@@ -75,7 +85,10 @@ def data(tmp_path: Path) -> Path:
 def test_every_data_set_gives_clips_with_queries(data: Path, tmp_path: Path) -> None:
     dump(tmp_path / "shard.pkl", {"a": clip_entry()})
     texts = {name: name for name in DATASETS}
-    texts |= {"tapvid": f"tapvid:{tmp_path / 'shard.pkl'}", "synthetic": "synthetic:frames=3,size=40x56,points=5"}
+    texts |= {
+        "tapvid": f"tapvid:{tmp_path / 'shard.pkl'}",
+        "synthetic": "synthetic:frames=3,size=40x56,points=5",
+    }
     for name, text in texts.items():
         (clip,) = open_datasets([text], data)
         (truth,) = clip.truths
@@ -161,20 +174,25 @@ def test_synthetic_clips_are_the_generator_s() -> None:
 
 
 def test_certainty_against_a_plain_loop() -> None:
-    """Of confidence, every judged frame counts; true is what is seen and found within 8 px at 256 x 256."""
+    """Of confidence, every judged frame counts; true is what is seen and found within 8 px at 256 x
+    256."""
     rng = np.random.default_rng(4)
     for mode in ("first", "strided"):
         entry = clip_entry(2)
         truth = tapvid_truth("x", entry["points"], entry["occluded"], SIZE, mode)
         true_xy, visible = truth.arrays["tracks"], truth.arrays["visible"]
-        xy = np.concatenate((true_xy + rng.normal(0, 4, true_xy.shape), true_xy[:, :2]), axis=1)  # two frames too many
+        xy = np.concatenate(
+            (true_xy + rng.normal(0, 4, true_xy.shape), true_xy[:, :2]), axis=1
+        )  # two frames too many
         confidence = rng.random(xy.shape[:2])
         expected = []
         for n, (t0, *_) in enumerate(truth.queries):
             for t in range(FRAMES):
                 if t > t0 or (mode == "strided" and t != t0):
                     dx, dy = (xy[n, t] - true_xy[n, t]) * (256 / SIZE[1], 256 / SIZE[0])
-                    expected.append((confidence[n, t], visible[n, t] and (dx * dx + dy * dy) ** 0.5 < 8))
+                    expected.append(
+                        (confidence[n, t], visible[n, t] and (dx * dx + dy * dy) ** 0.5 < 8)
+                    )
         sure, correct = truth.certainty(xy, confidence)
         np.testing.assert_array_equal(sure, [c for c, _ in expected])
         np.testing.assert_array_equal(correct, [c for _, c in expected])
@@ -183,7 +201,9 @@ def test_certainty_against_a_plain_loop() -> None:
 
 def test_joints_say_nothing_of_confidence(data: Path) -> None:
     truth = open_one_of(data, "badja").truths[0]
-    sure, correct = truth.certainty(truth.arrays["keypoints"], np.ones(truth.arrays["visible"].shape))
+    sure, correct = truth.certainty(
+        truth.arrays["keypoints"], np.ones(truth.arrays["visible"].shape)
+    )
     assert sure.shape == correct.shape == (0,)
 
 
@@ -218,17 +238,27 @@ def test_scores_are_those_of_the_official_convention(tmp_path: Path, mode: Any, 
 
 
 @pytest.mark.parametrize("mode", ["first", "strided"])
-def test_golden_queries_and_metrics(golden: Callable[[str], dict[str, np.ndarray]], tmp_path: Path, mode: Any) -> None:
+def test_golden_queries_and_metrics(
+    golden: Callable[[str], dict[str, np.ndarray]], tmp_path: Path, mode: Any
+) -> None:
     stored = golden("tapvid_queries")
     points, hidden = stored["points"], stored["occluded"]
     video = np.zeros((points.shape[1], 256, 256, 3), np.uint8)
-    path = dump(tmp_path / "golden.pkl", [{"video": video, "points": points / 256.0, "occluded": hidden}])
+    path = dump(
+        tmp_path / "golden.pkl", [{"video": video, "points": points / 256.0, "occluded": hidden}]
+    )
     (truth,) = open_one(f"tapvid:{path},mode={mode}").truths
     np.testing.assert_allclose(
-        np.add(truth.queries, (0, 0.5, 0.5)), stored[f"{mode}/query_points"][0][:, [0, 2, 1]], rtol=1e-5
+        np.add(truth.queries, (0, 0.5, 0.5)),
+        stored[f"{mode}/query_points"][0][:, [0, 2, 1]],
+        rtol=1e-5,
     )
     ours = truth.score(stored[f"{mode}/pred_tracks"][0] - 0.5, ~stored[f"{mode}/pred_occluded"][0])
-    expected = {k.rpartition("/")[2]: v.item() for k, v in stored.items() if k.startswith(f"{mode}/metrics/")}
+    expected = {
+        k.rpartition("/")[2]: v.item()
+        for k, v in stored.items()
+        if k.startswith(f"{mode}/metrics/")
+    }
     assert len(expected) == 13
     assert {key: ours[key] for key in expected} == pytest.approx(expected, abs=1e-12)
 
@@ -269,7 +299,13 @@ def test_shards_of_a_folder_in_natural_order(tmp_path: Path) -> None:
         held = [clip_entry(shard), clip_entry(shard + 1)] if shard else {"a/../b": clip_entry(0)}
         dump(tmp_path / f"part{shard}.pkl", held)
     clips = list(open_datasets([f"tapvid:{tmp_path},size=native"], tmp_path))
-    assert [clip.name for clip in clips] == ["part0-a_.._b", "part2-0000", "part2-0001", "part10-0000", "part10-0001"]
+    assert [clip.name for clip in clips] == [
+        "part0-a_.._b",
+        "part2-0000",
+        "part2-0001",
+        "part10-0000",
+        "part10-0001",
+    ]
     for seed, clip in zip((0, 2, 3, 10, 11), clips, strict=True):
         np.testing.assert_array_equal(clip.video, clip_entry(seed)["video"])
 
@@ -313,7 +349,13 @@ def test_points_a_hair_outside_can_be_asked() -> None:
         [clip_entry() | {"video": clip_entry()["video"].astype(float)}],
         [clip_entry() | {"video": clip_entry()["video"][..., 0]}],
         [clip_entry() | {"video": [b"no image"] * FRAMES}],
-        [clip_entry() | {"video": encoded(clip_entry()["video"])[:-1] + encoded(clip_entry(size=(9, 9))["video"])[:1]}],
+        [
+            clip_entry()
+            | {
+                "video": encoded(clip_entry()["video"])[:-1]
+                + encoded(clip_entry(size=(9, 9))["video"])[:1]
+            }
+        ],
         [clip_entry() | {"video": [encoded(clip_entry()["video"])[0][:500]] * FRAMES}],
     ],
 )
@@ -326,13 +368,18 @@ def test_other_pickles_are_told_apart(tmp_path: Path, held: Any) -> None:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal, of equal types, all the way down; only that NumPy turns some arrays into the machine's byte order."""
+    """Equal, of equal types, all the way down; only that NumPy turns some arrays into the machine's
+    byte order."""
     if isinstance(a, dict):
         return type(b) is dict and a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple):
         return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, np.ndarray):
-        equal = a.dtype.newbyteorder("=") == b.dtype.newbyteorder("=") and a.shape == b.shape and np.array_equal(a, b)
+        equal = (
+            a.dtype.newbyteorder("=") == b.dtype.newbyteorder("=")
+            and a.shape == b.shape
+            and np.array_equal(a, b)
+        )
         return bool(equal and a.flags.f_contiguous == b.flags.f_contiguous)
     return type(a) is type(b) and bool(a == b)
 
@@ -340,7 +387,15 @@ def same(a: Any, b: Any) -> bool:
 ARRAY = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 PLAIN: dict[str, Any] = {
     "containers": {"a": [1, 2.5, None, True, (b"bytes", "tëxt", b"")], 3: {}, "big": 2**80},
-    "arrays": [ARRAY, ARRAY.T, ARRAY[:, ::2], ARRAY.astype(">f8"), ARRAY > 3, ARRAY.astype(np.uint8), np.zeros((0, 5))],
+    "arrays": [
+        ARRAY,
+        ARRAY.T,
+        ARRAY[:, ::2],
+        ARRAY.astype(">f8"),
+        ARRAY > 3,
+        ARRAY.astype(np.uint8),
+        np.zeros((0, 5)),
+    ],
     "text": [np.array(["ab", "c"]), np.array([b"ab", b"c"]), as_objects([b"ab", b"", b"\x00c"])],
     "scalars": [np.float32(1.5), np.int64(-3), np.bool_(True), np.array(7)],
     "shared": [ARRAY, [ARRAY] * 3],
@@ -389,7 +444,8 @@ def persistent() -> bytes:
 
 
 def forged(dtype_state: bytes, dtype: bytes = b"O8", data: bytes = b"C\x08AAAAAAAA") -> bytes:
-    """An array [1] of a dtype whose state, opcodes, is given: pointers of the attacker's choice, for NumPy."""
+    """An array [1] of a dtype whose state, opcodes, is given: pointers of the attacker's choice,
+    for NumPy."""
     made = b"cnumpy\ndtype\n(V" + dtype + b"\nI00\nI01\ntR" + dtype_state + b"b"
     empty = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntC\x01btR"
     return b"\x80\x03" + empty + b"(I1\n(I1\nt" + made + b"I00\n" + data + b"tb."
@@ -409,7 +465,10 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "fromfile": (code("numpy.core.multiarray", "fromfile", "x"), r"multiarray\.fromfile"),
     "f2py": (code("numpy.f2py.crackfortran", "myeval", HARM), r"f2py\.crackfortran\.myeval"),
     "runstring": (code("numpy.testing._private.utils", "runstring", "x"), r"runstring"),
-    "dotted": (pickle.dumps(0, 4)[:2] + b"\x8c\x05numpy\x8c\x09core.load\x93.", r"numpy\.core\.load"),
+    "dotted": (
+        pickle.dumps(0, 4)[:2] + b"\x8c\x05numpy\x8c\x09core.load\x93.",
+        r"numpy\.core\.load",
+    ),
     "ours": (code("dinotrack.benchmarks.pickles", "read_pickle", "x"), r"dinotrack"),
     "instance": (b"(Vtouch HARM\nios\nsystem\n.", r"os\.system"),
     "persistent": (persistent(), "key-in-a-store"),
@@ -434,7 +493,9 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_pickles_are_refused_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_hostile_pickles_are_refused_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     payload, asked = HOSTILE[name]
     path = tmp_path / "a.pkl"
@@ -455,7 +516,9 @@ def test_most_of_these_would_do_harm(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (tmp_path / "HARM").unlink()
 
 
-def test_extension_codes_that_this_process_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_extension_codes_that_this_process_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Registered, and even cached: the cache passes `find_class` by."""
     monkeypatch.chdir(tmp_path)
     path, payload = tmp_path / "a.pkl", HOSTILE["extension"][0]

@@ -1,4 +1,5 @@
-"""The diagnosis page: of a tiny fit, whole; and its choices on small arrays where one can see what is right."""
+"""The diagnosis page: of a tiny fit, whole; and its choices on small arrays where one can see what
+is right."""
 
 import base64
 import re
@@ -18,18 +19,36 @@ from dinotrack.benchmarks.methods import Configuration
 from dinotrack.synthesis import generate
 
 SIZE, FRAMES = (64, 96), 8
-TINY = {"training.steps": 3, "training.batch": 32, "model.widths": "8,16", "model.dims": 16, "model.blocks": 1}
+TINY = {
+    "training.steps": 3,
+    "training.batch": 32,
+    "model.widths": "8,16",
+    "model.dims": 16,
+    "model.blocks": 1,
+}
 VOID = {"meta", "img", "br"}
 
 
 @pytest.fixture(scope="module")
 def clip() -> Clip:
     scene = generate(SIZE, FRAMES, 3, seed=6, points=10)
-    arrays = {"tracks": scene.tracks, "visible": scene.visible, "query": scene.queries, "size": np.array(SIZE)}
-    short = {key: value[:, : FRAMES - 2] if key in ("tracks", "visible") else value for key, value in arrays.items()}
+    arrays = {
+        "tracks": scene.tracks,
+        "visible": scene.visible,
+        "query": scene.queries,
+        "size": np.array(SIZE),
+    }
+    short = {
+        key: value[:, : FRAMES - 2] if key in ("tracks", "visible") else value
+        for key, value in arrays.items()
+    }
     early = scene.queries[:, 0] < FRAMES - 2
     short = {key: value if key == "size" else value[early] for key, value in short.items()}
-    return Clip("pony", scene.frames, (Truth("layers", arrays), Truth("short", short | {"mode": np.array("strided")})))
+    return Clip(
+        "pony",
+        scene.frames,
+        (Truth("layers", arrays), Truth("short", short | {"mode": np.array("strided")})),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +65,14 @@ def perfect(case: Case) -> Case:
     """The same, had the fit known the truth."""
     sure = case.true_visible.astype(np.float32)
     error = np.zeros_like(case.error)
-    return replace(case, xy=case.true_xy, visible=case.true_visible, confidence=sure, error=error, best=case.true_xy)
+    return replace(
+        case,
+        xy=case.true_xy,
+        visible=case.true_visible,
+        confidence=sure,
+        error=error,
+        best=case.true_xy,
+    )
 
 
 class Outline(HTMLParser):
@@ -90,7 +116,10 @@ def test_a_page_for_each_truth_stands_by_itself(cases: list[Case]) -> None:
         images = re.findall(r"base64,([^\"]+)", page)
         assert len(images) > 6
         for image in images:
-            assert cv2.imdecode(np.frombuffer(base64.b64decode(image), np.uint8), cv2.IMREAD_COLOR) is not None
+            assert (
+                cv2.imdecode(np.frombuffer(base64.b64decode(image), np.uint8), cv2.IMREAD_COLOR)
+                is not None
+            )
 
 
 def test_a_perfect_fit_has_no_worst_points(case: Case) -> None:
@@ -104,7 +133,8 @@ def test_a_perfect_fit_has_no_worst_points(case: Case) -> None:
 
 
 def test_errors_are_blamed_on_the_path_or_the_features(case: Case) -> None:
-    """Half the judged observations of point 0 are far off; in one of them the best cell was far off too."""
+    """Half the judged observations of point 0 are far off; in one of them the best cell was far off
+    too."""
     good = perfect(case)
     n = int(good.seen.sum(axis=1).argmax())
     times = np.flatnonzero(good.seen[n])[:3]
@@ -145,7 +175,9 @@ def test_surest_mistakes_come_first_one_a_point(case: Case) -> None:
     said[2, [3, 5]], said[4, 1] = True, True
     confidence[2, [3, 5]], confidence[4, 1] = (0.7, 0.8), 0.9
     arrays = {**case.truth.arrays, "visible": truth}
-    case = replace(case, truth=replace(case.truth, arrays=arrays), visible=said, confidence=confidence)
+    case = replace(
+        case, truth=replace(case.truth, arrays=arrays), visible=said, confidence=confidence
+    )
     case = replace(case, judged=np.ones(shape, bool))
     assert diagnose.mistakes(case, said=True) == [(4, 1), (2, 5)]
     assert diagnose.mistakes(case, said=False) == []
@@ -168,7 +200,10 @@ def test_crops_mark_both_places(apart: float) -> None:
     frame = np.full((200, 400, 3), 90, np.uint8)
     tile = diagnose.crop(frame, np.array([40.0, 100]), np.array([40.0 + apart, 100]))
     assert tile.shape == (TILE, TILE, 3)
-    centres = [np.argwhere((np.abs(tile.astype(int) - colour) < 30).all(-1)).mean(axis=0) for colour in (TRUE, FOUND)]
+    centres = [
+        np.argwhere((np.abs(tile.astype(int) - colour) < 30).all(-1)).mean(axis=0)
+        for colour in (TRUE, FOUND)
+    ]
     scale = TILE / max(diagnose.LEAST_CROP, 1.4 * apart)
     np.testing.assert_allclose(centres[1] - centres[0], [0, apart * scale], atol=2)
     np.testing.assert_allclose(np.mean(centres, axis=0), [TILE / 2, TILE / 2], atol=2)
@@ -181,7 +216,9 @@ def test_heat_lies_where_its_cell_is(case: Case) -> None:
     heat = diagnose.heat_overlay(case.fitted, 0, cosines)
     plain = diagnose.heat_overlay(case.fitted, 0, np.zeros_like(cosines))
     brighter = heat.sum(axis=-1, dtype=int) - plain.sum(axis=-1, dtype=int)
-    y, x = np.unravel_index(cv2.GaussianBlur(brighter.astype(np.float32), (0, 0), 3).argmax(), brighter.shape)
+    y, x = np.unravel_index(
+        cv2.GaussianBlur(brighter.astype(np.float32), (0, 0), 3).argmax(), brighter.shape
+    )
     scale = diagnose.WIDE / SIZE[1]  # the working frame is as large as this one
     centre = grid.origin + grid.stride * np.array((9, 3))
     np.testing.assert_allclose((x, y), (centre + 0.5) * scale - 0.5, atol=3)
@@ -203,7 +240,14 @@ def test_spans() -> None:
 
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = ["--set", *(f"{key}={value}" for key, value in TINY.items())]
-    asked = ["diagnose", "--datasets", "synthetic:size=48x64,frames=4,points=6", "--out", str(tmp_path), *settings]
+    asked = [
+        "diagnose",
+        "--datasets",
+        "synthetic:size=48x64,frames=4,points=6",
+        "--out",
+        str(tmp_path),
+        *settings,
+    ]
     assert main([*asked, "--device", "cpu", "--models", str(tmp_path / "kept")]) == 0
     (page,) = tmp_path.glob("*.html")
     assert f"wrote {page}" in capsys.readouterr().out
@@ -216,8 +260,13 @@ def test_methods_without_a_fit_are_refused(capsys: pytest.CaptureFixture[str]) -
     assert "has no fit to look into" in capsys.readouterr().err
 
 
-def test_truth_without_hidden_points_is_refused(clip: Clip, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    joints = {"keypoints": clip.truths[0].arrays["tracks"], "visible": clip.truths[0].arrays["visible"]}
+def test_truth_without_hidden_points_is_refused(
+    clip: Clip, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    joints = {
+        "keypoints": clip.truths[0].arrays["tracks"],
+        "visible": clip.truths[0].arrays["visible"],
+    }
     badja = replace(clip, truths=(Truth("badja", joints),))
     monkeypatch.setattr(diagnose, "open_datasets", lambda *_: iter([badja]))
     assert main(["diagnose", "--out", str(tmp_path)]) == 2

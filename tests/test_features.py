@@ -1,4 +1,5 @@
-"""The frozen ViTs: the reference's numbers, the grid against the convolution's own output, every family of timm's."""
+"""The frozen ViTs: the reference's numbers, the grid against the convolution's own output, every
+family of timm's."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,18 @@ from dinotrack.features import (
 from dinotrack.geometry import Grid
 
 CPU = torch.device("cpu")
-SIZES = [(17, 23), (14, 14), (30, 14), (41, 98), (98, 41), (64, 47), (113, 30), (5, 9), (1, 1), (20, 3)]
+SIZES = [
+    (17, 23),
+    (14, 14),
+    (30, 14),
+    (41, 98),
+    (98, 41),
+    (64, 47),
+    (113, 30),
+    (5, 9),
+    (1, 1),
+    (20, 3),
+]
 TINY = {"depth": 2, "embed_dim": 32, "num_heads": 2, "num_classes": 0}
 
 
@@ -40,13 +52,22 @@ def tiny(name: str, layer: int = 1, stride: int = 0, **facts: object) -> TimmBac
 )
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_official_weights_give_the_references_features(
-    golden: Callable[[str], dict[str, np.ndarray]], tmp_path: Path, file: str, name: str, side: int, suffix: str
+    golden: Callable[[str], dict[str, np.ndarray]],
+    tmp_path: Path,
+    file: str,
+    name: str,
+    side: int,
+    suffix: str,
 ) -> None:
     numbers = {k: torch.from_numpy(v) for k, v in golden(file).items()}
-    state = {k.removeprefix("state_dict/"): v for k, v in numbers.items() if k.startswith("state_dict/")}
+    state = {
+        k.removeprefix("state_dict/"): v for k, v in numbers.items() if k.startswith("state_dict/")
+    }
     path = tmp_path / f"official{suffix}"
     save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
-    model = load_vit(full_name(name), path, embed_dim=48, depth=int(numbers["depth"]), num_heads=3, img_size=side)
+    model = load_vit(
+        full_name(name), path, embed_dim=48, depth=int(numbers["depth"]), num_heads=3, img_size=side
+    )
     backbone = TimmBackbone(model, int(numbers["layer"]), int(numbers["stride"]))
     features = backbone(numbers["images"])
     expected = numbers["features"]
@@ -55,8 +76,14 @@ def test_official_weights_give_the_references_features(
     assert (features - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
-def test_a_file_is_checked_to_the_last_tensor(golden: Callable[[str], dict[str, np.ndarray]], tmp_path: Path) -> None:
-    state = {k.removeprefix("state_dict/"): torch.from_numpy(v) for k, v in golden("vit_dino").items() if "/" in k}
+def test_a_file_is_checked_to_the_last_tensor(
+    golden: Callable[[str], dict[str, np.ndarray]], tmp_path: Path
+) -> None:
+    state = {
+        k.removeprefix("state_dict/"): torch.from_numpy(v)
+        for k, v in golden("vit_dino").items()
+        if "/" in k
+    }
     facts = {"embed_dim": 48, "depth": 4, "num_heads": 3, "img_size": 64}
     path = tmp_path / "dino.pth"
     for change in ({"extra": torch.ones(1)}, {"cls_token": torch.ones(1, 1, 8)}):
@@ -70,7 +97,9 @@ def test_a_file_is_checked_to_the_last_tensor(golden: Callable[[str], dict[str, 
 
 
 @pytest.mark.parametrize("size", [(5, 7), (3, 12), (9, 9)])
-def test_positions_are_resampled_at_half_pixel_centres_with_the_given_scale(size: tuple[int, int]) -> None:
+def test_positions_are_resampled_at_half_pixel_centres_with_the_given_scale(
+    size: tuple[int, int],
+) -> None:
     native = (4, 6)
     positions = torch.randn(1, 2 + 24, 3, generator=torch.Generator().manual_seed(0))
     resampled = resample_positions(positions, native, size)
@@ -81,7 +110,8 @@ def test_positions_are_resampled_at_half_pixel_centres_with_the_given_scale(size
 
 
 def plain_bicubic(maps: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
-    """Bicubic resampling (a = -0.75) of maps [C, rows, cols], scale (n + 0.1) / rows: [h * w, C]."""
+    """Bicubic resampling (a = -0.75) of maps [C, rows, cols], scale (n + 0.1) / rows: [h * w,
+    C]."""
 
     def taps(n: int, m: int) -> np.ndarray:
         matrix = np.zeros((n, m))
@@ -136,16 +166,24 @@ def test_the_grid_is_that_of_the_convolution_at_any_size(patch: int, stride: int
         padded = torch.zeros(1, 3, max(height, patch), max(width, patch))
         rows, cols = F.conv2d(padded, torch.zeros(1, 3, patch, patch), stride=stride).shape[-2:]
         grid = backbone.grid(height, width)
-        assert (grid.rows, grid.cols, grid.stride, grid.origin) == (rows, cols, stride, (patch - 1) / 2)
+        assert (grid.rows, grid.cols, grid.stride, grid.origin) == (
+            rows,
+            cols,
+            stride,
+            (patch - 1) / 2,
+        )
 
 
 def test_cells_lie_where_the_patches_are() -> None:
-    """A dot in a black frame lights up, in the embedding of patches, exactly the cells whose patch covers it."""
+    """A dot in a black frame lights up, in the embedding of patches, exactly the cells whose patch
+    covers it."""
     backbone = tiny("vit_tiny_patch16_224", stride=5)
     backbone.model.patch_embed.proj.weight.data.fill_(1)
     frame = torch.zeros(1, 3, 50, 67)
     frame[..., 23, 41] = 1
-    patches = backbone.model.patch_embed(frame)[0, :, 0] != backbone.model.patch_embed(frame * 0)[0, :, 0]
+    patches = (
+        backbone.model.patch_embed(frame)[0, :, 0] != backbone.model.patch_embed(frame * 0)[0, :, 0]
+    )
     distance = (backbone.grid(50, 67).centres() - torch.tensor((41.0, 23.0))).abs().amax(dim=1)
     assert torch.equal(patches, distance <= (backbone.patch - 1) / 2)
 
@@ -156,24 +194,33 @@ def lively(name: str) -> torch.nn.Module:
     generator = torch.Generator().manual_seed(3)
     for key, parameter in model.named_parameters():
         if "freqs" not in key:
-            parameter.data = torch.randn(parameter.shape, generator=generator) * (0.3 if parameter.ndim > 1 else 1)
+            parameter.data = torch.randn(parameter.shape, generator=generator) * (
+                0.3 if parameter.ndim > 1 else 1
+            )
     return model
 
 
-@pytest.mark.parametrize("name", ["dinov3_vits16", "eva02_tiny_patch14_224", "vit_small_patch16_rope_mixed_224"])
+@pytest.mark.parametrize(
+    "name", ["dinov3_vits16", "eva02_tiny_patch14_224", "vit_small_patch16_rope_mixed_224"]
+)
 def test_rotary_positions_are_timms_where_patches_do_not_overlap(name: str) -> None:
     """On another grid than the native one, against timm's own path for it."""
     model = lively(name)
     backbone = TimmBackbone(model, 1, model.patch_embed.proj.kernel_size[0])
     backbone._positions = backbone.model.pos_embed = None
-    images = torch.rand(1, 3, 3 * backbone.patch, 5 * backbone.patch, generator=torch.Generator().manual_seed(4))
+    images = torch.rand(
+        1, 3, 3 * backbone.patch, 5 * backbone.patch, generator=torch.Generator().manual_seed(4)
+    )
     features = backbone(images)
     model.dynamic_img_size, model.patch_embed.flatten = True, False
     embed = model.patch_embed.forward
     model.patch_embed.forward = lambda x: embed(x).permute(0, 2, 3, 1)
     model.rope._use_cached_embed = False
     expected = model.forward_intermediates(
-        (images - backbone._mean) / backbone._std, indices=[1], output_fmt="NLC", intermediates_only=True
+        (images - backbone._mean) / backbone._std,
+        indices=[1],
+        output_fmt="NLC",
+        intermediates_only=True,
     )[0]
     expected = expected.transpose(1, 2).reshape(features.shape)
     tolerance = 1e-4 * expected.abs().max()
@@ -181,9 +228,17 @@ def test_rotary_positions_are_timms_where_patches_do_not_overlap(name: str) -> N
 
 
 @pytest.mark.parametrize(
-    "name", ["dinov3_vits16", "eva02_tiny_patch14_224", "vit_small_patch16_rope_224", "vit_pe_core_tiny_patch16_384"]
+    "name",
+    [
+        "dinov3_vits16",
+        "eva02_tiny_patch14_224",
+        "vit_small_patch16_rope_224",
+        "vit_pe_core_tiny_patch16_384",
+    ],
 )
-def test_rotary_positions_of_overlapping_patches_fall_between_those_of_the_native_grid(name: str) -> None:
+def test_rotary_positions_of_overlapping_patches_fall_between_those_of_the_native_grid(
+    name: str,
+) -> None:
     """At half the stride, every second cell lies where a native one lies."""
     model = lively(name)
     patch = model.patch_embed.proj.kernel_size[0]
@@ -218,7 +273,9 @@ def test_a_backbone_forgets_the_size_before() -> None:
 
 def test_bytes_and_floats_and_batches_agree() -> None:
     backbone = TimmBackbone(lively("vit_tiny_patch16_224"), 1, 8)
-    frames = torch.randint(0, 256, (3, 3, 30, 41), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    frames = torch.randint(
+        0, 256, (3, 3, 30, 41), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     features = backbone(frames)
     assert torch.allclose(features, backbone(frames / 255), atol=1e-4)
     assert torch.allclose(features[1:2], backbone(frames[1:2]), atol=1e-4)
@@ -237,13 +294,23 @@ def test_the_layer_is_the_blocks_output_before_the_norm() -> None:
     model.blocks[0].register_forward_hook(lambda module, inputs, output: outputs.append(output))
     backbone = TimmBackbone(model, 0, 14)
     features = backbone(torch.rand(2, 3, 28, 42))
-    assert torch.equal(features.flatten(2).transpose(1, 2), outputs[0][:, 5:])  # one class and four register tokens
+    assert torch.equal(
+        features.flatten(2).transpose(1, 2), outputs[0][:, 5:]
+    )  # one class and four register tokens
 
 
 def test_the_default_layer_is_two_thirds_deep() -> None:
-    backbone = make_backbone(BackboneConfig(name="vit_tiny_patch16_224", pretrained=False, stride=0), CPU)
+    backbone = make_backbone(
+        BackboneConfig(name="vit_tiny_patch16_224", pretrained=False, stride=0), CPU
+    )
     assert backbone is not None
-    assert (backbone.depth, backbone.layer, backbone.stride, backbone.patch, backbone.dims) == (12, 7, 16, 16, 192)
+    assert (backbone.depth, backbone.layer, backbone.stride, backbone.patch, backbone.dims) == (
+        12,
+        7,
+        16,
+        16,
+        192,
+    )
     assert round(24 * 2 / 3) - 1 == 15  # the paper's, of ViT-L
 
 
@@ -257,7 +324,9 @@ def test_random_weights_are_the_same_every_time_and_leave_the_generator_alone() 
     assert all(torch.equal(first[k], second[k]) for k in first)
 
 
-@pytest.mark.parametrize(("change", "message"), [({"layer": 12}, "blocks 0 to 11"), ({"stride": -1}, "stride=-1")])
+@pytest.mark.parametrize(
+    ("change", "message"), [({"layer": 12}, "blocks 0 to 11"), ({"stride": -1}, "stride=-1")]
+)
 def test_what_the_vit_does_not_have_is_refused(change: dict[str, int], message: str) -> None:
     config = BackboneConfig(name="vit_tiny_patch16_224", pretrained=False, **change)
     with pytest.raises(InputError, match=message):
@@ -320,7 +389,9 @@ def test_a_named_backbone_without_weights_is_refused_with_the_way_out(no_weights
 
 
 def test_auto_without_weights_is_none_with_one_line(no_weights: Path) -> None:
-    with pytest.warns(DinotrackWarning, match="dinov2_vits14 .*using no backbone instead") as record:
+    with pytest.warns(
+        DinotrackWarning, match="dinov2_vits14 .*using no backbone instead"
+    ) as record:
         assert make_backbone(BackboneConfig(name="auto"), CPU) is None
     assert len(record) == 1
     assert "\n" not in str(record[0].message)
@@ -331,7 +402,10 @@ def test_auto_takes_what_lies_here_the_lightest_first_without_cuda(no_weights: P
     for name in ("dinov2_vitl14_pretrain.pth", "dinov2_vitb14_pretrain.pth"):
         (no_weights / name).touch()
     assert resolve_backbone_name(config, CPU, offline=True) == BACKBONES["dinov2_vitb14"]
-    assert resolve_backbone_name(config, torch.device("cuda"), offline=True) == BACKBONES["dinov2_vitl14"]
+    assert (
+        resolve_backbone_name(config, torch.device("cuda"), offline=True)
+        == BACKBONES["dinov2_vitl14"]
+    )
 
 
 def test_none_is_none() -> None:
@@ -364,7 +438,9 @@ def test_components_keep_cosines(frames: int) -> None:
     assert torch.allclose(whole, Pixels()(video))
     reduced = extract_features(Pixels(), video, components=3)
     assert reduced.shape == (frames, 3, 4, 5)
-    assert torch.allclose(cosines(reduced), cosines(whole), atol=1e-4)  # the features span three dimensions
+    assert torch.allclose(
+        cosines(reduced), cosines(whole), atol=1e-4
+    )  # the features span three dimensions
     assert extract_features(Pixels(), video, components=99).shape == whole.shape
     assert torch.equal(reduced, extract_features(Pixels(), video, components=3))
 
@@ -376,7 +452,10 @@ def cosines(maps: torch.Tensor) -> torch.Tensor:
 
 def test_no_other_projection_keeps_cosines_better() -> None:
     generator = torch.Generator().manual_seed(0)
-    maps = torch.randn(2, 8, 6, 6, generator=generator) * torch.linspace(2, 0.2, 8)[:, None, None] + 0.5
+    maps = (
+        torch.randn(2, 8, 6, 6, generator=generator) * torch.linspace(2, 0.2, 8)[:, None, None]
+        + 0.5
+    )
     basis = principal_components([maps], 3)
     assert torch.allclose(basis @ basis.T, torch.eye(3), atol=1e-5)
     unit = F.normalize(maps, dim=1).transpose(0, 1).flatten(1)
@@ -391,7 +470,9 @@ def test_no_other_projection_keeps_cosines_better() -> None:
 
 def test_half_precision_features_are_close() -> None:
     backbone = TimmBackbone(lively("vit_tiny_patch16_224"), 0, 8)
-    video = torch.randint(0, 256, (2, 3, 30, 41), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    video = torch.randint(
+        0, 256, (2, 3, 30, 41), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     exact = extract_features(backbone, video)
     half = extract_features(backbone, video, precision=torch.bfloat16, dtype=torch.float16)
     assert half.dtype == torch.float16

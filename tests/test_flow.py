@@ -1,4 +1,5 @@
-"""Optical flow: known displacements, units after resizing, and which estimator stands behind a name."""
+"""Optical flow: known displacements, units after resizing, and which estimator stands behind a
+name."""
 
 from pathlib import Path
 
@@ -40,8 +41,12 @@ def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def texture(height: int, width: int, seed: int = 0) -> Tensor:
     """A smooth random picture, uint8 [3, H, W]."""
-    noise = torch.rand(1, 3, height // 4 + 3, width // 4 + 3, generator=torch.Generator().manual_seed(seed))
-    return (F.interpolate(noise, (height, width), mode="bicubic").clamp(0, 1)[0] * 255).round().byte()
+    noise = torch.rand(
+        1, 3, height // 4 + 3, width // 4 + 3, generator=torch.Generator().manual_seed(seed)
+    )
+    return (
+        (F.interpolate(noise, (height, width), mode="bicubic").clamp(0, 1)[0] * 255).round().byte()
+    )
 
 
 def shifted(height: int, width: int, step: tuple[int, int], frames: int) -> Tensor:
@@ -49,19 +54,25 @@ def shifted(height: int, width: int, step: tuple[int, int], frames: int) -> Tens
     (x, y), margin = step, 40
     big = texture(height + 2 * margin, width + 2 * margin)
     return torch.stack(
-        [big[:, margin - t * y :, margin - t * x :][:, :height, :width].contiguous() for t in range(frames)]
+        [
+            big[:, margin - t * y :, margin - t * x :][:, :height, :width].contiguous()
+            for t in range(frames)
+        ]
     )
 
 
 class Constant:
-    """An estimator that always answers the same; forward and backward are told apart by the frames' order."""
+    """An estimator that always answers the same; forward and backward are told apart by the frames'
+    order."""
 
     def __init__(self, x: float, y: float) -> None:
         self.motion = torch.tensor((x, y))[:, None, None]
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
         sign = (second.float().mean((1, 2, 3)) - first.float().mean((1, 2, 3))).sign()
-        return self.motion * sign[:, None, None, None] * torch.ones(len(first), 2, *first.shape[-2:])
+        return (
+            self.motion * sign[:, None, None, None] * torch.ones(len(first), 2, *first.shape[-2:])
+        )
 
 
 def test_flow_is_sampled_followed_and_checked() -> None:
@@ -72,27 +83,43 @@ def test_flow_is_sampled_followed_and_checked() -> None:
     motion = torch.stack((0.5 * xy[:, 0] + xy[:, 1], 2 - 0.25 * xy[:, 0]), dim=-1)
     assert torch.allclose(forth.at(xy), motion)
     assert torch.allclose(forth.move(xy), xy + motion)
-    assert torch.allclose(forth.cycle_error(back, xy), (motion - torch.tensor((1.0, 0.0))).norm(dim=-1))
+    assert torch.allclose(
+        forth.cycle_error(back, xy), (motion - torch.tensor((1.0, 0.0))).norm(dim=-1)
+    )
     assert forth.at(xy).dtype == torch.float32
     assert forth.at(torch.empty(0, 2)).shape == (0, 2)
 
 
 def test_flow_outside_the_frame_is_that_of_the_border() -> None:
     flow = Flow(torch.arange(24.0).reshape(2, 3, 4))
-    assert torch.equal(flow.at(torch.tensor(((-5.0, -5.0), (99.0, 99.0)))), torch.tensor(((0.0, 12.0), (11.0, 23.0))))
+    assert torch.equal(
+        flow.at(torch.tensor(((-5.0, -5.0), (99.0, 99.0)))),
+        torch.tensor(((0.0, 12.0), (11.0, 23.0))),
+    )
 
 
 @pytest.mark.parametrize(
     ("size", "error"),
-    # With odd ratios the filter's taps lie unevenly about a place: linear flow is kept to 0.1 px times its slope.
-    [((20, 30), 1e-4), ((10, 15), 1e-4), ((80, 120), 1e-4), ((40, 60), 1e-5), ((13, 47), 0.01), ((80, 31), 0.01)],
+    # With odd ratios the filter's taps lie unevenly about a place: linear flow is kept to 0.1 px
+    # times its slope.
+    [
+        ((20, 30), 1e-4),
+        ((10, 15), 1e-4),
+        ((80, 120), 1e-4),
+        ((40, 60), 1e-5),
+        ((13, 47), 0.01),
+        ((80, 31), 0.01),
+    ],
 )
 def test_resized_flow_is_told_in_px_of_the_new_frame(size: tuple[int, int], error: float) -> None:
     height, width = 40, 60
     y, x = torch.meshgrid(torch.arange(40.0), torch.arange(60.0), indexing="ij")
     resized = resize_flow(torch.stack((0.1 * x + 3, 0.2 * y - 1))[None], size)[0]
     v, u = torch.meshgrid(torch.arange(float(size[0])), torch.arange(float(size[1])), indexing="ij")
-    x, y = (u + 0.5) * width / size[1] - 0.5, (v + 0.5) * height / size[0] - 0.5  # the same places in the old frame
+    x, y = (
+        (u + 0.5) * width / size[1] - 0.5,
+        (v + 0.5) * height / size[0] - 0.5,
+    )  # the same places in the old frame
     expected = torch.stack(((0.1 * x + 3) * size[1] / width, (0.2 * y - 1) * size[0] / height))
     assert torch.allclose(resized[:, 2:-2, 2:-2], expected[:, 2:-2, 2:-2], rtol=0, atol=error)
 
@@ -103,7 +130,9 @@ def test_consecutive_flow_goes_both_ways_in_working_px() -> None:
     flow = consecutive_flow(frames, Constant(8.0, 4.0), (10, 10), lambda *call: calls.append(call))
     assert flow.forward.shape == flow.backward.shape == (3, 2, 10, 10)
     assert flow.forward.dtype == torch.float16
-    assert torch.equal(flow.forward, torch.tensor((2.0, 2.0)).half()[:, None, None].expand(3, 2, 10, 10))
+    assert torch.equal(
+        flow.forward, torch.tensor((2.0, 2.0)).half()[:, None, None].expand(3, 2, 10, 10)
+    )
     assert torch.equal(flow.backward, -flow.forward)
     assert calls == [("flow", 1, 3), ("flow", 2, 3), ("flow", 3, 3)]
     forth, back = pair_flow(frames[0], frames[2], Constant(8.0, 4.0), (20, 40))
@@ -126,10 +155,14 @@ def test_dis_finds_a_known_shift(step: tuple[int, int]) -> None:
     assert (flow.backward[..., inner, inner].float() + truth).abs().median() < 0.1
 
 
-@pytest.mark.parametrize("size", [(1, 1), (5, 30), (30, 11), (12, 12), (13, 96), (96, 13), (2, 400)])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (5, 30), (30, 11), (12, 12), (13, 96), (96, 13), (2, 400)]
+)
 def test_dis_takes_any_size_and_black_frames(size: tuple[int, int]) -> None:
     estimator = make_flow(FlowConfig(name="dis"), CPU)
-    frames = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    frames = torch.randint(
+        0, 256, (2, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     flow = estimator(frames, frames.flip(0))
     assert flow.shape == (2, 2, *size)
     assert flow.dtype == torch.float32
@@ -154,14 +187,18 @@ class Spy(torch.nn.Module):
     def forward(self, first: Tensor, second: Tensor, num_flow_updates: int) -> list[Tensor]:
         self.seen.append((first, second, num_flow_updates))
         height, width = first.shape[-2:]
-        y, x = torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
+        y, x = torch.meshgrid(
+            torch.arange(float(height)), torch.arange(float(width)), indexing="ij"
+        )
         return [torch.stack((x, y)).expand(len(first), 2, height, width)]
 
 
 @pytest.mark.parametrize("size", [(128, 128), (130, 251), (40, 300), (1, 1), (476, 853)])
 def test_raft_is_given_padded_frames_and_its_answer_is_cropped(size: tuple[int, int]) -> None:
     spy = Spy()
-    frames = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    frames = torch.randint(
+        0, 256, (2, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     flow = raft_estimator(spy, updates=7)(frames[:1], frames[1:])
     first, second, updates = spy.seen[0]
     height, width = first.shape[-2:]
@@ -196,7 +233,9 @@ def test_a_name_stands_for_itself(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["raft_small", "raft_large"])
 @pytest.mark.parametrize("offline", [True, False])
-def test_a_named_raft_without_weights_is_refused_with_the_way_out(no_weights: Path, name: str, offline: bool) -> None:
+def test_a_named_raft_without_weights_is_refused_with_the_way_out(
+    no_weights: Path, name: str, offline: bool
+) -> None:
     with pytest.raises(InputError, match=rf"put {name}_C_T_.*\.pth into ./weights"):
         make_flow(FlowConfig(name=name), CPU, offline)
 

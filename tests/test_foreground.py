@@ -14,11 +14,14 @@ def camera_flow(height: int, width: int) -> Tensor:
     """The flow of a camera that turns, zooms and tilts a little."""
     y, x = torch.meshgrid(torch.arange(height).float(), torch.arange(width).float(), indexing="ij")
     depth = 1 + 2e-4 * x - 1e-4 * y
-    return torch.stack(((1.02 * x - 0.03 * y + 4) / depth - x, (0.03 * x + 1.02 * y - 2) / depth - y))
+    return torch.stack(
+        ((1.02 * x - 0.03 * y + 4) / depth - x, (0.03 * x + 1.02 * y - 2) / depth - y)
+    )
 
 
 def two_kinds(frames: int = 3, rows: int = 12, cols: int = 16) -> tuple[Tensor, Tensor]:
-    """Features of a block (amid the frame) and of its surroundings, with a little noise; and where the block is."""
+    """Features of a block (amid the frame) and of its surroundings, with a little noise; and where
+    the block is."""
     generator = torch.Generator().manual_seed(0)
     truth = torch.zeros(frames, rows, cols, dtype=torch.bool)
     truth[:, 4:8, 5:11] = True
@@ -68,7 +71,9 @@ def test_motion_takes_at_most_its_share_of_the_video() -> None:
 
 
 def test_motion_is_the_same_every_time() -> None:
-    forward = camera_flow(60, 80)[None] + 2 * torch.randn(3, 2, 60, 80, generator=torch.Generator().manual_seed(4))
+    forward = camera_flow(60, 80)[None] + 2 * torch.randn(
+        3, 2, 60, 80, generator=torch.Generator().manual_seed(4)
+    )
     first = motion_foreground(forward, 1.0, 0.2)
     cv2.setRNGSeed(12345)
     assert torch.equal(first, motion_foreground(forward, 1.0, 0.2))

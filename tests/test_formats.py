@@ -65,7 +65,9 @@ def test_npz_may_say_query(tmp_path: Path) -> None:
 
 
 def test_csv_columns_in_any_order_and_more(tmp_path: Path) -> None:
-    (tmp_path / "q.csv").write_text("\ufeffname, Y ,t, x\nnose,2.25,0,1.5\ntail,7,3,-0.5\n", encoding="utf-8")
+    (tmp_path / "q.csv").write_text(
+        "\ufeffname, Y ,t, x\nnose,2.25,0,1.5\ntail,7,3,-0.5\n", encoding="utf-8"
+    )
     assert np.array_equal(read_queries(tmp_path / "q.csv"), np.array(ROWS, np.float32))
 
 
@@ -120,7 +122,10 @@ def test_check_queries_accepts_the_whole_picture() -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ([10, 5, 5], r"query row 1: t = 10, but it must be a whole number in \[0, 9\] for 10 frames of 64 x 48"),
+        (
+            [10, 5, 5],
+            r"query row 1: t = 10, but it must be a whole number in \[0, 9\] for 10 frames of 64 x 48",
+        ),
         ([-1, 5, 5], "t = -1"),
         ([1.5, 5, 5], "t = 1.5"),
         ([0, 63.6, 5], r"x = 63.6, but it must be \[-0.5, 63.5\]"),
@@ -144,7 +149,8 @@ def test_check_queries_wants_rows_of_three(bad: object) -> None:
 def test_grid_is_centred_and_row_by_row() -> None:
     queries = grid_queries(2, (48, 64), 3)
     assert np.array_equal(
-        queries, np.array([[3, 15.5, 11.5], [3, 47.5, 11.5], [3, 15.5, 35.5], [3, 47.5, 35.5]], np.float32)
+        queries,
+        np.array([[3, 15.5, 11.5], [3, 47.5, 11.5], [3, 15.5, 35.5], [3, 47.5, 35.5]], np.float32),
     )
     assert np.array_equal(grid_queries(1, (1, 1), 0), np.zeros((1, 3), np.float32))
     assert len(check_queries(grid_queries(16, (5, 3), 0), 1, (5, 3))) == 256
@@ -168,8 +174,12 @@ def test_masks_of_any_kind(tmp_path: Path) -> None:
     palette = grey.convert("P")
     palette.putdata(expected.ravel().astype(int).tolist())
     palette.putpalette([0, 0, 0, 128, 0, 0])
-    colour = Image.fromarray(np.stack((expected * 0, expected * 7, expected * 0), -1).astype(np.uint8))
-    for i, image in enumerate((grey, palette, colour, colour.convert("RGBA"), grey.point(lambda v: 255 * v, "1"))):
+    colour = Image.fromarray(
+        np.stack((expected * 0, expected * 7, expected * 0), -1).astype(np.uint8)
+    )
+    for i, image in enumerate(
+        (grey, palette, colour, colour.convert("RGBA"), grey.point(lambda v: 255 * v, "1"))
+    ):
         image.save(tmp_path / f"{i}.png")
         assert np.array_equal(read_mask(tmp_path / f"{i}.png", (6, 8)), expected), i
     np.save(tmp_path / "m.npy", expected.astype(np.float32))
@@ -222,7 +232,9 @@ def test_tracks_come_back(tracks: Tracks, tmp_path: Path) -> None:
     assert (loaded.size, loaded.fps) == (tracks.size, tracks.fps)
 
 
-def test_same_tracks_same_bytes(tracks: Tracks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_same_tracks_same_bytes(
+    tracks: Tracks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_tracks(tmp_path / "a.npz", tracks)
     monkeypatch.setattr("time.time", lambda: 1e9)
     monkeypatch.setattr("time.localtime", lambda *_: (2001, 9, 9, 1, 46, 40, 6, 252, 0))
@@ -246,15 +258,22 @@ def test_csv_rows(tracks: Tracks, tmp_path: Path) -> None:
     with (tmp_path / "tracks.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["point", "t", "x", "y", "visible", "confidence"]
-    assert [(int(r["point"]), int(r["t"])) for r in rows] == [(n, t) for n in range(3) for t in range(4)]
+    assert [(int(r["point"]), int(r["t"])) for r in rows] == [
+        (n, t) for n in range(3) for t in range(4)
+    ]
     xy = np.array([(r["x"], r["y"]) for r in rows], np.float32).reshape(3, 4, 2)
     assert np.abs(xy - tracks.xy).max() <= 0.00051
     assert [r["visible"] == "1" for r in rows] == tracks.visible.ravel().tolist()
-    assert np.abs(np.array([r["confidence"] for r in rows], float) - tracks.confidence.ravel()).max() <= 0.000051
+    assert (
+        np.abs(np.array([r["confidence"] for r in rows], float) - tracks.confidence.ravel()).max()
+        <= 0.000051
+    )
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_output_is_written_whole_or_not_at_all(name: str, tracks: Tracks, tmp_path: Path) -> None:
+def test_every_output_is_written_whole_or_not_at_all(
+    name: str, tracks: Tracks, tmp_path: Path
+) -> None:
     FORMATS[name](tmp_path / name, tracks)
     assert [p.name for p in tmp_path.iterdir()] == [name]
     with pytest.raises(InputError, match="can't be written"):

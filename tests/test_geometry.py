@@ -1,4 +1,5 @@
-"""Grids against the convolutions they stand for, sampling against a plain loop, scales there and back."""
+"""Grids against the convolutions they stand for, sampling against a plain loop, scales there and
+back."""
 
 import math
 from dataclasses import replace
@@ -15,9 +16,42 @@ from dinotrack.model import DeltaDino, least_side
 from dinotrack.video import working_size
 
 SIZES = [
-    *((14, 14), (14, 15), (15, 14), (20, 21), (21, 20), (27, 28), (28, 27), (29, 41), (33, 32), (40, 56)),
-    *((48, 32), (32, 48), (49, 63), (50, 50), (55, 89), (56, 57), (64, 96), (70, 98), (71, 99), (77, 42)),
-    *((81, 121), (90, 51), (97, 97), (100, 37), (112, 63), (120, 160), (127, 129), (144, 176), (200, 17), (17, 200)),
+    *(
+        (14, 14),
+        (14, 15),
+        (15, 14),
+        (20, 21),
+        (21, 20),
+        (27, 28),
+        (28, 27),
+        (29, 41),
+        (33, 32),
+        (40, 56),
+    ),
+    *(
+        (48, 32),
+        (32, 48),
+        (49, 63),
+        (50, 50),
+        (55, 89),
+        (56, 57),
+        (64, 96),
+        (70, 98),
+        (71, 99),
+        (77, 42),
+    ),
+    *(
+        (81, 121),
+        (90, 51),
+        (97, 97),
+        (100, 37),
+        (112, 63),
+        (120, 160),
+        (127, 129),
+        (144, 176),
+        (200, 17),
+        (17, 200),
+    ),
     *((240, 432), (432, 240), (243, 431), (238, 427)),
 ]
 TINY = [(1, 1), (1, 9), (5, 3), (7, 40), (13, 13), (13, 200)]
@@ -53,16 +87,24 @@ def test_reference_grid_is_half_a_pixel_off(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES + TINY)
-@pytest.mark.parametrize("model", [FAST.model, PAPER.model, ModelConfig()], ids=["fast", "paper", "exact"])
+@pytest.mark.parametrize(
+    "model", [FAST.model, PAPER.model, ModelConfig()], ids=["fast", "paper", "exact"]
+)
 def test_delta_dino_grid_is_the_networks(size: tuple[int, int], model: ModelConfig) -> None:
-    """The size a network gives out, and that its cells cover the frame: the nearest is never far off."""
-    narrow = replace(model, widths=(2,) * len(model.widths), norm="group", blocks=0, dilation=1, kernel=3)
+    """The size a network gives out, and that its cells cover the frame: the nearest is never far
+    off."""
+    narrow = replace(
+        model, widths=(2,) * len(model.widths), norm="group", blocks=0, dilation=1, kernel=3
+    )
     network = DeltaDino(narrow, 2)
     grid = network.grid(*size)
     if min(size) >= 4 * grid.stride:  # what reflecting borders need
         with torch.no_grad():
             assert network(torch.rand(1, 3, *size)).shape[-2:] == (grid.rows, grid.cols)
-    assert (grid.rows, grid.cols) == (math.ceil(size[0] / grid.stride), math.ceil(size[1] / grid.stride))
+    assert (grid.rows, grid.cols) == (
+        math.ceil(size[0] / grid.stride),
+        math.ceil(size[1] / grid.stride),
+    )
     corners = torch.tensor([[0.0, 0.0], [size[1] - 1.0, size[0] - 1.0]])
     index = grid.to_index(corners)
     nearest = index.round().clamp(torch.zeros(2), torch.tensor([grid.cols - 1.0, grid.rows - 1.0]))
@@ -81,8 +123,12 @@ def test_delta_dino_grid_is_the_networks(size: tuple[int, int], model: ModelConf
     ],
 )
 def test_least_side_is_the_networks(model: ModelConfig) -> None:
-    """It runs on frames of that side, and on none a pixel shorter: borders reflect fewer cells than there are."""
-    network, least = DeltaDino(replace(model, widths=(16,) * len(model.widths)), 16).eval(), least_side(model)
+    """It runs on frames of that side, and on none a pixel shorter: borders reflect fewer cells than
+    there are."""
+    network, least = (
+        DeltaDino(replace(model, widths=(16,) * len(model.widths)), 16).eval(),
+        least_side(model),
+    )
     for size in ((least, least), (least, least + 9)):
         grid = network.grid(*size)
         with torch.no_grad():
@@ -94,7 +140,9 @@ def test_least_side_is_the_networks(model: ModelConfig) -> None:
 
 @pytest.mark.parametrize("config", PRESETS.values(), ids=PRESETS)
 @pytest.mark.parametrize("size", [(1, 1), (48, 32), (3, 4000), (480, 854), (2160, 3840)])
-def test_presets_give_their_networks_frames_they_take(config: Config, size: tuple[int, int]) -> None:
+def test_presets_give_their_networks_frames_they_take(
+    config: Config, size: tuple[int, int]
+) -> None:
     assert min(working_size(size, config.video)) >= least_side(config.model)
 
 
@@ -114,14 +162,23 @@ def sample_plainly(grid: Grid, maps: torch.Tensor, xy: torch.Tensor) -> torch.Te
 
 @pytest.mark.parametrize(
     "grid",
-    [Grid(4, 5, 7, 6.5), Grid(3, 4, 8, 3.5), Grid(5, 3, 1, 0), Grid(1, 4, 4, 0), Grid(4, 1, 4, 0), Grid(1, 1, 8, 0)],
+    [
+        Grid(4, 5, 7, 6.5),
+        Grid(3, 4, 8, 3.5),
+        Grid(5, 3, 1, 0),
+        Grid(1, 4, 4, 0),
+        Grid(4, 1, 4, 0),
+        Grid(1, 1, 8, 0),
+    ],
 )
 def test_sample_is_bilinear_and_clamped(grid: Grid) -> None:
     random = torch.Generator().manual_seed(0)
     maps = torch.randn(2, 3, grid.rows, grid.cols, generator=random)
     xy = (torch.rand(2, 30, 2, generator=random) * 1.6 - 0.3) * grid.stride * 5
     xy[0, :4] = torch.tensor([[-1e4, -1e4], [1e4, 0], [0, 1e4], [1e4, 1e4]])
-    torch.testing.assert_close(grid.sample(maps, xy), sample_plainly(grid, maps, xy), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        grid.sample(maps, xy), sample_plainly(grid, maps, xy), atol=1e-5, rtol=0
+    )
 
 
 def test_sample_at_centres_gives_the_cells() -> None:
@@ -141,7 +198,10 @@ def test_sample_takes_halves_and_gradients() -> None:
     Grid(3, 4, 8, 3.5).sample(maps, torch.tensor([[[8.0, 9.0]]])).sum().backward()
     assert maps.grad is not None
     assert maps.grad.sum().item() == pytest.approx(2)
-    assert Grid(3, 4, 8, 3.5).sample(maps.detach().double(), torch.zeros(1, 1, 2)).dtype == torch.float64
+    assert (
+        Grid(3, 4, 8, 3.5).sample(maps.detach().double(), torch.zeros(1, 1, 2)).dtype
+        == torch.float64
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -155,9 +215,17 @@ def test_sample_of_half_precision_maps_keeps_positions(dtype: torch.dtype) -> No
     assert torch.equal(values, grid.sample(maps.float(), xy))
 
 
-@given(positions, positions, st.integers(1, 9), st.sampled_from([1, 4, 7, 8]), st.floats(0, 8, width=32))
+@given(
+    positions,
+    positions,
+    st.integers(1, 9),
+    st.sampled_from([1, 4, 7, 8]),
+    st.floats(0, 8, width=32),
+)
 @few
-def test_index_and_pixels_are_inverse(x: float, y: float, rows: int, stride: int, origin: float) -> None:
+def test_index_and_pixels_are_inverse(
+    x: float, y: float, rows: int, stride: int, origin: float
+) -> None:
     grid = Grid(rows, rows + 1, stride, origin)
     xy = torch.tensor([x, y])
     torch.testing.assert_close(grid.to_pixels(grid.to_index(xy)), xy, atol=1e-3, rtol=0)
@@ -194,6 +262,8 @@ def test_rescale_keeps_the_frames_outline() -> None:
 
 
 def test_inside_includes_the_outer_pixels_centres() -> None:
-    xy = torch.tensor([[0.0, 0], [4, 2], [4.01, 2], [4, 2.01], [-0.01, 0], [0, -0.01], [math.nan, 0]])
+    xy = torch.tensor(
+        [[0.0, 0], [4, 2], [4.01, 2], [4, 2.01], [-0.01, 0], [0, -0.01], [math.nan, 0]]
+    )
     assert inside(xy, (3, 5)).tolist() == [True, True, False, False, False, False, False]
     assert inside(xy.view(7, 1, 2), (3, 5)).shape == (7, 1)

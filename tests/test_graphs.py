@@ -18,10 +18,15 @@ def test_replays_are_calls() -> None:
 
     recorded = Recorded(slope)
     for k in range(1, 9):
-        for x, y in ((torch.full((3,), float(k)), None), (torch.full((2, 3), float(k)), torch.full((3,), 2.0))):
+        for x, y in (
+            (torch.full((3,), float(k)), None),
+            (torch.full((2, 3), float(k)), torch.full((3,), 2.0)),
+        ):
             there = None if y is None else y.cuda()
             found, expected = recorded(x.cuda(), there), slope(x.cuda(), there)
             torch.testing.assert_close(found[0], expected[0])
         with torch.no_grad():
             weight += 1  # what is recorded reads the weights of now
-    assert called.count(3) == 8 + UNRECORDED + 1  # the plain calls, those before it is recorded, and that
+    assert (
+        called.count(3) == 8 + UNRECORDED + 1
+    )  # the plain calls, those before it is recorded, and that

@@ -1,4 +1,5 @@
-"""Matching and anchor visibility against the reference's numbers, against plain loops, and on motions known exactly."""
+"""Matching and anchor visibility against the reference's numbers, against plain loops, and on
+motions known exactly."""
 
 from dataclasses import replace
 
@@ -22,7 +23,8 @@ def agree(a, b, tolerance=1e-4):
 
 
 def make_tracker(whole_map=True):
-    """A tracker whose refiner has positive weights, as trained ones have: no slice's sum is near zero."""
+    """A tracker whose refiner has positive weights, as trained ones have: no slice's sum is near
+    zero."""
     torch.manual_seed(0)
     tracker = Tracker(replace(PAPER.model, widths=(4, 4), whole_map=whole_map), 8).eval()
     for parameter in tracker.refiner.parameters():
@@ -32,7 +34,9 @@ def make_tracker(whole_map=True):
 
 def identity_tracker(dims, whole_map):
     """A tracker whose refiner leaves the correlation as it is, up to a large factor."""
-    tracker = Tracker(replace(FAST.model, temperature=0.001, radius=14.0, whole_map=whole_map), dims).eval()
+    tracker = Tracker(
+        replace(FAST.model, temperature=0.001, radius=14.0, whole_map=whole_map), dims
+    ).eval()
     for parameter in tracker.refiner.parameters():
         torch.nn.init.zeros_(parameter)
         if parameter.ndim == 4:
@@ -63,9 +67,15 @@ def whole_map(request):
 @pytest.fixture
 def reference(golden, whole_map):
     g = golden("inference")
-    tracker = Tracker(replace(PAPER.model, whole_map=whole_map), g["refined_features"].shape[1]).eval()
+    tracker = Tracker(
+        replace(PAPER.model, whole_map=whole_map), g["refined_features"].shape[1]
+    ).eval()
     tracker.refiner.load_state_dict(
-        {k.removeprefix("state_dict/"): torch.from_numpy(v) for k, v in g.items() if k.startswith("state_dict/")}
+        {
+            k.removeprefix("state_dict/"): torch.from_numpy(v)
+            for k, v in g.items()
+            if k.startswith("state_dict/")
+        }
     )
     x, y, t = torch.from_numpy(g["query_xyt"]).unbind(1)
     return tracker, torch.from_numpy(g["refined_features"]), torch.stack((t, x, y), dim=1), g
@@ -94,12 +104,18 @@ def test_cosines_and_anchors_agree_with_the_reference(reference):
 
 @pytest.mark.parametrize("case", range(4))
 def test_the_visibility_rule_agrees_with_the_reference(golden, case):
-    g = {k.removeprefix(f"{case}/"): v for k, v in golden("visibility").items() if k.startswith(f"{case}/")}
+    g = {
+        k.removeprefix(f"{case}/"): v
+        for k, v in golden("visibility").items()
+        if k.startswith(f"{case}/")
+    }
     frames = len(g["cosine"])
     anchors = torch.zeros(1, frames, dtype=torch.bool)
     anchors[0, g["anchors"]] = True
     cosine = torch.from_numpy(g["cosine"])[None]
-    assert torch.equal(anchors, inference.anchor_frames(cosine, torch.tensor([g["anchors"][0]]), 0.7))
+    assert torch.equal(
+        anchors, inference.anchor_frames(cosine, torch.tensor([g["anchors"][0]]), 0.7)
+    )
     anchor_xy = torch.full((1, frames, frames, 2), torch.nan)
     anchor_xy[0, g["anchors"]] = torch.from_numpy(g["anchor_trajectories"])
     strayed = inference.deviation(torch.from_numpy(g["trajectory"])[None], anchor_xy)
@@ -110,7 +126,9 @@ def test_the_visibility_rule_agrees_with_the_reference(golden, case):
 
 def plain_locate(tracker, vector, features, grid):
     correlation = F.cosine_similarity(vector[:, None, None], features, dim=0)[None]
-    return soft_argmax(correlation.relu(), tracker.heatmaps(correlation).exp(), grid, tracker.config.radius)[0]
+    return soft_argmax(
+        correlation.relu(), tracker.heatmaps(correlation).exp(), grid, tracker.config.radius
+    )[0]
 
 
 def plain_track(tracker, maps, grid, query, config):
@@ -121,14 +139,21 @@ def plain_track(tracker, maps, grid, query, config):
         return grid.sample(maps[t][None], xy[None, None])[0, 0]
 
     xy = [plain_locate(tracker, feature(q, query[1:]), maps[t], grid) for t in range(frames)]
-    cosine = [F.cosine_similarity(feature(t, xy[t]), feature(q, xy[q]), dim=0) for t in range(frames)]
+    cosine = [
+        F.cosine_similarity(feature(t, xy[t]), feature(q, xy[q]), dim=0) for t in range(frames)
+    ]
     anchors = [t for t in range(frames) if cosine[t] >= config.anchor_cosine or t == q]
     medians = []
     for t in range(frames):
-        errors = [(plain_locate(tracker, feature(t, xy[t]), maps[a], grid) - xy[a]).norm() for a in anchors]
+        errors = [
+            (plain_locate(tracker, feature(t, xy[t]), maps[a], grid) - xy[a]).norm()
+            for a in anchors
+        ]
         medians.append(sorted(errors)[(len(errors) - 1) // 2])
     threshold = max(medians[a] for a in anchors)
-    visible = [bool(medians[t] <= threshold and cosine[t] >= config.visible_cosine) for t in range(frames)]
+    visible = [
+        bool(medians[t] <= threshold and cosine[t] >= config.visible_cosine) for t in range(frames)
+    ]
     return torch.stack(xy), torch.tensor(visible)
 
 
@@ -153,22 +178,31 @@ def shifted_field(shifts, grid, dims=48, seed=0):
     margin = max(abs(v) for shift in shifts for v in shift)
     random = torch.Generator().manual_seed(seed)
     field = torch.randn(dims, grid.rows + 2 * margin, grid.cols + 2 * margin, generator=random)
-    views = [field[:, margin - y : margin - y + grid.rows, margin - x : margin - x + grid.cols] for x, y in shifts]
+    views = [
+        field[:, margin - y : margin - y + grid.rows, margin - x : margin - x + grid.cols]
+        for x, y in shifts
+    ]
     return torch.stack(views)
 
 
 def test_an_exact_motion_is_found_and_an_occlusion_noticed(whole_map):
     grid, shifts = Grid(16, 20, 4.0, 1.5), [(0, 0), (1, 0), (2, -1), (3, -2), (1, 2)]
     maps = shifted_field(shifts, grid)
-    maps[3] = torch.randn(maps[3].shape, generator=torch.Generator().manual_seed(9))  # something stands before it
+    maps[3] = torch.randn(
+        maps[3].shape, generator=torch.Generator().manual_seed(9)
+    )  # something stands before it
     cells = torch.tensor([[5.0, 6.0], [9.0, 8.0], [12.0, 7.0]])
     t = torch.tensor([0, 2, 4])
     moved = torch.tensor(shifts, dtype=torch.float32)
     queries = torch.cat((t[:, None].float(), grid.to_pixels(cells + moved[t])), dim=1)
     tracker = identity_tracker(48, whole_map)
-    xy, visible, confidence = inference.track_by_matching(tracker, maps, grid, queries, InferenceConfig())
+    xy, visible, confidence = inference.track_by_matching(
+        tracker, maps, grid, queries, InferenceConfig()
+    )
     seen = torch.tensor([True, True, True, False, True])
-    torch.testing.assert_close(xy[:, seen], grid.to_pixels(cells[:, None] + moved)[:, seen], atol=1e-2, rtol=0)
+    torch.testing.assert_close(
+        xy[:, seen], grid.to_pixels(cells[:, None] + moved)[:, seen], atol=1e-2, rtol=0
+    )
     assert torch.equal(visible, seen.expand(3, -1))
     assert (confidence[:, ~seen] < 0.5).all()
 
@@ -184,7 +218,9 @@ def test_matching_some_frames_is_matching_all_of_them():
 
 def test_embedding_samples_each_query_in_its_own_frame():
     maps, queries = random_maps(4), random_queries(11, 4)
-    expected = torch.cat([GRID.sample(maps[int(t)][None], torch.stack((x, y))[None, None])[0] for t, x, y in queries])
+    expected = torch.cat(
+        [GRID.sample(maps[int(t)][None], torch.stack((x, y))[None, None])[0] for t, x, y in queries]
+    )
     torch.testing.assert_close(inference.embed(maps, GRID, queries), expected)
     half = inference.embed(maps.half(), GRID, queries)  # features are rounded, positions are not
     torch.testing.assert_close(half, expected, atol=5e-3, rtol=0)
@@ -221,10 +257,14 @@ def test_confidence_grows_with_agreement_and_with_similarity():
     strayed = torch.tensor([[0.5, 2.0, 1.0, 1.0]])
     visible, base = inference.visibility(cosine, strayed, anchors, 0.6)
     assert visible.all()
-    assert base[0, 1].item() == pytest.approx(0.5)  # the frame that sets the threshold is on the border
+    assert base[0, 1].item() == pytest.approx(
+        0.5
+    )  # the frame that sets the threshold is on the border
     assert base[0, 3].item() == pytest.approx(0.5)
     _, stray = inference.visibility(cosine, strayed + torch.tensor([0.5, 0, 1.5, 0]), anchors, 0.6)
-    _, unlike = inference.visibility(cosine - torch.tensor([0.0, 0, 0.1, 0.1]), strayed, anchors, 0.6)
+    _, unlike = inference.visibility(
+        cosine - torch.tensor([0.0, 0, 0.1, 0.1]), strayed, anchors, 0.6
+    )
     assert (stray[0, [0, 2]] < base[0, [0, 2]]).all()
     assert (unlike[0, 2:] < 0.5).all()
 
@@ -234,7 +274,9 @@ def test_nothing_to_go_by_still_gives_finite_tracks(frames, whole_map):
     tracker, maps = make_tracker(whole_map), torch.zeros(frames, 8, GRID.rows, GRID.cols)
     queries = torch.tensor([[0.0, 0.0, 0.0], [frames - 1.0, 125.0, 97.0]])
     for features in (maps, random_maps(frames)):
-        xy, _, confidence = inference.track_by_matching(tracker, features, GRID, queries, InferenceConfig())
+        xy, _, confidence = inference.track_by_matching(
+            tracker, features, GRID, queries, InferenceConfig()
+        )
         assert xy.shape == (2, frames, 2)
         assert xy.isfinite().all()
         assert confidence.isfinite().all()
@@ -257,7 +299,9 @@ def test_refining_a_video_is_refining_its_frames(dims):
     features = None if dims is None else torch.randn(6, dims, grid.rows, grid.cols)
     tracker.train()
     calls = []
-    maps = inference.refine_video(tracker, frames, features, grid, progress=lambda *call: calls.append(call))
+    maps = inference.refine_video(
+        tracker, frames, features, grid, progress=lambda *call: calls.append(call)
+    )
     assert tracker.training
     assert calls == [("refine", 4, 6), ("refine", 6, 6)]
     tracker.eval()
@@ -281,10 +325,18 @@ def test_progress_ends_each_stage():
         InferenceConfig(),
         lambda *call: calls.append(call),
     )
-    assert calls == [("match", 1, 3), ("match", 2, 3), ("match", 3, 3), ("visibility", 16, 20), ("visibility", 20, 20)]
+    assert calls == [
+        ("match", 1, 3),
+        ("match", 2, 3),
+        ("match", 3, 3),
+        ("visibility", 16, 20),
+        ("visibility", 20, 20),
+    ]
 
 
 def test_the_querys_own_frame_is_always_an_anchor():
-    cosine = torch.tensor([[0.0, 0.0, 0.0], [0.9, 0.2, 0.7]])  # without any feature the cosine is 0 even with oneself
+    cosine = torch.tensor(
+        [[0.0, 0.0, 0.0], [0.9, 0.2, 0.7]]
+    )  # without any feature the cosine is 0 even with oneself
     anchors = inference.anchor_frames(cosine, torch.tensor([1, 1]), 0.7)
     assert anchors.tolist() == [[False, True, False], [True, True, True]]

@@ -60,8 +60,11 @@ NOWHERE = torch.zeros((1, 1), dtype=torch.bool)  # a path that is anchored nowhe
 
 @pytest.fixture(scope="module")
 def tracker() -> Tracker:
-    """Reads a softmax of the cosines around their peak: the refiner starts as almost the identity."""
-    config = ModelConfig(widths=(4,), dims=CHANNELS, refiner_width=4, sharp_start=True, radius=8.0, temperature=0.05)
+    """Reads a softmax of the cosines around their peak: the refiner starts as almost the
+    identity."""
+    config = ModelConfig(
+        widths=(4,), dims=CHANNELS, refiner_width=4, sharp_start=True, radius=8.0, temperature=0.05
+    )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         return Tracker(config, None).eval()
@@ -74,7 +77,10 @@ def shifted_maps(frames: int, seed: int = 0) -> Tensor:
     wide = F.avg_pool2d(F.avg_pool2d(wide, 9, 1, 4), 9, 1, 4)
     plane = Grid(HEIGHT * 2, WIDTH * 2, 1.0, 0.0)
     start = torch.tensor((WIDTH / 2, HEIGHT / 2))
-    maps = [plane.sample(wide, (GRID.centres() + start - t * torch.tensor(SHIFT))[None])[0] for t in range(frames)]
+    maps = [
+        plane.sample(wide, (GRID.centres() + start - t * torch.tensor(SHIFT))[None])[0]
+        for t in range(frames)
+    ]
     return torch.stack([m.T.reshape(CHANNELS, GRID.rows, GRID.cols) for m in maps])
 
 
@@ -87,7 +93,9 @@ def random_flow(frames: int, size: float, seed: int) -> ConsecutiveFlow:
     """Smooth motion; the way back is nearly the way there."""
     rng = torch.Generator().manual_seed(seed)
     coarse = size * torch.randn((2, frames - 1, 2, 4, 5), generator=rng)
-    forward, noise = (F.interpolate(c, (HEIGHT, WIDTH), mode="bilinear", align_corners=True) for c in coarse)
+    forward, noise = (
+        F.interpolate(c, (HEIGHT, WIDTH), mode="bilinear", align_corners=True) for c in coarse
+    )
     return ConsecutiveFlow(forward, -forward + 0.3 * noise)
 
 
@@ -114,7 +122,9 @@ def within(xy: Tensor, margin: float) -> Tensor:
 def some_queries(frames: int, count: int = 12, seed: int = 0) -> Tensor:
     rng = torch.Generator().manual_seed(seed)
     t = torch.randint(frames, (count, 1), generator=rng)
-    return torch.cat((t, torch.rand((count, 2), generator=rng) * torch.tensor((WIDTH - 1, HEIGHT - 1))), dim=1)
+    return torch.cat(
+        (t, torch.rand((count, 2), generator=rng) * torch.tensor((WIDTH - 1, HEIGHT - 1))), dim=1
+    )
 
 
 def plain_step(flow: ConsecutiveFlow, xy: Tensor, t: int, other: int) -> tuple[Tensor, float]:
@@ -147,7 +157,9 @@ def test_follow_is_one_step_after_another() -> None:
     assert (xy[~followed] == 0).all()
 
 
-def plain_cost(path: tuple[int, ...], places: Tensor, cost: Tensor, own: int, flow: ConsecutiveFlow) -> float:
+def plain_cost(
+    path: tuple[int, ...], places: Tensor, cost: Tensor, own: int, flow: ConsecutiveFlow
+) -> float:
     """Matches passed and steps taken, as `best_path` says in words."""
     if path[own] != 0:
         return float("inf")
@@ -158,7 +170,9 @@ def plain_cost(path: tuple[int, ...], places: Tensor, cost: Tensor, own: int, fl
         back, back_error = plain_step(flow, after, t, t - 1)
         distance = min(float((there - after).norm()), float((back - before).norm()))
         sure = error < CONFIG.flow_error or back_error < CONFIG.flow_error
-        total += min(distance / CONFIG.step_scale, CONFIG.jump_cost if sure else CONFIG.occluded_jump_cost)
+        total += min(
+            distance / CONFIG.step_scale, CONFIG.jump_cost if sure else CONFIG.occluded_jump_cost
+        )
     return total
 
 
@@ -167,7 +181,9 @@ def test_best_path_costs_the_least_of_all(seed: int) -> None:
     frames, options, count = 4, 3, 4
     rng = torch.Generator().manual_seed(seed)
     flow = random_flow(frames, 5.0, seed)
-    places = torch.rand((count, frames, options, 2), generator=rng) * torch.tensor((WIDTH / 3, HEIGHT / 3))
+    places = torch.rand((count, frames, options, 2), generator=rng) * torch.tensor(
+        (WIDTH / 3, HEIGHT / 3)
+    )
     cost = 2 * torch.rand((count, frames, options), generator=rng)
     own = torch.randint(frames, (count,), generator=rng)
     found = best_path(places, cost, own, flow, CONFIG)
@@ -206,7 +222,8 @@ def test_translation_is_followed_within_a_pixel(tracker: Tracker) -> None:
 
 
 def test_comes_back_after_an_occluder(tracker: Tracker) -> None:
-    """In two frames features are others' and flow contradicts itself; then the point is found again."""
+    """In two frames features are others' and flow contradicts itself; then the point is found
+    again."""
     frames, hidden = 8, [3, 4]
     maps, flow = shifted_maps(frames), constant_flow(frames)
     maps[hidden] = shifted_maps(2, seed=9)
@@ -239,7 +256,14 @@ def test_smooth_averages_noisy_matches() -> None:
     expected = truth(queries, frames)
     noise = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
     noise[:, 0] = 0
-    xy = smooth(expected + noise, (expected + noise)[:, :, None], queries, constant_flow(frames), CONFIG, NOWHERE)
+    xy = smooth(
+        expected + noise,
+        (expected + noise)[:, :, None],
+        queries,
+        constant_flow(frames),
+        CONFIG,
+        NOWHERE,
+    )
     assert (xy - expected).norm(dim=-1).max() < 0.1
 
 
@@ -266,9 +290,13 @@ def test_one_frame(tracker: Tracker) -> None:
     assert confidence.shape == (2, 1)
 
 
-@pytest.mark.parametrize("maps", [torch.zeros(4, CHANNELS, GRID.rows, GRID.cols), torch.ones(4, CHANNELS, 12, 16)])
+@pytest.mark.parametrize(
+    "maps", [torch.zeros(4, CHANNELS, GRID.rows, GRID.cols), torch.ones(4, CHANNELS, 12, 16)]
+)
 def test_finite_where_nothing_can_be_told_apart(tracker: Tracker, maps: Tensor) -> None:
-    corners = torch.tensor([[t, x, y] for t in (0.0, 3.0) for x in (-0.5, WIDTH - 0.5) for y in (-0.5, HEIGHT - 0.5)])
+    corners = torch.tensor(
+        [[t, x, y] for t in (0.0, 3.0) for x in (-0.5, WIDTH - 0.5) for y in (-0.5, HEIGHT - 0.5)]
+    )
     frames = torch.zeros((4, 3, HEIGHT, WIDTH), dtype=torch.uint8)
     config = dataclasses.replace(CONFIG, candidates=30)  # more than there is room for
     seen = make_footage(tracker, maps, GRID, random_flow(4, 30.0, 0), frames)
@@ -287,9 +315,13 @@ def test_two_candidates_are_the_fewest(tracker: Tracker) -> None:
     assert (evidence.distinctness >= 0).all()
 
 
-def test_groups_of_queries_change_nothing(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_groups_of_queries_change_nothing(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frames, told = 4, []
-    video = torch.randint(256, (frames, 3, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(0)).byte()
+    video = torch.randint(
+        256, (frames, 3, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(0)
+    ).byte()
     seen = make_footage(tracker, shifted_maps(frames), GRID, random_flow(frames, 2.0, 3), video)
     args = seen, some_queries(frames, 7), CONFIG
     whole = track_by_joining(*args)
@@ -304,23 +336,35 @@ def test_only_what_was_surely_seen_elsewhere_is_remembered() -> None:
     config = dataclasses.replace(CONFIG, memory_weight=2.0, memory_confidence=0.8)
     vectors = torch.nn.functional.normalize(torch.randn(3, 6), dim=1)
     seen = torch.randn(3, 5, 6)
-    confidence = torch.tensor([[1.0, 0.9, 0.1, 0.85, 0.0], [0.1, 1.0, 0.2, 0.3, 0.4], [0.9, 0.9, 1.0, 0.9, 0.9]])
+    confidence = torch.tensor(
+        [[1.0, 0.9, 0.1, 0.85, 0.0], [0.1, 1.0, 0.2, 0.3, 0.4], [0.9, 0.9, 1.0, 0.9, 0.9]]
+    )
     queries = torch.tensor([[0.0, 1, 1], [1.0, 2, 2], [2.0, 3, 3]])
     found = remember(vectors, F.normalize(seen, dim=2).unbind(1), confidence, queries, config)
     for n in range(3):
-        unit = [seen[n, t] / seen[n, t].norm() for t in range(5) if confidence[n, t] >= 0.8 and t != int(queries[n, 0])]
+        unit = [
+            seen[n, t] / seen[n, t].norm()
+            for t in range(5)
+            if confidence[n, t] >= 0.8 and t != int(queries[n, 0])
+        ]
         expected = vectors[n] + (2.0 * torch.stack(unit).mean(0) if unit else 0.0)
         torch.testing.assert_close(found[n], expected / expected.norm())
 
 
 def moving_pictures(frames: int, hidden: Sequence[int] = ()) -> Tensor:
-    """A smooth random picture moved by SHIFT a frame, [T, H, W]; another one in the hidden frames."""
+    """A smooth random picture moved by SHIFT a frame, [T, H, W]; another one in the hidden
+    frames."""
     rng = torch.Generator().manual_seed(3)
     plane = Grid(HEIGHT * 2, WIDTH * 2, 1.0, 0.0)
     places = Grid(HEIGHT, WIDTH, 1.0, 0.0).centres() + torch.tensor((WIDTH / 2, HEIGHT / 2))
-    wide, other = (F.avg_pool2d(torch.rand((1, 1, HEIGHT * 2, WIDTH * 2), generator=rng), 5, 1, 2) for _ in range(2))
+    wide, other = (
+        F.avg_pool2d(torch.rand((1, 1, HEIGHT * 2, WIDTH * 2), generator=rng), 5, 1, 2)
+        for _ in range(2)
+    )
     shifted = [places - t * torch.tensor(SHIFT) for t in range(frames)]
-    read = [plane.sample(other if t in hidden else wide, xy[None])[0] for t, xy in enumerate(shifted)]
+    read = [
+        plane.sample(other if t in hidden else wide, xy[None])[0] for t, xy in enumerate(shifted)
+    ]
     return torch.stack([values.reshape(HEIGHT, WIDTH) for values in read])
 
 
@@ -340,10 +384,13 @@ def test_errors_of_flow_do_not_add_up_where_the_patch_is_found() -> None:
 
 
 def test_flow_is_not_followed_onto_what_looks_otherwise() -> None:
-    """An occluder moves as the point does, so flow is consistent; the picture says that it is another thing."""
+    """An occluder moves as the point does, so flow is consistent; the picture says that it is
+    another thing."""
     frames = 6
     queries = torch.tensor([[0.0, 20.0, 30.0]])
-    chain = follow(constant_flow(frames), moving_pictures(frames, hidden=(3, 4, 5)), queries, CONFIG)
+    chain = follow(
+        constant_flow(frames), moving_pictures(frames, hidden=(3, 4, 5)), queries, CONFIG
+    )
     assert chain.followed.tolist() == [[True, True, True, False, False, False]]
     assert (chain.likeness[0, :3] > 0.95).all()
     assert (chain.likeness[0, 3:] == 0).all()
@@ -375,7 +422,10 @@ def test_a_lost_patch_is_not_looked_for_far_away() -> None:
     frames, hidden = 8, (3, 4)
     queries = torch.tensor([[0.0, 20.0, 34.0]])
     chain, expected = lost_chain(queries, frames, hidden), truth(queries, frames)
-    near, config = expected + torch.tensor((1.6, -1.2)), dataclasses.replace(CONFIG, patch_search=1.5)
+    near, config = (
+        expected + torch.tensor((1.6, -1.2)),
+        dataclasses.replace(CONFIG, patch_search=1.5),
+    )
     looked = refind(moving_pictures(frames, hidden), chain, near, config)
     assert ((looked.places - near).norm(dim=-1) < 1.5).all()
 
@@ -383,13 +433,19 @@ def test_a_lost_patch_is_not_looked_for_far_away() -> None:
 def test_a_patch_is_looked_for_again_only_where_its_place_has_moved() -> None:
     frames, hidden = 8, (3, 4)
     queries = torch.tensor([[0.0, 20.0, 34.0], [1.0, 25.0, 30.0]])
-    chain, near = lost_chain(queries, frames, hidden), truth(queries, frames) + torch.tensor((1.6, -1.2))
+    chain, near = (
+        lost_chain(queries, frames, hidden),
+        truth(queries, frames) + torch.tensor((1.6, -1.2)),
+    )
     pictures = moving_pictures(frames, hidden)
     first = refind(pictures, chain, near, CONFIG)
     moved = near.clone()
     moved[:, 5] += 0.5  # and the others by next to nothing
     moved[:, 6:] += 0.01
-    again, afresh = refind(pictures, chain, moved, CONFIG, first), refind(pictures, chain, moved, CONFIG)
+    again, afresh = (
+        refind(pictures, chain, moved, CONFIG, first),
+        refind(pictures, chain, moved, CONFIG),
+    )
     assert torch.equal(again.places[:, 5], afresh.places[:, 5])
     assert torch.equal(again.places[:, 6:], first.places[:, 6:])
     assert torch.equal(again.found, first.found)
@@ -468,7 +524,9 @@ def test_support_points_vote_with_their_odds() -> None:
         assert float(agreed[n, t, axis] - points[0, n, 1 + axis]) == pytest.approx(
             plain_agreement(moved, odds), abs=1e-4
         )
-        assert float(means.cosine[n, t]) == pytest.approx(float(evidence.cosine[rows, t].mean()), abs=1e-6)
+        assert float(means.cosine[n, t]) == pytest.approx(
+            float(evidence.cosine[rows, t].mean()), abs=1e-6
+        )
 
 
 def test_a_query_that_went_astray_is_outvoted() -> None:

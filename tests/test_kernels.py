@@ -1,4 +1,5 @@
-"""Triton kernels against their plain twins, and the twins against loops: in Triton's interpreter, and on CUDA (gpu)."""
+"""Triton kernels against their plain twins, and the twins against loops: in Triton's interpreter,
+and on CUDA (gpu)."""
 
 from dataclasses import replace
 
@@ -26,7 +27,10 @@ needs_interpreter = pytest.mark.skipif(
 )
 on_kernels = pytest.mark.parametrize(
     ("device", "dtype"),
-    [pytest.param("cpu", dtype, marks=needs_interpreter) for dtype in (torch.float32, torch.float16)]
+    [
+        pytest.param("cpu", dtype, marks=needs_interpreter)
+        for dtype in (torch.float32, torch.float16)
+    ]
     # the interpreter multiplies bit patterns of bfloat16
     + [pytest.param("cuda", dtype, marks=pytest.mark.gpu) for dtype in TOLERANCE],
     ids=str,
@@ -35,7 +39,8 @@ on_kernels = pytest.mark.parametrize(
 
 @pytest.fixture(autouse=True)
 def compiled(request, monkeypatch):
-    """CUDA tests need kernels that are compiled, for the smallest tiles alone: trying all takes long."""
+    """CUDA tests need kernels that are compiled, for the smallest tiles alone: trying all takes
+    long."""
     if request.node.get_closest_marker("gpu"):
         if tiles.INTERPRETED or not tiles.AVAILABLE:
             pytest.skip("needs Triton, not its interpreter")
@@ -88,7 +93,13 @@ def agree(found, expected, tolerance):
     torch.testing.assert_close(found.float(), expected.float(), rtol=0, atol=limit)
 
 
-SHAPES = [(1, (2, 5), 5, 1), (3, (7, 9), 37, 3), (16, (1, 1), 5, 2), (33, (13, 17), 37, 4), (96, (7, 9), 1, 1)]
+SHAPES = [
+    (1, (2, 5), 5, 1),
+    (3, (7, 9), 37, 3),
+    (16, (1, 1), 5, 2),
+    (33, (13, 17), 37, 4),
+    (96, (7, 9), 1, 1),
+]
 
 
 @on_kernels
@@ -118,7 +129,11 @@ def test_of_equal_cells_the_first_is_best(device, dtype):
 def test_below_zero_the_first_cell_is_found(device, dtype):
     """As after the ReLU, where all cells are equal."""
     maps = -torch.rand(1, 1, 6, 7, generator=torch.Generator().manual_seed(0)).to(device, dtype)
-    inputs = torch.ones(1, 1, device=device, dtype=dtype), maps, torch.zeros(1, dtype=torch.long, device=device)
+    inputs = (
+        torch.ones(1, 1, device=device, dtype=dtype),
+        maps,
+        torch.zeros(1, dtype=torch.long, device=device),
+    )
     found = match_triton(*inputs, None, 1.0, 0.0)
     assert found.tolist() == [[0, 0]]
     assert torch.equal(found, match_torch(*inputs, None, 1.0, 0.0, pairs=2**20))
@@ -146,7 +161,9 @@ def test_queries_are_grouped_by_their_map(count, frames, device, dtype):
         (20, (9, 7), 37, 5, 1.5, None, "strided"),
     ],
 )
-def test_match_and_its_gradients(channels, size, count, frames, reach, width, layout, device, dtype):
+def test_match_and_its_gradients(
+    channels, size, count, frames, reach, width, layout, device, dtype
+):
     vectors, maps, index = scene(channels, size, count, frames, device, dtype, layout)
     filters = make_filters(width, device)
     inputs = [t.requires_grad_() for t in (vectors, maps, *(filters or ()))]
@@ -169,12 +186,16 @@ def test_without_gradients_the_answer_is_the_same(device, dtype, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "device", [pytest.param("cpu", marks=needs_interpreter), pytest.param("cuda", marks=pytest.mark.gpu)]
+    "device",
+    [pytest.param("cpu", marks=needs_interpreter), pytest.param("cuda", marks=pytest.mark.gpu)],
 )
 def test_queries_may_be_more_precise_than_maps(device, monkeypatch):
     """As sampled features are, of maps kept in half precision."""
     vectors, maps, index = scene(6, (6, 7), 5, 2, device, torch.float32)
-    inputs, cells = (vectors, maps.half(), index, make_filters(2, device), 0.2, 1.5), maps[0].half().flatten(1).T
+    inputs, cells = (
+        (vectors, maps.half(), index, make_filters(2, device), 0.2, 1.5),
+        maps[0].half().flatten(1).T,
+    )
     monkeypatch.setenv("DINOTRACK_KERNELS", "torch")
     expected = (
         correlation.match(*inputs),
@@ -195,7 +216,10 @@ def test_queries_may_be_more_precise_than_maps(device, monkeypatch):
 def test_small_slopes_survive_half_precision(device, dtype):
     vectors, maps, index = scene(8, (5, 6), 4, 2, device, dtype)
     inputs = [vectors.requires_grad_(), maps.requires_grad_()]
-    found, expected = match_triton(*inputs, index, None, 0.2, 1.5), match_torch(*inputs, index, None, 0.2, 1.5, 1)
+    found, expected = (
+        match_triton(*inputs, index, None, 0.2, 1.5),
+        match_torch(*inputs, index, None, 0.2, 1.5, 1),
+    )
     tiny = [torch.autograd.grad(result.sum() * 1e-4, inputs)[1] for result in (found, expected)]
     agree(*tiny, TOLERANCE[dtype])
 
@@ -211,9 +235,15 @@ def test_nothing_to_match(device, dtype):
     ):
         assert found.shape == (0, 2)
         assert all(
-            (g == 0).all() for g in torch.autograd.grad(found.sum(), inputs, allow_unused=True, materialize_grads=True)
+            (g == 0).all()
+            for g in torch.autograd.grad(
+                found.sum(), inputs, allow_unused=True, materialize_grads=True
+            )
         )
-    for cells, values in (best_cells_triton(vectors, maps, index), best_cells_torch(vectors, maps, index, 2**20)):
+    for cells, values in (
+        best_cells_triton(vectors, maps, index),
+        best_cells_torch(vectors, maps, index, 2**20),
+    ):
         assert (len(cells), len(values)) == (0, 0)
     cells = features(0, (0, 5), 1, device, dtype)
     assert log_sum_exp_triton(cells, vectors.new_ones((2, 5)), 0.1).shape == (0,)
@@ -224,9 +254,14 @@ def test_nothing_to_match(device, dtype):
 
 
 @on_kernels
-@pytest.mark.parametrize(("channels", "p", "q"), [(1, 1, 5), (3, 6, 1), (16, 17, 70), (33, 70, 33), (100, 40, 40)])
+@pytest.mark.parametrize(
+    ("channels", "p", "q"), [(1, 1, 5), (3, 6, 1), (16, 17, 70), (33, 70, 33), (100, 40, 40)]
+)
 def test_mutual_nearest(channels, p, q, device, dtype):
-    a, b = features(0, (p, channels), 1, device, dtype), features(1, (q, channels), 1, device, dtype)
+    a, b = (
+        features(0, (p, channels), 1, device, dtype),
+        features(1, (q, channels), 1, device, dtype),
+    )
     found, expected = mutual_nearest_triton(a, b), mutual_nearest_torch(a, b, pairs=50)
     assert torch.equal(found[0], expected[0])
     assert torch.equal(found[1], expected[1])
@@ -237,17 +272,27 @@ def test_mutual_nearest(channels, p, q, device, dtype):
 def test_of_equal_neighbours_the_first_is_nearest(device, dtype):
     a, b = (torch.ones(count, 2, device=device, dtype=dtype) for count in (40, 70))
     a[:3], b[33:] = -1, -1
-    for rows, columns, cosine in (mutual_nearest_triton(a, b), mutual_nearest_torch(a, b, pairs=100)):
+    for rows, columns, cosine in (
+        mutual_nearest_triton(a, b),
+        mutual_nearest_torch(a, b, pairs=100),
+    ):
         assert (rows.tolist(), columns.tolist(), cosine.tolist()) == ([0, 3], [33, 0], [2, 2])
 
 
 @on_kernels
-@pytest.mark.parametrize(("channels", "n", "p"), [(1, 1, 1), (3, 5, 33), (33, 37, 70), (96, 17, 131)])
+@pytest.mark.parametrize(
+    ("channels", "n", "p"), [(1, 1, 1), (3, 5, 33), (33, 37, 70), (96, 17, 131)]
+)
 @pytest.mark.parametrize("temperature", [0.1, 0.005])
 def test_log_sum_exp_and_its_gradients(channels, n, p, temperature, device, dtype, monkeypatch):
     monkeypatch.setattr(contrast, "STRIP", 40 * n)  # several strips
-    inputs = [features(s, (k, channels), 1, device, dtype).requires_grad_() for s, k in ((0, n), (1, p))]
-    found, expected = log_sum_exp_triton(*inputs, temperature), log_sum_exp_torch(*inputs, temperature)
+    inputs = [
+        features(s, (k, channels), 1, device, dtype).requires_grad_() for s, k in ((0, n), (1, p))
+    ]
+    found, expected = (
+        log_sum_exp_triton(*inputs, temperature),
+        log_sum_exp_torch(*inputs, temperature),
+    )
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
     for one, other in zip(gradients(found, 2, inputs), gradients(expected, 2, inputs), strict=True):
         agree(one, other, TOLERANCE[dtype])
@@ -273,15 +318,24 @@ def test_matching_is_locating_in_whole_maps(size, refiner):
     for layer in (whole.refiner.cnn_refiner[0], whole.refiner.cnn_refiner[2]):
         torch.nn.init.uniform_(layer.weight, 0.1, 1)  # no slice whose sum is near zero
     part.load_state_dict(whole.state_dict())
-    vectors, maps = torch.randn(20, 6, requires_grad=True), torch.randn(3, 6, *size, requires_grad=True)
+    vectors, maps = (
+        torch.randn(20, 6, requires_grad=True),
+        torch.randn(3, 6, *size, requires_grad=True),
+    )
     for tracker in (part, whole):
         expected = whole.locate(correlation_maps(vectors, maps, index), grid)
         found = tracker.match(vectors, maps, index, grid)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
-        for one, other in zip(*(gradients(xy, 1, (vectors, maps)) for xy in (found, expected)), strict=True):
-            torch.testing.assert_close(one, other, rtol=0, atol=1e-3 * max(1, other.abs().max().item()))
+        for one, other in zip(
+            *(gradients(xy, 1, (vectors, maps)) for xy in (found, expected)), strict=True
+        ):
+            torch.testing.assert_close(
+                one, other, rtol=0, atol=1e-3 * max(1, other.abs().max().item())
+            )
     with torch.no_grad():
-        torch.testing.assert_close(part.match(vectors, maps, index, grid), expected, rtol=0, atol=1e-3)
+        torch.testing.assert_close(
+            part.match(vectors, maps, index, grid), expected, rtol=0, atol=1e-3
+        )
 
 
 @needs_interpreter
@@ -291,7 +345,9 @@ def test_either_side_can_be_forced(monkeypatch):
     called = []
     for name in ("match_triton", "mutual_nearest_triton", "log_sum_exp_triton"):
         kernel = getattr(correlation, name)
-        monkeypatch.setattr(correlation, name, lambda *a, kernel=kernel: called.append(kernel) or kernel(*a))
+        monkeypatch.setattr(
+            correlation, name, lambda *a, kernel=kernel: called.append(kernel) or kernel(*a)
+        )
     results = []
     for side in ("torch", "triton"):
         monkeypatch.setenv("DINOTRACK_KERNELS", side)
@@ -331,6 +387,13 @@ def test_the_refiner_is_the_plain_one():
     refiner = Tracker(FAST.model, None).refiner
     first, second = refiner.cnn_refiner[0], refiner.cnn_refiner[2]
     maps = draw(0, 2, 5, 6).abs()
-    hidden = F.conv2d(maps[:, None], first.weight / first.weight.sum((2, 3), keepdim=True), first.bias, padding=1)
-    expected = F.conv2d(F.relu(hidden), second.weight / second.weight.sum((2, 3), keepdim=True), second.bias, padding=1)
+    hidden = F.conv2d(
+        maps[:, None], first.weight / first.weight.sum((2, 3), keepdim=True), first.bias, padding=1
+    )
+    expected = F.conv2d(
+        F.relu(hidden),
+        second.weight / second.weight.sum((2, 3), keepdim=True),
+        second.bias,
+        padding=1,
+    )
     torch.testing.assert_close(refiner.scores(maps), expected[:, 0])

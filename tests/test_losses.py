@@ -20,12 +20,21 @@ def agree(value, expected):
 
 
 def test_flow_loss_agrees_with_the_reference(numbers):
-    agree(losses.flow_loss(numbers["pred"], numbers["label"], numbers["huber_delta"]), numbers["flow_loss"])
+    agree(
+        losses.flow_loss(numbers["pred"], numbers["label"], numbers["huber_delta"]),
+        numbers["flow_loss"],
+    )
 
 
 def test_cycle_loss_agrees_with_the_reference(numbers):
-    points = (numbers[f"cycle_{name}"] for name in ("there", "there_label", "back", "back_label", "distance"))
-    agree(losses.cycle_loss(*points, numbers["cycle_gamma"], numbers["huber_delta"]), numbers["cycle_loss"])
+    points = (
+        numbers[f"cycle_{name}"]
+        for name in ("there", "there_label", "back", "back_label", "distance")
+    )
+    agree(
+        losses.cycle_loss(*points, numbers["cycle_gamma"], numbers["huber_delta"]),
+        numbers["cycle_loss"],
+    )
 
 
 def test_buddy_loss_agrees_with_the_reference(numbers):
@@ -35,8 +44,13 @@ def test_buddy_loss_agrees_with_the_reference(numbers):
 
 
 def test_regularizers_agree_with_the_reference(numbers):
-    agree(losses.norm_regularizer(numbers["refined"], numbers["raw"]), numbers["norm_regularization"])
-    agree(losses.angle_regularizer(numbers["refined"], numbers["raw"]), numbers["angle_regularization"])
+    agree(
+        losses.norm_regularizer(numbers["refined"], numbers["raw"]), numbers["norm_regularization"]
+    )
+    agree(
+        losses.angle_regularizer(numbers["refined"], numbers["raw"]),
+        numbers["angle_regularization"],
+    )
 
 
 def plain_huber(d, delta):
@@ -44,7 +58,10 @@ def plain_huber(d, delta):
 
 
 def random_points(count, seed=0):
-    return torch.randn(count, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) / 20
+    return (
+        torch.randn(count, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        / 20
+    )
 
 
 def test_flow_loss_is_a_mean_over_coordinates():
@@ -73,8 +90,13 @@ def test_buddy_losses_of_frame_pairs_add_up():
         weight = torch.rand(count, generator=random)
         total += losses.buddy_loss(source, target, *cells, weight, 0.1, 900.0)
         for n in range(count):
-            for a, b, others in ((source[n], target[n], cells[1]), (target[n], source[n], cells[0])):
-                scores = [math.exp(torch.cosine_similarity(a, c, dim=0).item() / 0.1) for c in others]
+            for a, b, others in (
+                (source[n], target[n], cells[1]),
+                (target[n], source[n], cells[0]),
+            ):
+                scores = [
+                    math.exp(torch.cosine_similarity(a, c, dim=0).item() / 0.1) for c in others
+                ]
                 positive = torch.cosine_similarity(a, b, dim=0).item() / 0.1
                 expected += weight[n].item() * (math.log(sum(scores)) - positive) / 2 / 900
     agree(total, expected)
@@ -82,9 +104,15 @@ def test_buddy_losses_of_frame_pairs_add_up():
 
 def test_heatmap_loss_shares_a_target_among_four_cells():
     grid = Grid(4, 5, 7.0, 6.5)
-    log_map = torch.randn(4, 20, generator=torch.Generator().manual_seed(0)).log_softmax(1).reshape(4, 4, 5)
+    log_map = (
+        torch.randn(4, 20, generator=torch.Generator().manual_seed(0))
+        .log_softmax(1)
+        .reshape(4, 4, 5)
+    )
     # between four cells; on a cell; beyond the outer cells, which clamps to row 0 and column 4
-    xy = torch.tensor([[6.5 + 7 * 2.25, 6.5 + 7 * 1.5], [6.5 + 7, 6.5 + 14], [15.25, -3.0], [60.0, 6.5 + 21]])
+    xy = torch.tensor(
+        [[6.5 + 7 * 2.25, 6.5 + 7 * 1.5], [6.5 + 7, 6.5 + 14], [15.25, -3.0], [60.0, 6.5 + 21]]
+    )
     a, b, c, d = log_map
     expected = -(
         0.75 * 0.5 * (a[1, 2] + a[2, 2])
@@ -124,7 +152,9 @@ def test_featureless_cells_do_no_harm(loss):
 @pytest.mark.parametrize("count", [0, 4])
 def test_gradients(count):
     """Against finite differences, and zeros where there is no point."""
-    there, label, back, back_label = (random_points(count, seed).requires_grad_(seed % 2 == 0) for seed in range(4))
+    there, label, back, back_label = (
+        random_points(count, seed).requires_grad_(seed % 2 == 0) for seed in range(4)
+    )
     distance = torch.arange(count, dtype=torch.float64)
     log_map = torch.randn(count, 3, 4, dtype=torch.float64, requires_grad=True)
     refined = torch.randn(count, 5, 2, 3, dtype=torch.float64, requires_grad=True)
@@ -132,7 +162,10 @@ def test_gradients(count):
     grid = Grid(3, 4, 2.0, 0.5)
     checks = (
         (lambda p: losses.flow_loss(p, label, 0.04), (there,)),
-        (lambda p, q: losses.cycle_loss(p, label, q, back_label, distance, 0.8, 0.04), (there, back)),
+        (
+            lambda p, q: losses.cycle_loss(p, label, q, back_label, distance, 0.8, 0.04),
+            (there, back),
+        ),
         (lambda p: losses.heatmap_loss(p, torch.full((count, 2), 3.1).double(), grid), (log_map,)),
         (lambda p: losses.norm_regularizer(p, raw), (refined,)),
         (lambda p: losses.angle_regularizer(p, raw), (refined,)),

@@ -13,7 +13,13 @@ from dinotrack.config import PRESETS, difference, override, preset
 from dinotrack.errors import InputError
 from dinotrack.synthesis import generate
 
-TINY = {"training.steps": 2, "training.batch": 32, "model.widths": "8", "model.dims": 8, "model.blocks": 0}
+TINY = {
+    "training.steps": 2,
+    "training.batch": 32,
+    "model.widths": "8",
+    "model.dims": 8,
+    "model.blocks": 0,
+}
 
 
 @pytest.fixture
@@ -60,7 +66,10 @@ def test_what_a_fit_is_asked(fits: list[dict[str, Any]]) -> None:
         "folder": Path("kept/pony-4"), "resume": True,
     }  # fmt: skip
     folder = Path("kept/fast/without-flow-loss/pony-4")
-    assert ablated == plain | {"settings": options.settings | {"training.flow_weight": 0}, "folder": folder}
+    assert ablated == plain | {
+        "settings": options.settings | {"training.flow_weight": 0},
+        "folder": folder,
+    }
 
 
 def test_ablations_of_tracking_share_the_presets_fit(fits: list[dict[str, Any]]) -> None:

@@ -26,7 +26,10 @@ def agree(ours: dict[str, float], data: dict[str, np.ndarray], prefix: str) -> N
 @pytest.mark.parametrize("mode", ["first", "strided"])
 def test_golden_metrics(golden: Golden, mode: metrics.Mode) -> None:
     data = golden(f"tapvid_metrics_{mode}")
-    arrays = [data[k][0] for k in ("query_points", "gt_tracks", "gt_occluded", "pred_tracks", "pred_occluded")]
+    arrays = [
+        data[k][0]
+        for k in ("query_points", "gt_tracks", "gt_occluded", "pred_tracks", "pred_occluded")
+    ]
     queries, true_xy, true_hidden, xy, hidden = arrays
     ours = metrics.tapvid_metrics(from_tyx(queries), true_xy, ~true_hidden, xy, ~hidden, mode)
     agree(ours, data, "metrics/")
@@ -41,12 +44,16 @@ def test_golden_queries(golden: Golden, mode: metrics.Mode) -> None:
     if mode == "strided":
         np.testing.assert_array_equal(rows, data["strided/trackgroup"][0])
     xy, visible = data[f"{mode}/pred_tracks"][0], ~data[f"{mode}/pred_occluded"][0]
-    ours = metrics.tapvid_metrics(queries, data["points"][rows], ~data["occluded"][rows], xy, visible, mode)
+    ours = metrics.tapvid_metrics(
+        queries, data["points"][rows], ~data["occluded"][rows], xy, visible, mode
+    )
     agree(ours, data, f"{mode}/metrics/")
 
 
 def test_scale_to_256() -> None:
-    np.testing.assert_allclose(metrics.scale_to_256(np.array([[854.0, 240.0]]), (480, 854)), [[256, 128]])
+    np.testing.assert_allclose(
+        metrics.scale_to_256(np.array([[854.0, 240.0]]), (480, 854)), [[256, 128]]
+    )
 
 
 def came_back_slowly(queries: np.ndarray, visible: np.ndarray) -> np.ndarray:
@@ -80,7 +87,9 @@ def test_perfect_and_hopeless() -> None:
     assert hopeless.pop("n_after") > 0
     assert hopeless.pop("median_px") == pytest.approx(1000 * 2**0.5)
     assert set(hopeless.values()) == {0.0}
-    constant = metrics.track_metrics(queries, xy, visible, xy, np.ones_like(visible), (100, 100), "first")
+    constant = metrics.track_metrics(
+        queries, xy, visible, xy, np.ones_like(visible), (100, 100), "first"
+    )
     assert constant["recall_mean"] == 0.5
 
 
@@ -108,7 +117,12 @@ def test_badja_by_hand() -> None:
     assert ours == {"pck": pytest.approx(2 / 3), "within_3": pytest.approx(1 / 3), "n": 3}
 
 
-NAMES = {"OA": "occlusion_accuracy", "delta": "average_pts_within_thresh", "AJ": "average_jaccard", "PCK": "pck"}
+NAMES = {
+    "OA": "occlusion_accuracy",
+    "delta": "average_pts_within_thresh",
+    "AJ": "average_jaccard",
+    "PCK": "pck",
+}
 NAMES |= {"within3": "within_3"}
 
 
@@ -125,18 +139,24 @@ def load_score(shared_data: Path) -> Any:
 def test_agrees_with_the_shared_scorer(shared_data: Path) -> None:
     score = load_score(shared_data)
     rng, theirs, ours = np.random.default_rng(0), [], []
-    truths = sorted((shared_data / "eval").glob("davis/*/*.npz")) + sorted((shared_data / "eval").glob("*.npz"))
+    truths = sorted((shared_data / "eval").glob("davis/*/*.npz")) + sorted(
+        (shared_data / "eval").glob("*.npz")
+    )
     for path in truths:
         with np.load(path) as file:
             truth = dict(file)
         size = tuple(truth["size"].tolist())
         true_xy = truth["tracks"] if "tracks" in truth else truth["keypoints"]
-        xy = true_xy + rng.standard_normal(true_xy.shape) * rng.exponential(12, (*true_xy.shape[:2], 1))
+        xy = true_xy + rng.standard_normal(true_xy.shape) * rng.exponential(
+            12, (*true_xy.shape[:2], 1)
+        )
         visible = truth["visible"] ^ (rng.random(truth["visible"].shape) < 0.2)
         if "tracks" in truth:
             theirs.append(score.tapvid(truth, {"tracks": xy, "visible": visible}))
             mode = "strided" if "mode" in truth else "first"
-            row = metrics.track_metrics(truth["query"], true_xy, truth["visible"], xy, visible, size, mode)
+            row = metrics.track_metrics(
+                truth["query"], true_xy, truth["visible"], xy, visible, size, mode
+            )
         else:
             theirs.append(score.keypoints(truth, {"tracks": xy, "visible": visible}))
             first = int(truth["annotated"][0])
@@ -144,7 +164,9 @@ def test_agrees_with_the_shared_scorer(shared_data: Path) -> None:
         ours.append(row)
         assert {NAMES.get(k, k) for k in theirs[-1]} <= row.keys()
         for key, value in theirs[-1].items():
-            assert row[NAMES.get(key, key)] == pytest.approx(float("nan") if value is None else value, nan_ok=True)
+            assert row[NAMES.get(key, key)] == pytest.approx(
+                float("nan") if value is None else value, nan_ok=True
+            )
     assert len(truths) > 2
     mean = metrics.mean_metrics(ours)
     for key, value in score.mean(theirs).items():
@@ -157,7 +179,9 @@ def test_auroc_counts_pairs(levels: int) -> None:
     rng = np.random.default_rng(levels)
     truth = rng.random(80) < 0.3
     score = np.round((rng.random(80) + 0.3 * truth) * levels) / levels
-    above = (score[truth][:, None] > score[~truth]).mean() + 0.5 * (score[truth][:, None] == score[~truth]).mean()
+    above = (score[truth][:, None] > score[~truth]).mean() + 0.5 * (
+        score[truth][:, None] == score[~truth]
+    ).mean()
     assert metrics.auroc(score, truth) == pytest.approx(above)
 
 
@@ -187,7 +211,9 @@ def test_calibration_does_not_depend_on_order(levels: int) -> None:
     sorted_by_truth = np.argsort(truth, kind="stable")
     expected = metrics.reliability(confidence, truth)
     for ours, other in zip(
-        metrics.reliability(confidence[sorted_by_truth], truth[sorted_by_truth]), expected, strict=True
+        metrics.reliability(confidence[sorted_by_truth], truth[sorted_by_truth]),
+        expected,
+        strict=True,
     ):
         np.testing.assert_allclose(ours, other)
     assert metrics.calibration_error(confidence, truth) < 0.05
@@ -203,7 +229,9 @@ def test_bins_of_reliability_are_equally_full_and_right() -> None:
     order = np.argsort(confidence).reshape(6, 100)
     np.testing.assert_allclose(mean, confidence[order].mean(axis=1))
     np.testing.assert_allclose(share, truth[order].mean(axis=1))
-    mean, share, count = metrics.reliability(np.array([0.2, 0.9, 0.9]), np.array([False, True, False]), bins=15)
+    mean, share, count = metrics.reliability(
+        np.array([0.2, 0.9, 0.9]), np.array([False, True, False]), bins=15
+    )
     np.testing.assert_allclose(np.stack((mean, share, count)), [[0.2, 0.9], [0, 0.5], [1, 2]])
 
 

@@ -14,7 +14,11 @@ from dinotrack.model import Blur, DeltaDino, Tracker, load_reference, soft_argma
 
 
 def tensors(arrays, prefix):
-    return {k.removeprefix(prefix): torch.from_numpy(v) for k, v in arrays.items() if k.startswith(prefix)}
+    return {
+        k.removeprefix(prefix): torch.from_numpy(v)
+        for k, v in arrays.items()
+        if k.startswith(prefix)
+    }
 
 
 def agree(a, b, tolerance=1e-4):
@@ -39,7 +43,9 @@ def test_delta_dino_agrees_with_the_reference(golden, mode):
 @pytest.mark.parametrize("name", ["tracker_head", "tracker_head_sharp"])
 def test_refiner_and_soft_argmax_agree_with_the_reference(golden, name):
     g = golden(name)
-    tracker = load_reference(tensors(golden("delta_dino"), "state_dict/"), tensors(g, "state_dict/"), PAPER.model)
+    tracker = load_reference(
+        tensors(golden("delta_dino"), "state_dict/"), tensors(g, "state_dict/"), PAPER.model
+    )
     volume = torch.from_numpy(g["cost_volume"][:, 0])
     with torch.no_grad():
         log_map = tracker.heatmaps(volume)
@@ -53,12 +59,16 @@ def test_refined_features_agree_with_the_reference(golden):
     tracker = load_reference(tensors(g, "delta_dino/"), tensors(g, "refiner/"), PAPER.model).eval()
     grid = patch_grid(98, 126, 14, 7, exact=False)
     with torch.no_grad():
-        refined = tracker.refine(torch.from_numpy(g["video"]), torch.from_numpy(g["vit_features"]), grid)
+        refined = tracker.refine(
+            torch.from_numpy(g["video"]), torch.from_numpy(g["vit_features"]), grid
+        )
         source = refined[torch.from_numpy(g["source_frame"])]
         queries = grid.sample(source, torch.from_numpy(g["query_xy"])[:, None])[:, 0]
         target = refined[torch.from_numpy(g["target_frame"])]
         maps = torch.einsum(
-            "nc,nchw->nhw", torch.nn.functional.normalize(queries, dim=1), torch.nn.functional.normalize(target, dim=1)
+            "nc,nchw->nhw",
+            torch.nn.functional.normalize(queries, dim=1),
+            torch.nn.functional.normalize(target, dim=1),
         )
         points = tracker.locate(maps, grid)
     agree(refined, g["refined_features"])
@@ -94,7 +104,9 @@ def test_the_cnn_grid_tells_where_cells_look(config, size):
     weight = frame.grad[0].sum(0)
     ys, xs = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
     centre = torch.stack(((weight * xs).sum(), (weight * ys).sum())) / weight.sum()
-    torch.testing.assert_close(centre, grid.to_pixels(torch.tensor((col, row), dtype=torch.float32)))
+    torch.testing.assert_close(
+        centre, grid.to_pixels(torch.tensor((col, row), dtype=torch.float32))
+    )
 
 
 def test_soft_argmax_stays_in_the_disc():
@@ -113,11 +125,15 @@ def test_refining_the_disc_alone_gives_the_same_answer(size):
     grid = Grid(*size, 4.0, 1.5)
     correlation = torch.rand(40, *size) * 2 - 1
     whole = Tracker(replace(FAST.model, whole_map=True, sharp_start=False), None)
-    torch.nn.init.uniform_(whole.refiner.cnn_refiner[0].weight, 0.1, 1)  # no slice whose sum is near zero
+    torch.nn.init.uniform_(
+        whole.refiner.cnn_refiner[0].weight, 0.1, 1
+    )  # no slice whose sum is near zero
     torch.nn.init.uniform_(whole.refiner.cnn_refiner[2].weight, 0.1, 1)
     part = Tracker(FAST.model, None)
     part.load_state_dict(whole.state_dict())
-    torch.testing.assert_close(part.locate(correlation, grid), whole.locate(correlation, grid), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        part.locate(correlation, grid), whole.locate(correlation, grid), atol=1e-3, rtol=0
+    )
 
 
 def test_a_fresh_tracker_leaves_the_features_alone():

@@ -1,4 +1,5 @@
-"""The optimizer: its orthogonal matrices against a singular value decomposition, its steps against plain ones."""
+"""The optimizer: its orthogonal matrices against a singular value decomposition, its steps against
+plain ones."""
 
 import copy
 import math
@@ -16,11 +17,15 @@ def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("shape", [(3, 3), (5, 17), (17, 5), (96, 864), (1, 9), (9, 1)])
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
-def test_singular_vectors_stay_and_singular_values_become_about_one(shape: tuple[int, int], scale: float) -> None:
+def test_singular_vectors_stay_and_singular_values_become_about_one(
+    shape: tuple[int, int], scale: float
+) -> None:
     matrix = scale * gaussian(*shape)
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
     seen = left.T @ orthogonal(matrix) @ right.T
-    torch.testing.assert_close(seen - torch.diag(seen.diag()), torch.zeros_like(seen), atol=2e-4, rtol=0)
+    torch.testing.assert_close(
+        seen - torch.diag(seen.diag()), torch.zeros_like(seen), atol=2e-4, rtol=0
+    )
     large = values > 0.02 * values.norm()  # smaller ones have not come all the way
     assert seen.diag()[large].min() > 0.6
     assert seen.diag().max() < 1.3
@@ -31,7 +36,9 @@ def test_zero_stays_zero() -> None:
 
 
 def network() -> nn.Sequential:
-    layers = nn.Sequential(nn.Conv2d(3, 6, 3), nn.GroupNorm(2, 6), nn.Conv2d(6, 4, 3), nn.Conv2d(4, 4, 1))
+    layers = nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.GroupNorm(2, 6), nn.Conv2d(6, 4, 3), nn.Conv2d(4, 4, 1)
+    )
     for i, parameter in enumerate(layers.parameters()):
         parameter.data = gaussian(*parameter.shape, seed=i)
     return layers
@@ -87,7 +94,8 @@ def test_what_is_frozen_stays() -> None:
 
 
 def test_a_step_is_as_large_as_adamws() -> None:
-    """So that one learning rate goes for both: the root mean square is about 0.2 of the rate, as AdamW's is."""
+    """So that one learning rate goes for both: the root mean square is about 0.2 of the rate, as
+    AdamW's is."""
     weight = nn.Parameter(torch.zeros(64, 64, 3, 3))
     weight.grad = gaussian(64, 64, 3, 3)
     Muon([{"params": [weight], "matrix_rate": 1.0}], lr=1.0, weight_decay=0.0).step()
@@ -97,7 +105,9 @@ def test_a_step_is_as_large_as_adamws() -> None:
 def test_a_state_that_was_saved_goes_on_as_if_it_never_stopped() -> None:
     def make() -> tuple[nn.Sequential, Muon]:
         layers = network()
-        return layers, Muon([{"params": layers.parameters(), "matrix_rate": 2.0}], lr=0.01, weight_decay=0.1)
+        return layers, Muon(
+            [{"params": layers.parameters(), "matrix_rate": 2.0}], lr=0.01, weight_decay=0.1
+        )
 
     layers, optimizer = make()
     give_gradients(layers, 0)

@@ -24,7 +24,9 @@ def test_near_ones_always_and_far_ones_more_and_more_rarely() -> None:
     assert starts[16] == list(range(0, 184, 2))
     assert starts[32] == list(range(0, 168, 4))
     assert starts[128] == [0, 16, 32, 48, 64]
-    assert sum(map(len, starts.values())) == sum(len(starts[gap]) for gap in (1, 2, 3, 4, 8, 16, 32, 64, 128))
+    assert sum(map(len, starts.values())) == sum(
+        len(starts[gap]) for gap in (1, 2, 3, 4, 8, 16, 32, 64, 128)
+    )
 
 
 @pytest.mark.parametrize("near", [1, 3, 4, 10])

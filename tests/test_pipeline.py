@@ -20,18 +20,29 @@ VIT = {"backbone.name": "vit_tiny_patch16_224", "backbone.pretrained": False, "f
 
 
 def fit(video: Any, settings: dict[str, Any] | None = None, **options: Any) -> Fitted:
-    return dinotrack.fit(video, settings=SETTINGS | (settings or {}), **({"preset": "fast", "device": "cpu"} | options))
+    return dinotrack.fit(
+        video,
+        settings=SETTINGS | (settings or {}),
+        **({"preset": "fast", "device": "cpu"} | options),
+    )
 
 
 def same(a: Tracks, b: Tracks) -> bool:
     """Bit for bit."""
-    return all(np.array_equal(getattr(a, n), getattr(b, n)) for n in ("xy", "visible", "confidence", "queries"))
+    return all(
+        np.array_equal(getattr(a, n), getattr(b, n))
+        for n in ("xy", "visible", "confidence", "queries")
+    )
 
 
 def sound(tracks: Tracks, count: int, frames: int) -> None:
     assert tracks.xy.shape == (count, frames, 2)
     assert tracks.visible.shape == tracks.confidence.shape == (count, frames)
-    assert (tracks.xy.dtype, tracks.visible.dtype, tracks.confidence.dtype) == (np.float32, np.bool_, np.float32)
+    assert (tracks.xy.dtype, tracks.visible.dtype, tracks.confidence.dtype) == (
+        np.float32,
+        np.bool_,
+        np.float32,
+    )
     assert np.isfinite(tracks.xy).all()
     assert ((tracks.confidence >= 0) & (tracks.confidence <= 1)).all()
 
@@ -73,7 +84,9 @@ def test_a_point_is_its_query_in_its_own_frame(tracks: Tracks, clip: Clip) -> No
     assert (tracks.confidence[rows, own] == 1).all()
 
 
-def test_progress_ends_every_stage(fitted: Fitted, tracks: Tracks, told: list[tuple[str, int, int]]) -> None:
+def test_progress_ends_every_stage(
+    fitted: Fitted, tracks: Tracks, told: list[tuple[str, int, int]]
+) -> None:
     last = {stage: (done, total) for stage, done, total in told}
     assert {"flow", "labels", "fit", "refine", "track"} <= last.keys()
     assert all(done == total for done, total in last.values()), last
@@ -112,7 +125,8 @@ def test_saved_and_loaded(fitted: Fitted, tracks: Tracks, clip: Clip, tmp_path: 
 def test_what_is_known_of_a_video_is_not_computed_again(
     clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another seed, then a loaded fit: neither looks at the frames again; another size and other settings do."""
+    """Another seed, then a loaded fit: neither looks at the frames again; another size and other
+    settings do."""
     monkeypatch.setenv("DINOTRACK_CACHE", str(tmp_path / "cache"))
     calls = []
     for name in ("consecutive_flow", "extract_features"):
@@ -191,7 +205,11 @@ def test_what_is_wrong_is_said_before_any_fit(clip: Clip) -> None:
     def never(stage: str, done: int, total: int) -> None:
         raise AssertionError(stage)
 
-    outside = {"row 1: t": [[0, 1, 1], [FRAMES, 1, 1]], "row 0: x": [[0, 96, 1]], "row 0: y": [[0, 1, np.nan]]}
+    outside = {
+        "row 1: t": [[0, 1, 1], [FRAMES, 1, 1]],
+        "row 0: x": [[0, 96, 1]],
+        "row 0: y": [[0, 1, np.nan]],
+    }
     for message, queries in outside.items():
         with pytest.raises(InputError, match=message):
             dinotrack.track(clip.frames, queries, preset="fast", progress=never)
@@ -234,7 +252,9 @@ def test_masks_of_another_size_or_kind(fitted: Fitted, clip: Clip) -> None:
     assert len(fitted.track(grid=4, mask=mask).queries) == 8
     masks = np.zeros((FRAMES, *SIZE), dtype=bool)
     masks[:, 10:40, 20:60] = True
-    plain, floats = (fit(clip.frames, foreground=m).track(grid=2) for m in (masks, masks.astype(np.float32)))
+    plain, floats = (
+        fit(clip.frames, foreground=m).track(grid=2) for m in (masks, masks.astype(np.float32))
+    )
     assert same(plain, floats)
 
 
@@ -255,13 +275,17 @@ def odd_clips(frames: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize("name", ["two frames", "static", "black", "small", "one pixel", "one line"])
+@pytest.mark.parametrize(
+    "name", ["two frames", "static", "black", "small", "one pixel", "one line"]
+)
 def test_odd_videos(clip: Clip, name: str) -> None:
     frames = odd_clips(clip.frames)[name]
     tracks = dinotrack.track(frames, grid=2, preset="fast", device="cpu", settings=SETTINGS)
     sound(tracks, 4, len(frames))
     if name in ("static", "black"):
-        np.testing.assert_allclose(tracks.xy, np.broadcast_to(tracks.queries[:, None, 1:], tracks.xy.shape), atol=1.0)
+        np.testing.assert_allclose(
+            tracks.xy, np.broadcast_to(tracks.queries[:, None, 1:], tracks.xy.shape), atol=1.0
+        )
 
 
 def test_one_frame_is_tracked_with_a_warning(clip: Clip, tmp_path: Path) -> None:
@@ -278,7 +302,9 @@ def test_one_frame_is_tracked_with_a_warning(clip: Clip, tmp_path: Path) -> None
 
 def test_a_seed_of_any_kind_of_integer(clip: Clip, tmp_path: Path) -> None:
     numpy_seed = fit(clip.frames[:2], seed=np.int64(5), folder=tmp_path)
-    assert same(fit(clip.frames[:2], seed=5, folder=tmp_path).track(grid=2), numpy_seed.track(grid=2))
+    assert same(
+        fit(clip.frames[:2], seed=5, folder=tmp_path).track(grid=2), numpy_seed.track(grid=2)
+    )
     for seed in (-1, 2**32):
         with pytest.raises(InputError, match="seed"):
             fit(clip.frames[:2], seed=seed)
@@ -286,10 +312,14 @@ def test_a_seed_of_any_kind_of_integer(clip: Clip, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("preset", ["paper", "quality"])
 def test_presets_with_a_vit(clip: Clip, preset: str, tmp_path: Path) -> None:
-    """Both on a random ViT; the paper's late losses are reached, and the ViT is the same one when loaded."""
+    """Both on a random ViT; the paper's late losses are reached, and the ViT is the same one when
+    loaded."""
     state = torch.random.get_rng_state()
     size = {"video.height": 70, "video.width": 98} if preset == "paper" else {"video.area": 70 * 98}
-    few_chains = {"trajectories.cycle_error": 0.05, "trajectories.direct_cycle_error": 0.05}  # the rest may be buddies
+    few_chains = {
+        "trajectories.cycle_error": 0.05,
+        "trajectories.direct_cycle_error": 0.05,
+    }  # the rest may be buddies
     settings = VIT | size | few_chains | {"training.steps": 4, "training.batch": 32}
     fitted = dinotrack.fit(clip.frames[:4], preset=preset, settings=settings, device="cpu")
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -308,9 +338,12 @@ def test_presets_with_a_vit(clip: Clip, preset: str, tmp_path: Path) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("preset", ["fast", "paper", "quality"])
 def test_cuda_finds_what_the_cpu_finds(clip: Clip, preset: str, tmp_path: Path) -> None:
-    """Kernels, half precision and recorded steps included; the two learn apart, a little more with each step."""
+    """Kernels, half precision and recorded steps included; the two learn apart, a little more with
+    each step."""
     size = {"video.height": 70, "video.width": 98} if preset == "paper" else {"video.area": 70 * 98}
-    settings = size | ({} if preset == "fast" else VIT) | {"training.steps": 8, "training.batch": 64}
+    settings = (
+        size | ({} if preset == "fast" else VIT) | {"training.steps": 8, "training.batch": 64}
+    )
     found = []
     for device in ("cpu", "cuda"):
         fitted = dinotrack.fit(clip.frames, preset=preset, settings=settings, device=device)

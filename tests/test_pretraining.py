@@ -20,7 +20,13 @@ from dinotrack.features import TimmBackbone, load_vit
 from dinotrack.geometry import patch_grid
 from dinotrack.pretraining import images, losses, trainer, views
 from dinotrack.pretraining.__main__ import main
-from dinotrack.pretraining.network import ARCHITECTURE, Network, sinusoids, vit_facts, window_positions
+from dinotrack.pretraining.network import (
+    ARCHITECTURE,
+    Network,
+    sinusoids,
+    vit_facts,
+    window_positions,
+)
 from dinotrack.pretraining.recipes import RECIPES, PretrainConfig
 from dinotrack.synthesis.scene import Layer, Motion, Scene
 
@@ -61,7 +67,9 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> PretrainConfig:
 
 def same(first: object, second: object) -> bool:
     """Whether two batches or states are the same to the last bit."""
-    return all(torch.equal(a, b) for a, b in zip(vars(first).values(), vars(second).values(), strict=True))
+    return all(
+        torch.equal(a, b) for a, b in zip(vars(first).values(), vars(second).values(), strict=True)
+    )
 
 
 def same_weights(first: torch.nn.Module, second: torch.nn.Module) -> bool:
@@ -110,13 +118,15 @@ def test_the_pool_is_painted_anew_in_turns() -> None:
 
 
 def coordinates(side: int) -> npt.NDArray[Any]:
-    """A picture whose colour tells where it is, uint8 [side, side, 4]: red x, green y, one grey level a px."""
+    """A picture whose colour tells where it is, uint8 [side, side, 4]: red x, green y, one grey
+    level a px."""
     y, x = np.mgrid[:side, :side]
     return np.dstack((x, y, np.zeros_like(x), np.full_like(x, 255))).astype(np.uint8)
 
 
 def coordinate_scene(pool: images.Pool, seed: int) -> Scene:
-    """A scene of the pool whose layers all tell where they are; shadows keep their shade but not their blackness."""
+    """A scene of the pool whose layers all tell where they are; shadows keep their shade but not
+    their blackness."""
     scene = images.pair_scene(pool, TINY, 64, 0, np.random.default_rng(seed))
     layers = []
     for index, layer in enumerate(scene.layers):
@@ -140,15 +150,21 @@ def test_a_correspondence_shows_the_same_place_in_both_views(pool: images.Pool, 
     grid = patch_grid(64, 64, 1, 1)
     maps = torch.from_numpy(np.stack((first, second))).permute(0, 3, 1, 2).float()
     seen = grid.sample(maps, torch.from_numpy(xy[valid][inner]).transpose(0, 1))
-    assert (seen[0] - seen[1]).abs().max() < 1.5  # grey levels, which are px; bytes are rounded in both views
+    assert (
+        seen[0] - seen[1]
+    ).abs().max() < 1.5  # grey levels, which are px; bytes are rounded in both views
 
 
 def test_a_correspondence_is_hidden_where_something_lies_before_it() -> None:
     still = np.zeros(4)
     rest = Motion(still, still, still, still)
-    ground = Layer(coordinates(160), Motion(np.array((31.5, 31.5, 0, 0)), still, still, still), still)
+    ground = Layer(
+        coordinates(160), Motion(np.array((31.5, 31.5, 0, 0)), still, still, still), still
+    )
     card = np.full((21, 21, 4), 255, np.uint8)
-    moving = Motion(np.array((200.0, 32, 0, 0)), np.array((-168.0, 0, 0, 0)), np.full(4, 0.25), still)
+    moving = Motion(
+        np.array((200.0, 32, 0, 0)), np.array((-168.0, 0, 0, 0)), np.full(4, 0.25), still
+    )
     scene = Scene((64, 64), (ground, Layer(card, moving, still)), rest)
     tops = scene.render(0)[1], scene.render(1)[1]
     xy, valid = images.matches(scene, tops, 4000, np.random.default_rng(0))
@@ -198,7 +214,9 @@ def test_no_strength_changes_no_colour_much() -> None:
 
 def test_a_blur_keeps_a_flat_picture() -> None:
     flat = torch.full((12, 3, 20, 20), 0.4)
-    assert torch.allclose(views.blurred(flat, 1.0, torch.Generator().manual_seed(0)), flat, atol=1e-5)
+    assert torch.allclose(
+        views.blurred(flat, 1.0, torch.Generator().manual_seed(0)), flat, atol=1e-5
+    )
 
 
 def test_a_turn_of_hue_keeps_grey_and_length() -> None:
@@ -245,7 +263,9 @@ def test_the_dino_loss_pairs_every_view_with_every_other() -> None:
 
     pairs = [entropy(targets[:3], seen[3:]), entropy(targets[3:], seen[:3])]
     pairs += [entropy(t, c) for t in targets.split(3) for c in crops.split(3)]
-    assert losses.dino_loss(targets, seen, crops, 0.2) == pytest.approx(float(torch.stack(pairs).mean()), rel=1e-5)
+    assert losses.dino_loss(targets, seen, crops, 0.2) == pytest.approx(
+        float(torch.stack(pairs).mean()), rel=1e-5
+    )
 
 
 def test_no_masked_cell_costs_nothing() -> None:
@@ -277,7 +297,12 @@ def test_the_dense_loss_is_infonce_over_all_cells_but_the_near() -> None:
 def test_the_dense_loss_without_a_valid_point_is_zero() -> None:
     grid = patch_grid(16, 16, 8, 8)
     nobody = torch.zeros(1, 3, dtype=torch.bool)
-    assert losses.dense_loss(torch.rand(1, 3, 4), torch.rand(1, 4, 2, 2), grid, torch.rand(1, 3, 2), nobody, 0.1) == 0
+    assert (
+        losses.dense_loss(
+            torch.rand(1, 3, 4), torch.rand(1, 4, 2, 2), grid, torch.rand(1, 3, 2), nobody, 0.1
+        )
+        == 0
+    )
 
 
 def test_found_share_counts_points_within_a_cell() -> None:
@@ -430,14 +455,23 @@ def test_the_command_writes_a_vit_the_tracker_takes(
         facts = {name: json.loads(value) for name, value in file.metadata().items()}
         assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118
     assert facts["architecture"] == ARCHITECTURE
-    assert (facts["recipe"], facts["steps"], facts["patch_size"], facts["embed_dim"]) == ("cpu", 3, 8, 32)
+    assert (facts["recipe"], facts["steps"], facts["patch_size"], facts["embed_dim"]) == (
+        "cpu",
+        3,
+        8,
+        32,
+    )
     names = vit_facts(tiny)
-    backbone = TimmBackbone(load_vit(facts["architecture"], out, **{name: facts[name] for name in names}), 1, 4)
+    backbone = TimmBackbone(
+        load_vit(facts["architecture"], out, **{name: facts[name] for name in names}), 1, 4
+    )
     maps = backbone(torch.rand(1, 3, 40, 72))
     assert maps.shape == (1, 32, 9, 17)
     assert torch.isfinite(maps).all()
     log = json.loads(out.with_suffix(".json").read_text())
-    assert {"dense", "dino", "ibot", "entropy", "kl", "std", "alignment", "uniformity"} <= log[-1].keys()
+    assert {"dense", "dino", "ibot", "entropy", "kl", "std", "alignment", "uniformity"} <= log[
+        -1
+    ].keys()
 
 
 def test_the_command_goes_on_where_it_ended(tmp_path: Path, tiny: PretrainConfig) -> None:

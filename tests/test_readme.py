@@ -35,7 +35,11 @@ def test_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     names: dict[str, Any] = {}
     exec(track, names)
     first = names["tracks"]
-    assert (first.xy.shape, first.visible.shape, first.confidence.shape) == ((2, 30, 2), (2, 30), (2, 30))
+    assert (first.xy.shape, first.visible.shape, first.confidence.shape) == (
+        (2, 30, 2),
+        (2, 30),
+        (2, 30),
+    )
     exec(f"fitted = {fit}", names)
     assert names["tracks"].xy.shape == (4 * 4, 30, 2)
     assert (names["tracks"].queries[:, 0] == 5).all()

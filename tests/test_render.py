@@ -13,10 +13,19 @@ from dinotrack.video import read_video, write_video
 
 def make_tracks(xy: np.ndarray, visible: np.ndarray, size: tuple[int, int]) -> Tracks:
     queries = np.concatenate((np.zeros((len(xy), 1)), xy[:, 0]), axis=1)
-    return Tracks(xy.astype(np.float32), visible, visible.astype(np.float32), queries.astype(np.float32), size, 25.0)
+    return Tracks(
+        xy.astype(np.float32),
+        visible,
+        visible.astype(np.float32),
+        queries.astype(np.float32),
+        size,
+        25.0,
+    )
 
 
-def still(x: float, y: float, size: tuple[int, int], visible: bool = True, length: int = 1) -> Tracks:
+def still(
+    x: float, y: float, size: tuple[int, int], visible: bool = True, length: int = 1
+) -> Tracks:
     return make_tracks(np.full((1, length, 2), (x, y)), np.full((1, length), visible), size)
 
 
@@ -30,7 +39,9 @@ def centroid(frame: np.ndarray) -> tuple[float, float]:
 @pytest.mark.parametrize("visible", [True, False])
 @pytest.mark.parametrize(("x", "y"), [(50.0, 40.0), (50.5, 40.25), (61.8, 33.3)])
 @pytest.mark.parametrize("size", [(80, 120), (480, 854)])
-def test_mark_is_centred_on_the_point(style: str, visible: bool, x: float, y: float, size: tuple[int, int]) -> None:
+def test_mark_is_centred_on_the_point(
+    style: str, visible: bool, x: float, y: float, size: tuple[int, int]
+) -> None:
     drawn = draw_frame(np.zeros((*size, 3), np.uint8), still(x, y, size, visible), 0, style)
     assert centroid(drawn) == pytest.approx((x, y), abs=0.3)
 
@@ -56,7 +67,10 @@ def test_frame_is_left_alone(style: str) -> None:
 
 def test_marks_scale_with_the_resolution() -> None:
     areas = [
-        (draw_frame(np.zeros((h, w, 3), np.uint8), still(w / 2, h / 2, (h, w)), 0).max(axis=-1) > 127).sum()
+        (
+            draw_frame(np.zeros((h, w, 3), np.uint8), still(w / 2, h / 2, (h, w)), 0).max(axis=-1)
+            > 127
+        ).sum()
         for h, w in ((360, 640), (720, 1280))
     ]
     assert areas[1] / areas[0] == pytest.approx(4, rel=0.2)
@@ -70,7 +84,9 @@ def moving(visible: np.ndarray) -> Tracks:
 
 def test_trails_fade_and_end() -> None:
     black = np.zeros((80, 240, 3), np.uint8)
-    drawn = draw_frame(black, moving(np.ones((1, 20), bool)), 18)[40].max(axis=-1).astype(int)  # now at x = 190
+    drawn = (
+        draw_frame(black, moving(np.ones((1, 20), bool)), 18)[40].max(axis=-1).astype(int)
+    )  # now at x = 190
     middles = drawn[75:190:10]
     assert (np.diff(middles) > 0).all()
     assert drawn[:65].max() == 0
@@ -98,7 +114,9 @@ def test_colours_run_through_the_rainbow() -> None:
 
 
 def test_points_far_outside_and_tiny_frames() -> None:
-    far = make_tracks(np.array([[[1e9, -1e9]], [[-1e9, 5.0]]]), np.array([[True], [False]]), (80, 120))
+    far = make_tracks(
+        np.array([[[1e9, -1e9]], [[-1e9, 5.0]]]), np.array([[True], [False]]), (80, 120)
+    )
     assert draw_frame(np.zeros((80, 120, 3), np.uint8), far, 0).max() == 0
     assert draw_frame(np.zeros((1, 1, 3), np.uint8), still(0, 0, (1, 1)), 0).max() > 0
 
@@ -108,7 +126,13 @@ def test_points_far_outside_and_tiny_frames() -> None:
 def test_render_writes_every_frame(style: str, size: tuple[int, int], tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     frames = np.full((3, *size, 3), 90, np.uint8)
-    render(frames, still(0, 0, size, length=3), tmp_path / "o.mp4", style, lambda *step: seen.append(step))
+    render(
+        frames,
+        still(0, 0, size, length=3),
+        tmp_path / "o.mp4",
+        style,
+        lambda *step: seen.append(step),
+    )
     video = read_video(tmp_path / "o.mp4")
     assert video.frames.shape == (3, size[0] + size[0] % 2, size[1] + size[1] % 2, 3)
     assert seen[-1] == ("overlay", 3, 3)
@@ -119,7 +143,9 @@ def test_render_takes_a_path_and_keeps_its_rate(tmp_path: Path) -> None:
     render(str(tmp_path / "v.mp4"), still(24, 16, (32, 48), length=4), tmp_path / "o.mp4")
     video = read_video(tmp_path / "o.mp4")
     assert video.fps == pytest.approx(30000 / 1001)
-    assert centroid(np.clip(video.frames[2].astype(int) - 40, 0, 255)) == pytest.approx((24, 16), abs=0.6)
+    assert centroid(np.clip(video.frames[2].astype(int) - 40, 0, 255)) == pytest.approx(
+        (24, 16), abs=0.6
+    )
 
 
 def test_render_refuses_what_does_not_belong(tmp_path: Path) -> None:

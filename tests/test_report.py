@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dinotrack.benchmarks.report import across_seeds, markdown, merge, read_report, summarise, to_json, write
+from dinotrack.benchmarks.report import (
+    across_seeds,
+    markdown,
+    merge,
+    read_report,
+    summarise,
+    to_json,
+    write,
+)
 from dinotrack.errors import InputError
 
 ABOUT = {
@@ -29,8 +37,14 @@ def random_rows(seed: int) -> list[dict[str, Any]]:
                 always, back = clip[2] == "1", int(rng.integers(1, 9)) * (clip[2] != "1")
                 known = {"average_jaccard": rng.random(), "recall_mean": rng.random()}
                 known |= {} if always or rng.random() < 0.7 else {"recall_mean": np.nan}
-                known |= {"after_occlusion": rng.random() if back else np.nan, "n_after": back, "ece": rng.random()}
-                rows.append(row(method, clip[0], clip, number, **known, peak_mb=float(rng.integers(999))))
+                known |= {
+                    "after_occlusion": rng.random() if back else np.nan,
+                    "n_after": back,
+                    "ece": rng.random(),
+                }
+                rows.append(
+                    row(method, clip[0], clip, number, **known, peak_mb=float(rng.integers(999)))
+                )
     return rows
 
 
@@ -38,7 +52,9 @@ def report_of(rows: list[dict[str, Any]], pooled: dict[Any, Any] | None = None) 
     return {"runs": [ABOUT], "rows": rows, **summarise(rows, pooled or {})}
 
 
-def slow_mean(rows: list[dict[str, Any]], method: str, dataset: str, key: str) -> tuple[float, float]:
+def slow_mean(
+    rows: list[dict[str, Any]], method: str, dataset: str, key: str
+) -> tuple[float, float]:
     """Mean and standard deviation over seeds of the mean over clips, from the definitions."""
     by_seed = []
     for seed in range(3):
@@ -116,19 +132,33 @@ def test_pooled_numbers_stay_only_with_the_rows_they_are_of() -> None:
 def cells(text: str, heading: str) -> list[dict[str, str]]:
     """The table under a heading, read back."""
     block = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    lines = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in block.splitlines() if line[:1] == "|"]
+    lines = [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for line in block.splitlines()
+        if line[:1] == "|"
+    ]
     assert set(lines[1]) == {"---"}
     return [dict(zip(lines[0], line, strict=True)) for line in lines[2:]]
 
 
 def test_tables_say_what_was_measured() -> None:
-    rows = [row("a", data, "1", seed, average_jaccard=0.5 + seed / 10) for seed in (0, 1) for data in ("x", "y")]
+    rows = [
+        row("a", data, "1", seed, average_jaccard=0.5 + seed / 10)
+        for seed in (0, 1)
+        for data in ("x", "y")
+    ]
     rows += [row("b", "x", "1", 0, average_jaccard=0.25, pck=0.125, gpu_mb=7.4, recall_mean=np.nan)]
-    text = markdown(report_of(rows, {("b", "x", 0): {"ece": 0.031, "auroc": 0.9}}), "python -m made --by this")
+    text = markdown(
+        report_of(rows, {("b", "x", 0): {"ece": 0.031, "auroc": 0.9}}), "python -m made --by this"
+    )
     assert "    python -m made --by this\n" in text
     assert "generated" in text.splitlines()[2]
     mean = cells(text, "Means")
-    assert [(line["data set"], line["method"]) for line in mean] == [("x", "a"), ("x", "b"), ("y", "a")]
+    assert [(line["data set"], line["method"]) for line in mean] == [
+        ("x", "a"),
+        ("x", "b"),
+        ("y", "a"),
+    ]
     assert mean[0] == {
         "data set": "x", "method": "a", "clips": "1", "seeds": "2", "AJ": "55.0 ± 7.1", "PCK": "-", "ECE": "-",
         "AUROC": "-", "seconds": "2.0 ± 0.0", "MB": "100", "GPU MB": "-",

@@ -1,4 +1,5 @@
-"""Methods we are measured against: on pictures that move in a known way, and on the clips their figures come from."""
+"""Methods we are measured against: on pictures that move in a known way, and on the clips their
+figures come from."""
 
 from pathlib import Path
 
@@ -38,7 +39,11 @@ def is_its_query(tracks: Tracks, queries: np.ndarray) -> None:
     np.testing.assert_array_equal(tracks.xy[rows, own], queries[:, 1:])
     assert tracks.visible[rows, own].all()
     assert (tracks.confidence[rows, own] == 1).all()
-    assert (tracks.xy.dtype, tracks.visible.dtype, tracks.confidence.dtype) == (np.float32, np.bool_, np.float32)
+    assert (tracks.xy.dtype, tracks.visible.dtype, tracks.confidence.dtype) == (
+        np.float32,
+        np.bool_,
+        np.float32,
+    )
 
 
 def test_still_never_moves(moving: np.ndarray) -> None:
@@ -65,19 +70,25 @@ def test_lost_points_stay_where_they_were(moving: np.ndarray, name: str) -> None
     assert tracks.visible[0, :4].all()
     assert not tracks.visible[0, 6]
     last = np.flatnonzero(tracks.visible[0])[-1]
-    np.testing.assert_array_equal(tracks.xy[0, last:], np.broadcast_to(tracks.xy[0, last], (FRAMES - last, 2)))
+    np.testing.assert_array_equal(
+        tracks.xy[0, last:], np.broadcast_to(tracks.xy[0, last], (FRAMES - last, 2))
+    )
     assert np.abs(tracks.xy[0, last] - way(queries)[0, last]).max() < 1
 
 
 def test_lucas_kanade_ends_at_a_cut(moving: np.ndarray) -> None:
     noise = np.random.default_rng(1).integers(0, 256, moving[:3].shape, dtype=np.uint8)
     queries = np.array([[0, x, y] for x in (20, 40, 60, 80) for y in (20, 40, 60)], np.float32)
-    visible = make_method("lucas-kanade", CPU)("clip", np.concatenate((moving[:4], noise)), queries, 0).visible
+    visible = make_method("lucas-kanade", CPU)(
+        "clip", np.concatenate((moving[:4], noise)), queries, 0
+    ).visible
     assert visible[:, :4].all()
     assert visible[:, 4:].mean() < 0.1
 
 
-def test_raft_without_weights_says_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_raft_without_weights_says_how_to_get_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DINOTRACK_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
@@ -88,7 +99,9 @@ def test_raft_without_weights_says_how_to_get_them(tmp_path: Path, monkeypatch: 
 
 
 def vit(**settings: object) -> Method:
-    return make_method("vit", Options(settings=VIT | {key.replace("__", "."): v for key, v in settings.items()}))
+    return make_method(
+        "vit", Options(settings=VIT | {key.replace("__", "."): v for key, v in settings.items()})
+    )
 
 
 def test_raw_features_find_what_looks_the_same(moving: np.ndarray) -> None:
@@ -102,7 +115,9 @@ def test_raw_features_find_what_looks_the_same(moving: np.ndarray) -> None:
     other = np.array([[False, True, True], [True, False, True], [False, True, True]])
     least = float(np.median(found.confidence[other]))
     strict = vit(inference__visible_cosine=least)("clip", video, queries, 0)
-    np.testing.assert_array_equal(strict.visible[other], found.confidence[other] >= np.float32(least))
+    np.testing.assert_array_equal(
+        strict.visible[other], found.confidence[other] >= np.float32(least)
+    )
     assert set(strict.visible[other]) == {False, True}
 
 
@@ -120,7 +135,9 @@ def predictions(tmp_path: Path) -> dict[str, np.ndarray]:
 QUERIES = np.array([[3, 10.5, 20], [0, 50, 60]], np.float32)
 
 
-def test_predictions_come_from_files(moving: np.ndarray, predictions: dict[str, np.ndarray], tmp_path: Path) -> None:
+def test_predictions_come_from_files(
+    moving: np.ndarray, predictions: dict[str, np.ndarray], tmp_path: Path
+) -> None:
     confidence = np.full((2, FRAMES), 0.3)
     np.savez(tmp_path / "pony.npz", **predictions)
     np.savez(tmp_path / "pony-1.npz", **predictions | {"confidence": confidence})
@@ -147,7 +164,11 @@ def test_predictions_come_from_files(moving: np.ndarray, predictions: dict[str, 
     ],
 )
 def test_bad_predictions_are_refused(
-    moving: np.ndarray, predictions: dict[str, np.ndarray], tmp_path: Path, changes: dict, complaint: str
+    moving: np.ndarray,
+    predictions: dict[str, np.ndarray],
+    tmp_path: Path,
+    changes: dict,
+    complaint: str,
 ) -> None:
     arrays = {key: value for key, value in (predictions | changes).items() if value is not None}
     np.savez(tmp_path / "pony.npz", **arrays)
@@ -169,7 +190,9 @@ def test_missing_predictions_are_named(moving: np.ndarray, tmp_path: Path) -> No
         ("dis", (55.8, 74.7, 69.6), 0.2),
     ],
 )
-def test_figures_on_the_davis_clips(shared_data: Path, name: str, expected: tuple[float, ...], within: float) -> None:
+def test_figures_on_the_davis_clips(
+    shared_data: Path, name: str, expected: tuple[float, ...], within: float
+) -> None:
     method, rows = make_method(name, CPU), []
     for clip in open_datasets(["davis"], shared_data):
         tracks = method(clip.name, clip.video, clip.truths[0].queries, 0)

@@ -1,4 +1,5 @@
-"""The speed benchmark on tiny clips: what it measures adds up, and its oracle tracks as the tracker does."""
+"""The speed benchmark on tiny clips: what it measures adds up, and its oracle tracks as the tracker
+does."""
 
 import argparse
 import json
@@ -62,7 +63,11 @@ def test_every_stage_at_every_length(tmp_path: Path) -> None:
     assert all(row["steps"] == 2 for row in result["rows"] if row["run"] == "first")
     summary = result["summary"]
     assert summary["lengths"] == [3, 4, 6]
-    whole = [row["seconds"]["whole"] for row in result["rows"] if row["frames"] == 4 and row["run"] == "first"]
+    whole = [
+        row["seconds"]["whole"]
+        for row in result["rows"]
+        if row["frames"] == 4 and row["run"] == "first"
+    ]
     assert summary["stages"]["whole"]["seconds"][1] == pytest.approx(np.median(whole))
     assert summary["stages"]["whole"]["iqr"][1] == pytest.approx(abs(whole[0] - whole[1]) / 2)
 
@@ -98,7 +103,9 @@ def test_the_exponent_of_growth(power: float) -> None:
 
 def test_long_clips_and_the_users_own(tmp_path: Path) -> None:
     stages.write_clip(tmp_path / "mine.mp4", stages.Shape(3, SIZE), 4, seed=1)
-    options = arguments("--long", "5x48x64", "--video", str(tmp_path / "mine.mp4"), str(tmp_path / "gone.mp4"))
+    options = arguments(
+        "--long", "5x48x64", "--video", str(tmp_path / "mine.mp4"), str(tmp_path / "gone.mp4")
+    )
 
     def apart(function: Any, *rest: Any) -> Any:
         if any("gone" in str(getattr(one, "video", "")) for one in rest):
@@ -128,7 +135,9 @@ def test_frames_to_and_fro(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 @pytest.fixture(scope="module")
 def paper() -> dict[str, Any]:
-    options = arguments("--clip-frames", "4", "--paper-steps", "2", "--area", "4000", "--backbone", "dinotrack_vit")
+    options = arguments(
+        "--clip-frames", "4", "--paper-steps", "2", "--area", "4000", "--backbone", "dinotrack_vit"
+    )
     settings = {**SETTINGS, "training.steps": 10, "model.widths": "4,8", "model.kernel": 3}
     return speed.run_paper(options, settings, silent)
 
@@ -136,11 +145,22 @@ def paper() -> dict[str, Any]:
 def test_the_papers_whole_run_is_extrapolated_from_both_phases(paper: dict[str, Any]) -> None:
     one = paper["paper"]
     assert one["steps"] == 10_000
-    assert {name: part["share"] for name, part in one["seconds_a_step"].items()} == {"early": 0.5, "late": 0.5}
+    assert {name: part["share"] for name, part in one["seconds_a_step"].items()} == {
+        "early": 0.5,
+        "late": 0.5,
+    }
     halves = [5000 * one["seconds_a_step"][name]["median"] for name in ("early", "late")]
     assert one["fit"] == pytest.approx(sum(halves))
     assert one["whole"] == pytest.approx(one["fit"] + sum(one["stages"].values()))
-    assert {"flow", "features", "labels", "buddies", "before the first step", "refine", "track"} <= one["stages"].keys()
+    assert {
+        "flow",
+        "features",
+        "labels",
+        "buddies",
+        "before the first step",
+        "refine",
+        "track",
+    } <= one["stages"].keys()
     assert paper["ours"]["steps"] == 10
     assert paper["ratio"]["whole"] == pytest.approx(one["whole"] / paper["ours"]["whole"])
     assert paper["ratio"]["step"] == pytest.approx(one["step"] / paper["ours"]["step"])
@@ -153,7 +173,9 @@ def test_steps_are_taken_in_their_phase() -> None:
         ("early", 0, 4), ("late", 4, 3)
     ]  # fmt: skip
     never = override(config, {"training.refined_buddy_weight": 0, "training.cycle_weight": 0})
-    assert [(p.name, p.first, p.length) for p in against_paper.phases("ours", never)] == [("all", 0, 7)]
+    assert [(p.name, p.first, p.length) for p in against_paper.phases("ours", never)] == [
+        ("all", 0, 7)
+    ]
 
 
 def test_a_fit_too_short_to_be_timed() -> None:
@@ -187,18 +209,36 @@ def test_accuracy_after_equal_seconds_of_fitting(tmp_path: Path) -> None:
     np.savez(tmp_path / "eval" / "one.npz", **truth.arrays)
     (clip,) = find_clips(tmp_path)
     equal = against_paper.equal_settings(read_video(clip.video), 4000, "dinotrack_vit")
-    small = {**equal, "training.batch": 16, "model.widths": "4,8", "model.kernel": 3, "trajectories.step": 2}
+    small = {
+        **equal,
+        "training.batch": 16,
+        "model.widths": "4,8",
+        "model.kernel": 3,
+        "trajectories.step": 2,
+    }
     both = {"ours": ("fast", {**small, "training.steps": 3}), "paper": ("paper", small)}
     for step in (1e6, 0.05):
         ours, paper = against_paper.compare_accuracy(clip, both, step, 0, "cpu")
         assert (ours["method"], ours["steps"]) == ("ours", 3)
-        assert (paper["method"], paper["steps"]) == ("paper", max(1, round(ours["fit_seconds"] / step)))
+        assert (paper["method"], paper["steps"]) == (
+            "paper",
+            max(1, round(ours["fit_seconds"] / step)),
+        )
         assert 0 <= paper["average_jaccard"] <= 1
 
 
 def test_tracking_against_the_oracle(tmp_path: Path) -> None:
     options = arguments(
-        "--clip-frames", "4", "--query-points", "12", "--oracle-points", "3", "--anchors", "2", "--repeats", "2"
+        "--clip-frames",
+        "4",
+        "--query-points",
+        "12",
+        "--oracle-points",
+        "3",
+        "--anchors",
+        "2",
+        "--repeats",
+        "2",
     )
     result = speed.run_inference(options, SETTINGS, silent)
     assert (result["points"], result["frames"]) == (12, 4)
@@ -206,8 +246,12 @@ def test_tracking_against_the_oracle(tmp_path: Path) -> None:
     assert result["own"]["method"] == "join"
     assert result["match"]["method"] == "match"
     for name in ("own", "match"):
-        assert result[name]["ratio"] == pytest.approx(result["reference"]["seconds"] / result[name]["seconds"])
-    assert all(0 <= result[name]["occlusion_accuracy"] <= 1 for name in ("reference", "own", "match"))
+        assert result[name]["ratio"] == pytest.approx(
+            result["reference"]["seconds"] / result[name]["seconds"]
+        )
+    assert all(
+        0 <= result[name]["occlusion_accuracy"] <= 1 for name in ("reference", "own", "match")
+    )
 
 
 @pytest.mark.parametrize("whole_map", [True, False])
@@ -225,19 +269,35 @@ def test_the_oracle_agrees_with_matching(whole_map: bool) -> None:
 def test_the_oracle_agrees_with_the_golden_numbers(golden: Any) -> None:
     g = golden("inference")
     tracker = Tracker(PAPER.model, g["refined_features"].shape[1]).eval()
-    weights = {k.removeprefix("state_dict/"): torch.from_numpy(v) for k, v in g.items() if k.startswith("state_dict/")}
+    weights = {
+        k.removeprefix("state_dict/"): torch.from_numpy(v)
+        for k, v in g.items()
+        if k.startswith("state_dict/")
+    }
     tracker.refiner.load_state_dict(weights)
     x, y, t = torch.from_numpy(g["query_xyt"]).unbind(1)
     maps, queries = torch.from_numpy(g["refined_features"]), torch.stack((t, x, y), dim=1)
     xy, visible = reference.track_points(tracker, maps, GRID, queries, PAPER.inference)
-    assert np.abs(xy.numpy() - g["trajectories"][..., :2]).max() <= 1e-4 * np.abs(g["trajectories"][..., :2]).max()
+    assert (
+        np.abs(xy.numpy() - g["trajectories"][..., :2]).max()
+        <= 1e-4 * np.abs(g["trajectories"][..., :2]).max()
+    )
     assert np.array_equal(visible.numpy(), ~g["occluded"])
 
 
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One part alone, its JSON, and one table of that and of what other parts wrote."""
     out, table = tmp_path / "speed.json", tmp_path / "performance.md"
-    wanted = ["--parts", "inference", "--clip-frames", "3", "--query-points", "4", "--oracle-points", "2"]
+    wanted = [
+        "--parts",
+        "inference",
+        "--clip-frames",
+        "3",
+        "--query-points",
+        "4",
+        "--oracle-points",
+        "2",
+    ]
     settings = [f"{key}={value}" for key, value in SETTINGS.items()]
     assert main(["speed", *TINY, *wanted, "--set", *settings, "--out", str(out)]) == 0
     report = json.loads(out.read_text())
@@ -273,7 +333,14 @@ def test_the_table_of_kernels() -> None:
     size = {"sizes": {"name": "paper"}}
     peak = {"what": "matmul", "side": "peak", "ms": 1.0, "iqr_ms": 0.0, "tflops": 600.0, **size}
     timed = [
-        {"what": "match", "side": side, "ms": ms, "iqr_ms": 0.1, **size, **({"share": 0.5} if side == "kernel" else {})}
+        {
+            "what": "match",
+            "side": side,
+            "ms": ms,
+            "iqr_ms": 0.1,
+            **size,
+            **({"share": 0.5} if side == "kernel" else {}),
+        }
         for side, ms in (("obvious", 10.0), ("twin", 5.0), ("kernel", 2.0))
     ]
     goal = {"name": "match over eager", "value": 5.0, "goal": 5.0, "passed": True}

@@ -67,7 +67,12 @@ def test_a_kept_fit_needs_no_start(nowhere: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert dinotrack.load(nowhere / "fit", video).steps == 1
-        assert dinotrack.fit(video, preset="fast", settings=settings, folder=nowhere / "fit").steps_trained_now == 0
+        assert (
+            dinotrack.fit(
+                video, preset="fast", settings=settings, folder=nowhere / "fit"
+            ).steps_trained_now
+            == 0
+        )
 
 
 def test_another_shape_starts_at_random_unless_asked_for(nowhere: Path) -> None:
@@ -82,7 +87,8 @@ def test_another_shape_starts_at_random_unless_asked_for(nowhere: Path) -> None:
 
 
 def test_correspondences_of_the_shots_are_seen_and_true() -> None:
-    """Colours without changes of light agree at both ends, far better than with anything else in the frame."""
+    """Colours without changes of light agree at both ends, far better than with anything else in
+    the frame."""
     shots = replace(SHOTS, photometric=0.0, size=(96, 128))
     own, other = [], []
     for step in range(6):
@@ -112,7 +118,9 @@ class Stop(Exception):
     """Ends a training in the middle."""
 
 
-def test_training_is_repeatable_and_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_is_repeatable_and_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(start, "SHOTS", SHOTS)
     monkeypatch.setattr(start, "SAVED", 2)
     whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
@@ -138,7 +146,9 @@ def test_training_is_repeatable_and_goes_on_where_it_stopped(tmp_path: Path, mon
         assert torch.equal(tensor, weights.read(parts)[name]), name
 
 
-def test_going_on_from_nothing_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_going_on_from_nothing_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert start.main(["--out", str(tmp_path / "cnn.safetensors"), "--resume"]) == 2
     assert "start anew without --resume" in capsys.readouterr().err
 
@@ -176,7 +186,9 @@ def test_beside_the_cnn_keeps_its_grid_and_its_start() -> None:
     assert (fitted.grid.rows, fitted.grid.cols) == (12, 16)
     vit, cnn = fitted.maps.split([fitted.maps.shape[1] - config.dims, config.dims], dim=1)
     for maps, length in ((cnn, 1.0), (vit, config.vit_weight)):  # kept in half precision
-        torch.testing.assert_close(maps.float().norm(dim=1), torch.full((4, 12, 16), length), atol=1e-3, rtol=0)
+        torch.testing.assert_close(
+            maps.float().norm(dim=1), torch.full((4, 12, 16), length), atol=1e-3, rtol=0
+        )
 
 
 def test_without_the_refiner_correlations_are_the_map() -> None:

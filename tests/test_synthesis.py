@@ -57,7 +57,8 @@ def test_points_solve_the_map_the_picture_is_made_with() -> None:
 
 
 def test_visibility_against_the_map_of_layers() -> None:
-    """Where the nine pixels around a point show one layer, the point is visible if and only if it is its own."""
+    """Where the nine pixels around a point show one layer, the point is visible if and only if it
+    is its own."""
     scene = build_scene((121, 201), 4, seed=3)
     clip = generate((121, 201), frames=20, layers=4, seed=3, points=96)
     judged = 0
@@ -84,7 +85,9 @@ def patches(frame: np.ndarray, xy: np.ndarray, reach: int = 3) -> np.ndarray:
 
 def well_seen(clip: Clip, t: int) -> np.ndarray:
     """Points visible in t and t + 1, away from the border, bool [N]."""
-    margin = ((clip.tracks[:, t : t + 2] > 5) & (clip.tracks[:, t : t + 2] < (195, 115))).all((1, 2))
+    margin = ((clip.tracks[:, t : t + 2] > 5) & (clip.tracks[:, t : t + 2] < (195, 115))).all(
+        (1, 2)
+    )
     return clip.visible[:, t] & clip.visible[:, t + 1] & margin
 
 
@@ -104,7 +107,8 @@ def test_colours_stay_where_the_tracks_go(clip: Clip) -> None:
 
 
 def test_tracks_are_unbiased_to_a_fiftieth_of_a_pixel(clip: Clip) -> None:
-    """One least-squares step (Lucas and Kanade) over all patches of all frame pairs finds no displacement left."""
+    """One least-squares step (Lucas and Kanade) over all patches of all frame pairs finds no
+    displacement left."""
     normal, right = np.zeros((2, 2)), np.zeros(2)
     for t in range(len(clip.frames) - 1):
         use = well_seen(clip, t)
@@ -136,7 +140,9 @@ def test_any_size(size: tuple[int, int], layers: int) -> None:
     clip = generate(size, frames=3, layers=layers, seed=1, points=8)
     assert clip.frames.shape == (3, *size, 3)
     assert clip.visible.any(1).all()
-    assert (size != (1, 1)) <= len(clip.tracks) <= 8  # a single pixel may show only an outline, where no point lies
+    assert (
+        (size != (1, 1)) <= len(clip.tracks) <= 8
+    )  # a single pixel may show only an outline, where no point lies
 
 
 def test_difficulty_zero_is_a_still() -> None:
@@ -153,7 +159,19 @@ def test_light_noise_and_blur_leave_the_truth_alone() -> None:
 
 
 def test_command_line_writes_clip_and_truth(tmp_path: Path) -> None:
-    main([str(tmp_path / "new" / "clip.mp4"), "--size", "48x64", "--frames", "3", "--layers", "1", "--points", "9"])
+    main(
+        [
+            str(tmp_path / "new" / "clip.mp4"),
+            "--size",
+            "48x64",
+            "--frames",
+            "3",
+            "--layers",
+            "1",
+            "--points",
+            "9",
+        ]
+    )
     clip = generate((48, 64), 3, layers=1, points=9)
     video = read_video(tmp_path / "new" / "clip.mp4")
     assert video.fps == clip.fps
@@ -173,6 +191,13 @@ def test_the_demo_fits_its_truth() -> None:
     with np.load(path.with_suffix(".npz")) as truth:
         assert truth["visible"].shape == (len(truth["query"]), len(video.frames))
         assert tuple(truth["size"]) == video.size
-        clip = Clip(video.frames, truth["tracks"], truth["visible"], truth["query"], truth["layer"], video.fps)
+        clip = Clip(
+            video.frames,
+            truth["tracks"],
+            truth["visible"],
+            truth["query"],
+            truth["layer"],
+            video.fps,
+        )
     assert colour_change(clip, 0.0) < 6
     assert colour_change(clip, 2.0) > 2 * colour_change(clip, 0.0)

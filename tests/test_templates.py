@@ -29,7 +29,9 @@ def warped(image: Tensor, shape: Tensor, centre: Tensor, shift: Tensor) -> Tenso
 
 def turn(degrees: float, scale: float) -> Tensor:
     angle = math.radians(degrees)
-    return scale * torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    return scale * torch.tensor(
+        [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+    )
 
 
 @pytest.mark.parametrize(("degrees", "scale"), [(0.0, 1.0), (30.0, 1.0), (-70.0, 1.3), (10.0, 0.8)])
@@ -45,11 +47,15 @@ def test_a_patch_is_found_to_a_tenth_of_a_pixel(degrees, scale, light) -> None:
     assert alike[0] > 0.95
 
 
-@pytest.mark.parametrize(("degrees", "scale"), [(0.0, 1.0), (25.0, 1.0), (-20.0, 1.2), (18.0, 0.85)])
+@pytest.mark.parametrize(
+    ("degrees", "scale"), [(0.0, 1.0), (25.0, 1.0), (-20.0, 1.2), (18.0, 0.85)]
+)
 def test_a_patch_that_has_changed_is_found(degrees, scale) -> None:
     first, centre = picture(), torch.tensor([40.0, 30.0])
     second = warped(first, turn(degrees, scale), centre, torch.tensor([0.8, -0.6]))
-    templates = make_templates(torch.stack((first, second)), torch.tensor([[0.0, 40.0, 30.0]] * 2), 4)
+    templates = make_templates(
+        torch.stack((first, second)), torch.tensor([[0.0, 40.0, 30.0]] * 2), 4
+    )
     start = torch.stack((centre, centre + torch.tensor([1.5, 0.0])))
     found, alike = search(templates, second, start, torch.eye(2).expand(2, 2, 2), 4.0)
     assert (found - centre - torch.tensor([0.8, -0.6])).norm(dim=1).max() < 0.4
@@ -103,13 +109,20 @@ def test_a_flow_that_tears_a_patch_leaves_its_shape() -> None:
     displacement = torch.zeros(2, HEIGHT, WIDTH)
     displacement[0, :, 40:] = 30.0
     templates = make_templates(picture()[None], torch.tensor([[0.0, 39.5, 31.0]]), 4)
-    after = carry(Flow(displacement), torch.tensor([[39.5, 31.0]]), torch.eye(2)[None], templates.offsets)
+    after = carry(
+        Flow(displacement), torch.tensor([[39.5, 31.0]]), torch.eye(2)[None], templates.offsets
+    )
     torch.testing.assert_close(after, torch.eye(2)[None])
 
 
 def test_grey_is_luma() -> None:
     frames = torch.zeros((1, 3, 1, 4), dtype=torch.uint8)
-    frames[0, 0, 0, 0], frames[0, 1, 0, 1], frames[0, 2, 0, 2], frames[0, :, 0, 3] = 255, 255, 255, 255
+    frames[0, 0, 0, 0], frames[0, 1, 0, 1], frames[0, 2, 0, 2], frames[0, :, 0, 3] = (
+        255,
+        255,
+        255,
+        255,
+    )
     torch.testing.assert_close(Grey(frames)[0][0], torch.tensor([0.299, 0.587, 0.114, 1.0]))
 
 

@@ -38,10 +38,22 @@ SHIFT = (2.0, 1.0)
 
 TINY_PAPER = override(
     PAPER,
-    {"model.widths": (4, 4, 4), "model.refiner_width": 3, "training.batch": 16, "training.contrastive_points": 8},
+    {
+        "model.widths": (4, 4, 4),
+        "model.refiner_width": 3,
+        "training.batch": 16,
+        "training.contrastive_points": 8,
+    },
 )
 TINY_FAST = override(
-    FAST, {"model.widths": (8, 8), "model.dims": 8, "model.blocks": 1, "training.batch": 32, "training.steps": 30}
+    FAST,
+    {
+        "model.widths": (8, 8),
+        "model.dims": 8,
+        "model.blocks": 1,
+        "training.batch": 32,
+        "training.steps": 30,
+    },
 )
 
 
@@ -55,7 +67,11 @@ def moving_picture() -> Tensor:
     frames = []
     for t in range(LENGTH):
         u, v = x - SHIFT[0] * t, y - SHIFT[1] * t
-        waves = [torch.sin(u / 5) * torch.cos(v / 7), torch.cos(u / 9 + v / 6), torch.sin((u - v) / 11)]
+        waves = [
+            torch.sin(u / 5) * torch.cos(v / 7),
+            torch.cos(u / 9 + v / 6),
+            torch.sin((u - v) / 11),
+        ]
         frames.append(torch.stack([128 + 90 * w for w in waves]))
     return torch.stack(frames).to(torch.uint8)
 
@@ -69,7 +85,8 @@ def straight_chains(starts: Tensor) -> Chains:
 
 
 def material(config: Config, channels: int = 0) -> Material:
-    """A clip whose left half is foreground; with `channels`, random frozen features and their buddies."""
+    """A clip whose left half is foreground; with `channels`, random frozen features and their
+    buddies."""
     y, x = torch.meshgrid(torch.arange(2, HEIGHT, 6), torch.arange(2, WIDTH, 6), indexing="ij")
     chains = straight_chains(torch.stack((x, y), dim=-1).reshape(-1, 2).float())
     masks = torch.zeros(LENGTH, HEIGHT, WIDTH, dtype=torch.bool)
@@ -112,7 +129,9 @@ def is_foreground(known: Material, frame: Tensor, xy: Tensor) -> Tensor:
 @pytest.mark.parametrize("seed", range(5))
 def test_half_of_the_pairs_are_foreground_and_all_lie_on_one_chain(shared: bool, seed: int) -> None:
     known = material(TINY_FAST)
-    pairs = draw_pairs(known, TrainingConfig(batch=40, frames=3, shared_frames=shared), seeded(seed))
+    pairs = draw_pairs(
+        known, TrainingConfig(batch=40, frames=3, shared_frames=shared), seeded(seed)
+    )
     assert pairs is not None
     assert len(pairs.source) == len(pairs.target) == 40
     assert (pairs.source_frame != pairs.target_frame).all()
@@ -122,7 +141,10 @@ def test_half_of_the_pairs_are_foreground_and_all_lie_on_one_chain(shared: bool,
     kinds = is_foreground(known, pairs.source_frame, pairs.source)
     assert kinds.sum() == 20
     assert kinds.tolist() == is_foreground(known, pairs.target_frame, pairs.target).tolist()
-    halves = [set(torch.cat((pairs.source_frame[k], pairs.target_frame[k])).tolist()) for k in (kinds, ~kinds)]
+    halves = [
+        set(torch.cat((pairs.source_frame[k], pairs.target_frame[k])).tolist())
+        for k in (kinds, ~kinds)
+    ]
     assert all(len(h) <= 3 for h in halves)
     assert len(halves[0] | halves[1]) <= (3 if shared else 6)
 
@@ -146,7 +168,10 @@ def test_no_labels_no_pairs() -> None:
     assert draw_pairs(without_chains(known), TrainingConfig(), seeded()) is None
     once = replace(known, chains=_seen_once(known.chains))
     assert draw_pairs(once, TrainingConfig(), seeded()) is None
-    assert step_losses(fresh(TINY_FAST).tracker, once, TINY_FAST, 0, seeded(), torch.device("cpu")) == {}
+    assert (
+        step_losses(fresh(TINY_FAST).tracker, once, TINY_FAST, 0, seeded(), torch.device("cpu"))
+        == {}
+    )
 
 
 def random_chains(count: int, rng: torch.Generator) -> Chains:
@@ -156,15 +181,21 @@ def random_chains(count: int, rng: torch.Generator) -> Chains:
     return Chains(torch.rand(int(length.sum()), 2, generator=rng) * 50, start, length, LENGTH)
 
 
-def drawn_from_a_table(known: Material, config: TrainingConfig, rng: torch.Generator) -> list[Tensor]:
-    """`draw_pairs` from a table of chains and frames: source frames and places, target frames and places."""
+def drawn_from_a_table(
+    known: Material, config: TrainingConfig, rng: torch.Generator
+) -> list[Tensor]:
+    """`draw_pairs` from a table of chains and frames: source frames and places, target frames and
+    places."""
     xy, valid = table_of(known.chains)
     start, end = known.chains.start.tolist(), known.chains.end.tolist()
     while True:
         first = draw_frames(LENGTH, config, rng)
         second = first if config.shared_frames else draw_frames(LENGTH, config, rng)
         kinds = [(first, known.chain_foreground), (second, ~known.chain_foreground)]
-        halves = [(frames, (kind & (valid[:, frames].sum(dim=1) > 1)).nonzero()[:, 0]) for frames, kind in kinds]
+        halves = [
+            (frames, (kind & (valid[:, frames].sum(dim=1) > 1)).nonzero()[:, 0])
+            for frames, kind in kinds
+        ]
         parts = []
         for (frames, ids), (_, others) in zip(halves, halves[::-1], strict=True):
             if not len(ids):
@@ -223,12 +254,17 @@ def test_frame_pairs_are_ordered_and_different() -> None:
 
 def test_of_sampled_frame_pairs_those_with_buddies_are_taken() -> None:
     settings = {"training.frames": LENGTH, "training.contrastive_pairs": 1}
-    every, sampled = override(TINY_PAPER, settings), override(TINY_PAPER, settings | {"buddies.near": 1})
+    every, sampled = (
+        override(TINY_PAPER, settings),
+        override(TINY_PAPER, settings | {"buddies.near": 1}),
+    )
     known = material(every, channels=6)
     known = replace(known, buddies={(4, 2): known.buddies[4, 2]})
     tracker = fresh(every, channels=6).tracker
     for config, most in ((every, 2), (sampled, 8)):
-        terms = [step_losses(tracker, known, config, 0, seeded(n), torch.device("cpu")) for n in range(8)]
+        terms = [
+            step_losses(tracker, known, config, 0, seeded(n), torch.device("cpu")) for n in range(8)
+        ]
         taken = sum(bool(t["buddies"] > 0) for t in terms)
         assert taken <= most
     assert taken == 8
@@ -245,7 +281,10 @@ def test_points_lie_on_the_mask_in_their_share(rows: int, inside: int) -> None:
 
 def test_paper_s_learning_rates() -> None:
     for step in (0, 39, 40, 79, 80, 4001, 9999):
-        assert learning_rates(PAPER.training, step) == (pytest.approx(1e-2 * 0.999 ** (step // 40)), 1e-2)
+        assert learning_rates(PAPER.training, step) == (
+            pytest.approx(1e-2 * 0.999 ** (step // 40)),
+            1e-2,
+        )
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 400])
@@ -295,11 +334,15 @@ def test_terms_of_the_paper(step: int, names: set[str], precision: str) -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_regularisers_start_at_zero(precision: str) -> None:
-    """Nothing is added to the frozen features at first, and they are not rounded to the networks' precision."""
+    """Nothing is added to the frozen features at first, and they are not rounded to the networks'
+    precision."""
     config = override(
-        TINY_PAPER, {"training.precision": precision, "training.norm_weight": 1, "training.angle_weight": 1}
+        TINY_PAPER,
+        {"training.precision": precision, "training.norm_weight": 1, "training.angle_weight": 1},
     )
-    terms = step_losses(fresh(config, 6).tracker, material(config, 6), config, 0, seeded(), torch.device("cpu"))
+    terms = step_losses(
+        fresh(config, 6).tracker, material(config, 6), config, 0, seeded(), torch.device("cpu")
+    )
     assert max(terms["norm"].item(), terms["angle"].item()) < 1e-6
 
 
@@ -315,14 +358,21 @@ WEIGHTS = {
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_terms_are_in_proportion_to_their_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terms_are_in_proportion_to_their_weights(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key = f"training.{WEIGHTS[name]}"
-    base = override(TINY_PAPER, {"training.heatmap_weight": 1.0, "training.late": 0.0, "training.cycle_error": 1e3})
+    base = override(
+        TINY_PAPER,
+        {"training.heatmap_weight": 1.0, "training.late": 0.0, "training.cycle_error": 1e3},
+    )
     known, tracker = material(base, 6), fresh(base, 6).tracker
     torch.nn.init.normal_(tracker.delta_dino.layers[-2].weight)
 
     def terms(weight: float) -> dict[str, Tensor]:
-        return step_losses(tracker, known, override(base, {key: weight}), 0, seeded(1), torch.device("cpu"))
+        return step_losses(
+            tracker, known, override(base, {key: weight}), 0, seeded(1), torch.device("cpu")
+        )
 
     one, three, none = terms(1.0), terms(3.0), terms(0.0)
     assert one.keys() == WEIGHTS.keys()
@@ -332,7 +382,9 @@ def test_terms_are_in_proportion_to_their_weights(name: str, monkeypatch: pytest
 
 def test_without_a_vit_there_is_nothing_to_regularise() -> None:
     config = override(TINY_PAPER, {"model.dims": 6, "training.late": 0.0})
-    terms = step_losses(fresh(config).tracker, material(config), config, 0, seeded(), torch.device("cpu"))
+    terms = step_losses(
+        fresh(config).tracker, material(config), config, 0, seeded(), torch.device("cpu")
+    )
     assert terms.keys() == {"flow", "refined_buddies", "cycle"}
 
 
@@ -344,7 +396,9 @@ def weights_of(state: State) -> dict[str, Tensor]:
     return state.tracker.state_dict()
 
 
-@pytest.mark.parametrize(("config", "channels"), [(TINY_FAST, 0), (TINY_PAPER, 6)], ids=["fast", "paper"])
+@pytest.mark.parametrize(
+    ("config", "channels"), [(TINY_FAST, 0), (TINY_PAPER, 6)], ids=["fast", "paper"]
+)
 def test_a_continued_fit_is_the_one_that_never_stopped(config: Config, channels: int) -> None:
     config = override(config, {"training.steps": 6})
     known, state = material(config, channels), fresh(config, channels)
@@ -352,7 +406,9 @@ def test_a_continued_fit_is_the_one_that_never_stopped(config: Config, channels:
 
     def keep(now: State) -> None:
         if now.step == 2:
-            kept.append(copy.deepcopy((now.tracker.state_dict(), now.optimizer.state_dict(), now.losses)))
+            kept.append(
+                copy.deepcopy((now.tracker.state_dict(), now.optimizer.state_dict(), now.losses))
+            )
 
     fit(known, config, 7, state, keep)
     continued = fresh(config, channels)
@@ -360,7 +416,10 @@ def test_a_continued_fit_is_the_one_that_never_stopped(config: Config, channels:
     weights, optimizer, losses = kept[0]
     continued.tracker.load_state_dict(weights)
     continued.optimizer.load_state_dict(optimizer)
-    continued.step, continued.terms = 2, {name: list(torch.tensor(values)) for name, values in losses.items()}
+    continued.step, continued.terms = (
+        2,
+        {name: list(torch.tensor(values)) for name, values in losses.items()},
+    )
     fit(known, config, 7, continued, ignore)
     assert (state.step, continued.step) == (6, 6)
     assert state.losses == continued.losses
@@ -394,21 +453,32 @@ def test_features_are_read_in_each_points_own_frame() -> None:
     maps, grid = torch.randn(4, 3, 5, 6, generator=seeded(1)), Grid(5, 6, 4, 1.5)
     view = View(torch.tensor([2, 3, 7, 9]), maps, grid, (20, 24))
     frame, xy = torch.tensor([9, 2, 7, 9, 3]), 20 * torch.rand(5, 2, generator=seeded(2))
-    expected = [grid.sample(maps[[2, 3, 7, 9].index(t)][None], xy[k][None, None])[0, 0] for k, t in enumerate(frame)]
+    expected = [
+        grid.sample(maps[[2, 3, 7, 9].index(t)][None], xy[k][None, None])[0, 0]
+        for k, t in enumerate(frame)
+    ]
     torch.testing.assert_close(view.embed(frame, xy), torch.stack(expected))
 
 
 @pytest.mark.parametrize(
-    ("config", "alike"), [(FAST, True), (QUALITY, True), (PAPER, False)], ids=["fast", "quality", "paper"]
+    ("config", "alike"),
+    [(FAST, True), (QUALITY, True), (PAPER, False)],
+    ids=["fast", "quality", "paper"],
 )
-def test_which_steps_are_recorded(config: Config, alike: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_which_steps_are_recorded(
+    config: Config, alike: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     there = SimpleNamespace(device=torch.device("cuda"))
     for kernels in (True, False):
         monkeypatch.setattr(training, "on_triton", lambda _, kernels=kernels: kernels)
         assert training._records(config, there) == (alike and kernels)
         assert not training._records(config, torch.zeros(1))
         assert not training._records(override(config, {"model.whole_map": True}), there)
-        for changed in ({"training.recorded": False}, {"training.norm_weight": 1}, {"training.cycle_weight": 1}):
+        for changed in (
+            {"training.recorded": False},
+            {"training.norm_weight": 1},
+            {"training.cycle_weight": 1},
+        ):
             assert not training._records(override(config, changed), there)
 
 
@@ -427,7 +497,10 @@ def test_steps_that_can_be_recorded_are_those_that_are_not(monkeypatch: pytest.M
 @pytest.mark.gpu
 def test_recorded_steps_are_plain_ones() -> None:
     """But for the order of sums, which CUDA does not keep."""
-    config, losses = override(TINY_FAST, {"training.precision": "bfloat16", "training.steps": 10}), []
+    config, losses = (
+        override(TINY_FAST, {"training.precision": "bfloat16", "training.steps": 10}),
+        [],
+    )
     for recorded in (True, False):
         torch.manual_seed(3)
         state = start(Tracker(config.model, None).to("cuda"), config.training)
@@ -453,21 +526,37 @@ def test_kernels_learn_what_maps_do(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("config", [QUALITY, PAPER, FAST], ids=lambda c: c.preset)
 def test_both_networks_learn_under_every_preset(config: Config) -> None:
-    config = override(config, {"model.widths": (4, 4), "model.dims": 4, "training.steps": 1, "training.batch": 8})
+    config = override(
+        config, {"model.widths": (4, 4), "model.dims": 4, "training.steps": 1, "training.batch": 8}
+    )
     state = fresh(config)
     before = copy.deepcopy(weights_of(state))
     fit(material(config), config, 0, state, ignore)
-    assert [g["lr"] for g in state.optimizer.param_groups] == list(learning_rates(config.training, 0))
+    assert [g["lr"] for g in state.optimizer.param_groups] == list(
+        learning_rates(config.training, 0)
+    )
     for part in ("delta_dino", "refiner"):
-        changed = [not torch.equal(v, before[k]) for k, v in weights_of(state).items() if k.startswith(part)]
+        changed = [
+            not torch.equal(v, before[k])
+            for k, v in weights_of(state).items()
+            if k.startswith(part)
+        ]
         assert any(changed), part
 
 
-@pytest.mark.parametrize("emptied", [without_chains, lambda known: replace(known, chains=_seen_once(known.chains))])
+@pytest.mark.parametrize(
+    "emptied", [without_chains, lambda known: replace(known, chains=_seen_once(known.chains))]
+)
 def test_without_chains_there_is_nothing_to_fit(emptied: Callable[[Material], Material]) -> None:
     state = fresh(TINY_FAST)
     before = copy.deepcopy(weights_of(state))
-    fit(emptied(material(TINY_FAST)), TINY_FAST, 0, state, lambda now: pytest.fail("a step without labels"))
+    fit(
+        emptied(material(TINY_FAST)),
+        TINY_FAST,
+        0,
+        state,
+        lambda now: pytest.fail("a step without labels"),
+    )
     assert (state.step, state.losses) == (0, {})
     assert all(torch.equal(v, before[k]) for k, v in weights_of(state).items())
 

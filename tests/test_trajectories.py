@@ -1,4 +1,5 @@
-"""Chains: golden numbers, a plain oracle that loops over pixels, and motions whose chains are known exactly."""
+"""Chains: golden numbers, a plain oracle that loops over pixels, and motions whose chains are known
+exactly."""
 
 import itertools
 import math
@@ -16,13 +17,15 @@ from tests.dense import chains_of, table_of
 
 
 def consecutive(flow: Tensor) -> tuple[Tensor, Tensor]:
-    """Forward and backward flow between neighbours out of flow between all frames [T, T, 2, H, W]."""
+    """Forward and backward flow between neighbours out of flow between all frames [T, T, 2, H,
+    W]."""
     t = torch.arange(len(flow) - 1)
     return flow[t, t + 1], flow[t + 1, t]
 
 
 def with_nan(chains: Chains) -> np.ndarray:
-    """Chains as the golden numbers hold them: NaN where not valid, by start frame, then row by row."""
+    """Chains as the golden numbers hold them: NaN where not valid, by start frame, then row by
+    row."""
     xy, valid = table_of(chains)
     return in_order(xy.masked_fill(~valid[..., None], torch.nan).numpy())
 
@@ -33,7 +36,9 @@ def in_order(xy: np.ndarray) -> np.ndarray:
     return xy[np.lexsort((first[:, 0], first[:, 1], start))]
 
 
-def constant_flow(frames: int, dx: float, dy: float, height: int, width: int) -> tuple[Tensor, Tensor]:
+def constant_flow(
+    frames: int, dx: float, dy: float, height: int, width: int
+) -> tuple[Tensor, Tensor]:
     forward = torch.tensor((dx, dy)).reshape(1, 2, 1, 1).expand(frames - 1, 2, height, width)
     return forward, -forward
 
@@ -57,7 +62,8 @@ def test_golden(golden, filtered):
 
 
 def random_flow(seed: int, frames: int = 5, height: int = 9, width: int = 11) -> Tensor:
-    """Flow between all frames of a moving frame with noise, so that parts are consistent and parts are not."""
+    """Flow between all frames of a moving frame with noise, so that parts are consistent and parts
+    are not."""
     draw = torch.Generator().manual_seed(seed)
     motion = torch.randn(frames, 2, 1, 1, generator=draw).cumsum(0) * 1.2
     flow = motion[None] - motion[:, None]
@@ -107,7 +113,9 @@ def plain_chains(flow: Tensor, config: TrajectoryConfig, filtered: bool) -> np.n
             return True
         there, back = flows[i][t + 1], flows[t + 1][i]
         d = chain[i] + there.at(*chain[i])
-        sure = np.linalg.norm(d - chain[i] + back.at(*d)) < config.direct_cycle_error and there.inside(*d)
+        sure = np.linalg.norm(
+            d - chain[i] + back.at(*d)
+        ) < config.direct_cycle_error and there.inside(*d)
         if sure and np.linalg.norm(d - q) >= config.direct_error:
             del chain[t + 1]
             return False
@@ -124,7 +132,10 @@ def plain_chains(flow: Tensor, config: TrajectoryConfig, filtered: bool) -> np.n
         for i, j in lattice:
             p = np.array((j, i), float)
             came = back.at(*p)
-            disoccluded = np.linalg.norm(came + there.at(*(p + came), outside_is_zero=True)) >= config.cycle_error
+            disoccluded = (
+                np.linalg.norm(came + there.at(*(p + came), outside_is_zero=True))
+                >= config.cycle_error
+            )
             if cell(j, i) not in passed or cell(j, i) not in landed or disoccluded:
                 alive.append({t + 1: p})
                 chains.append(alive[-1])
@@ -138,7 +149,9 @@ def plain_chains(flow: Tensor, config: TrajectoryConfig, filtered: bool) -> np.n
 
 @pytest.mark.parametrize("filtered", [False, True])
 @pytest.mark.parametrize("near", [0, 1])
-@pytest.mark.parametrize(("step", "min_length", "seed"), [(1, 2, 0), (1, 3, 1), (2, 2, 2), (3, 2, 3), (4, 1, 4)])
+@pytest.mark.parametrize(
+    ("step", "min_length", "seed"), [(1, 2, 0), (1, 3, 1), (2, 2, 2), (3, 2, 3), (4, 1, 4)]
+)
 def test_the_plain_oracle_agrees(step, min_length, seed, near, filtered):
     flow = random_flow(seed)
     config = TrajectoryConfig(step=step, min_length=min_length, direct_error=1.2, direct_near=near)
@@ -153,7 +166,9 @@ def test_a_translation_is_followed_to_the_border():
     frames, height, width = 6, 12, 20
     chains = flow_chains(*constant_flow(frames, 3.0, -1.0, height, width), TrajectoryConfig())
     t = torch.arange(frames)
-    truth = chains.first[:, None] + (t - chains.start[:, None])[..., None] * torch.tensor((3.0, -1.0))
+    truth = chains.first[:, None] + (t - chains.start[:, None])[..., None] * torch.tensor(
+        (3.0, -1.0)
+    )
     here = (truth[..., 0] <= width - 1) & (truth[..., 1] >= 0) & (t >= chains.start[:, None])
     xy, valid = table_of(chains)
     assert (valid == here).all()
@@ -161,10 +176,14 @@ def test_a_translation_is_followed_to_the_border():
     first = chains.start == 0
     assert first.sum() == (height - 1) * (width - 3)  # those that stay for a second frame
     entered = chains.first[~first]
-    assert ((entered[:, 0] < 3) | (entered[:, 1] > height - 2)).all()  # only what enters starts later
+    assert (
+        (entered[:, 0] < 3) | (entered[:, 1] > height - 2)
+    ).all()  # only what enters starts later
 
 
-@pytest.mark.parametrize(("step", "rows", "cols"), [(1, 10, 15), (2, 5, 7), (4, 2, 4), (7, 1, 2), (64, 0, 0)])
+@pytest.mark.parametrize(
+    ("step", "rows", "cols"), [(1, 10, 15), (2, 5, 7), (4, 2, 4), (7, 1, 2), (64, 0, 0)]
+)
 def test_chains_start_on_the_lattice(step, rows, cols):
     chains = flow_chains(*constant_flow(3, 0.0, 0.0, 10, 15), TrajectoryConfig(step=step))
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
@@ -244,12 +263,18 @@ def test_direct_flow_is_asked_for_once_a_sampled_pair_and_not_for_neighbours(nea
 
 def test_progress_reaches_the_end():
     calls = []
-    flow_chains(*constant_flow(4, 0.0, 0.0, 8, 8), TrajectoryConfig(), progress=lambda *call: calls.append(call))
+    flow_chains(
+        *constant_flow(4, 0.0, 0.0, 8, 8),
+        TrajectoryConfig(),
+        progress=lambda *call: calls.append(call),
+    )
     assert calls == [("labels", t, 4) for t in (1, 2, 3, 4)]
 
 
 def test_foreground_is_told_by_the_mask_at_the_first_point():
-    xy = torch.tensor([[[1.4, 2.0], [4.0, 4.0]], [[0.0, 0.0], [2.6, 1.0]], [[0.0, 3.0], [1.0, 2.0]]])
+    xy = torch.tensor(
+        [[[1.4, 2.0], [4.0, 4.0]], [[0.0, 0.0], [2.6, 1.0]], [[0.0, 3.0], [1.0, 2.0]]]
+    )
     chains = chains_of(xy, torch.tensor([[True, True], [False, True], [True, False]]))
     masks = torch.zeros(2, 5, 6, dtype=torch.bool)
     masks[0, 2, 1] = True

@@ -43,11 +43,14 @@ def clip(length: int, height: int, width: int) -> np.ndarray:
 
 
 def ffmpeg(*arguments: str | Path) -> None:
-    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)], check=True)
+    subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)], check=True
+    )
 
 
-# Frames FFmpeg decodes, (H, W), what is warned of. Readers that stop at the first damaged packet get 51 frames of
-# truncated_faststart (the last two are whole) and 8 of mp4parse_no_timescale; all the others agree with SOURCE.txt.
+# Frames FFmpeg decodes, (H, W), what is warned of. Readers that stop at the first damaged packet
+# get 51 frames of truncated_faststart (the last two are whole) and 8 of mp4parse_no_timescale; all
+# the others agree with SOURCE.txt.
 READABLE = {
     "truncated_faststart.mp4": (53, (480, 368), "damaged .* frames read: 53 of about 87"),
     "mp4parse_no_timescale.mp4": (170, (240, 320), "damaged"),
@@ -111,7 +114,9 @@ def test_every_bad_file_is_covered(shared_data: Path) -> None:
     assert {p.name for p in (shared_data / "bad").iterdir()} == READABLE.keys() | REFUSED.keys()
 
 
-@pytest.mark.parametrize("name", ["decord_video_90.mov", "decord_video_180.mov", "nasa_13013_rotated.mp4"])
+@pytest.mark.parametrize(
+    "name", ["decord_video_90.mov", "decord_video_180.mov", "nasa_13013_rotated.mp4"]
+)
 def test_frames_are_opencv_s_rotation_too(name: str, shared_data: Path) -> None:
     video = read_video(shared_data / "bad" / name)
     capture = cv2.VideoCapture(str(shared_data / "bad" / name))
@@ -122,9 +127,17 @@ def test_frames_are_opencv_s_rotation_too(name: str, shared_data: Path) -> None:
 
 @pytest.mark.parametrize(
     ("size", "fps", "length"),
-    [((1, 1), 30000 / 1001, 3), ((81, 121), 25.0, 5), ((48, 64), 24000 / 1001, 2), ((2, 16), 0.5, 2), ((16, 16), 1, 1)],
+    [
+        ((1, 1), 30000 / 1001, 3),
+        ((81, 121), 25.0, 5),
+        ((48, 64), 24000 / 1001, 2),
+        ((2, 16), 0.5, 2),
+        ((16, 16), 1, 1),
+    ],
 )
-def test_written_video_reads_back(size: tuple[int, int], fps: float, length: int, tmp_path: Path) -> None:
+def test_written_video_reads_back(
+    size: tuple[int, int], fps: float, length: int, tmp_path: Path
+) -> None:
     frames = clip(length, *size)
     write_video(tmp_path / "-a b.mp4", iter(frames), fps)
     video = read_video(tmp_path / "-a b.mp4")
@@ -183,7 +196,15 @@ def test_replacing_leaves_the_old_file_on_failure(tmp_path: Path) -> None:
 def test_variable_rate_keeps_each_frame_once(tmp_path: Path) -> None:
     write_video(tmp_path / "even.mp4", clip(8, 32, 32), 20)
     jumps = "setpts='(N+20*gt(N,3))/20/TB'"
-    ffmpeg("-i", tmp_path / "even.mp4", "-vf", jumps, "-fps_mode", "passthrough", tmp_path / "uneven.mp4")
+    ffmpeg(
+        "-i",
+        tmp_path / "even.mp4",
+        "-vf",
+        jumps,
+        "-fps_mode",
+        "passthrough",
+        tmp_path / "uneven.mp4",
+    )
     assert len(read_video(tmp_path / "uneven.mp4").frames) == 8
 
 
@@ -202,7 +223,9 @@ def test_first_video_stream_and_no_cover(tmp_path: Path) -> None:
 
 def test_audio_only_text_and_missing(tmp_path: Path) -> None:
     ffmpeg("-f", "lavfi", "-i", "sine=duration=0.2", tmp_path / "sound.m4a")
-    with pytest.raises(InputError, match=r"sound\.m4a: no frames can be read from it: it holds no video stream"):
+    with pytest.raises(
+        InputError, match=r"sound\.m4a: no frames can be read from it: it holds no video stream"
+    ):
         read_video(tmp_path / "sound.m4a")
     (tmp_path / "notes.txt").write_text("There once was a video that wasn't one.\n" * 99)
     with pytest.raises(InputError, match="text file"):
@@ -216,7 +239,9 @@ def test_audio_only_text_and_missing(tmp_path: Path) -> None:
 
 def test_gif_frames_and_rate(tmp_path: Path) -> None:
     images = [Image.fromarray(f) for f in clip(4, 20, 30)]
-    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=100, loop=0)
+    images[0].save(
+        tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=100, loop=0
+    )
     video = read_video(tmp_path / "a.gif")
     assert video.frames.shape == (4, 20, 30, 3)
     assert video.fps == pytest.approx(10)
@@ -289,10 +314,14 @@ def test_frames_of_a_file_lie_on_disk_and_can_be_changed(tmp_path: Path) -> None
         assert np.array_equal(np.stack(list(each_frame(video.frames))), kept)
         assert np.array_equal(np.stack(list(each_frame(video.frames[1:4, ::2]))), kept[1:4, ::2])
         assert np.array_equal(video.frames, kept)
-    assert all(a.base is b.base for a, b in zip(each_frame(kept), kept, strict=True))  # in memory: nothing is copied
+    assert all(
+        a.base is b.base for a, b in zip(each_frame(kept), kept, strict=True)
+    )  # in memory: nothing is copied
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what of a file is in memory")
+@pytest.mark.skipif(
+    not Path("/proc/self/smaps").exists(), reason="only Linux tells what of a file is in memory"
+)
 def test_no_more_than_a_frame_of_a_file_is_held_in_memory(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", clip(12, 240, 320), 24)
     video = read_video(tmp_path / "a.mp4")
@@ -347,8 +376,12 @@ def test_hash_is_of_the_frames() -> None:
     st.integers(1, 5000), st.integers(1, 5000), st.integers(4000, 500_000), st.sampled_from([1, 2, 7, 8, 14]),
     st.sampled_from([1, 16, 56]),
 )  # fmt: skip
-def test_working_size_holds_its_promises(height: int, width: int, area: int, multiple: int, min_side: int) -> None:
-    h, w = working_size((height, width), VideoConfig(area=area, multiple=multiple, min_side=min_side))
+def test_working_size_holds_its_promises(
+    height: int, width: int, area: int, multiple: int, min_side: int
+) -> None:
+    h, w = working_size(
+        (height, width), VideoConfig(area=area, multiple=multiple, min_side=min_side)
+    )
     assert h % multiple == w % multiple == 0
     least = -(-min_side // multiple) * multiple
     assert min(h, w) >= least

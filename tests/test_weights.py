@@ -17,7 +17,9 @@ from dinotrack.errors import InputError
 from dinotrack.weights import Source, find, obtain, read
 
 STATE = {"weight": torch.arange(4.0), "bias": torch.ones(2)}
-SOURCE = Source("Tiny", files=("tiny.safetensors", "tiny.pth"), hub=(("someone/tiny", "model.safetensors"),))
+SOURCE = Source(
+    "Tiny", files=("tiny.safetensors", "tiny.pth"), hub=(("someone/tiny", "model.safetensors"),)
+)
 
 
 @pytest.fixture
@@ -35,7 +37,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def put(folder: Path, name: str = "tiny.safetensors") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(STATE, folder / name) if name.endswith(".safetensors") else torch.save(STATE, folder / name)
+    save_file(STATE, folder / name) if name.endswith(".safetensors") else torch.save(
+        STATE, folder / name
+    )
     return folder / name
 
 
@@ -76,19 +80,27 @@ def test_the_variable_may_name_a_file(place: Path, monkeypatch: pytest.MonkeyPat
     assert find(Source("Tiny", any_file=True)) == place / "mine" / "tuned.pth"
 
 
-def test_a_variable_that_names_nothing_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_names_nothing_is_refused(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DINOTRACK_WEIGHTS", str(place / "nowhere"))
     with pytest.raises(InputError, match="nowhere, which doesn't exist"):
         find(SOURCE)
 
 
-@pytest.mark.parametrize(("offline", "why"), [(True, "downloads are off"), (False, "network can't be reached")])
+@pytest.mark.parametrize(
+    ("offline", "why"), [(True, "downloads are off"), (False, "network can't be reached")]
+)
 def test_missing_weights_are_named_with_the_way_out(place: Path, offline: bool, why: str) -> None:
-    with pytest.raises(InputError, match=rf"Tiny are not on this machine.*{why}.*tiny\.safetensors or tiny\.pth"):
+    with pytest.raises(
+        InputError, match=rf"Tiny are not on this machine.*{why}.*tiny\.safetensors or tiny\.pth"
+    ):
         obtain(SOURCE, offline)
 
 
-def test_the_hubs_own_offline_switch_is_honoured(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hubs_own_offline_switch_is_honoured(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(weights, "reachable", lambda url: pytest.fail("the network was asked"))
     with pytest.raises(InputError, match="downloads are off"):
@@ -109,7 +121,9 @@ def test_a_hub_download_is_the_last_resort(place: Path, monkeypatch: pytest.Monk
         obtain(SOURCE)
 
 
-def test_a_url_download_is_checked_against_the_hash_in_its_name(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_url_download_is_checked_against_the_hash_in_its_name(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original = put(place / "server", "net.pth")
     digest = hashlib.sha256(original.read_bytes()).hexdigest()[:8]
     monkeypatch.setattr(weights, "reachable", lambda url: True)
@@ -161,7 +175,9 @@ def test_a_file_without_names_is_refused(tmp_path: Path) -> None:
 
 def test_weights_fill_a_network_entirely_or_not_at_all(tmp_path: Path) -> None:
     model = torch.nn.Linear(2, 1)
-    weights.load_into(model, {"weight": torch.tensor([[1.0, 2.0]]), "bias": torch.tensor([3.0])}, tmp_path)
+    weights.load_into(
+        model, {"weight": torch.tensor([[1.0, 2.0]]), "bias": torch.tensor([3.0])}, tmp_path
+    )
     assert model(torch.ones(1, 2)).item() == 6
     with pytest.raises(InputError, match="don't fit the network"):
         weights.load_into(model, {"weight": torch.ones(1, 2)}, tmp_path)

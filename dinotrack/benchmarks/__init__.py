@@ -1,1 +1,4 @@
-"""Measurements of the whole tracker: python -m dinotrack.benchmarks accuracy, or speed. Nothing else imports this."""
+"""Measurements of the whole tracker: python -m dinotrack.benchmarks accuracy, or speed.
+
+Nothing else imports this.
+"""

@@ -14,7 +14,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="NAME")
     for benchmark in (accuracy, calibrate, diagnose, speed):
         command = commands.add_parser(
-            benchmark.__name__.rpartition(".")[2], help=benchmark.HELP, description=benchmark.__doc__
+            benchmark.__name__.rpartition(".")[2],
+            help=benchmark.HELP,
+            description=benchmark.__doc__,
         )
         benchmark.add_arguments(command)
         command.set_defaults(run=benchmark.run)

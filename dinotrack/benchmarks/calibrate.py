@@ -1,4 +1,5 @@
-"""Fits the logistic regression that turns joining's evidence into confidence (InferenceConfig.confidence_weights).
+"""Fits the logistic regression that turns joining's evidence into confidence
+(InferenceConfig.confidence_weights).
 
 Every clip weighs the same, and each is also judged by weights that never saw it.
 """
@@ -29,18 +30,30 @@ Array = npt.NDArray[Any]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
     default = os.environ.get("DINOTRACK_DATA", str(ROOT.parent / "shared"))
-    parser.add_argument("--data", type=Path, default=Path(default), help="folder that holds eval/ (DINOTRACK_DATA)")
+    parser.add_argument(
+        "--data", type=Path, default=Path(default), help="folder that holds eval/ (DINOTRACK_DATA)"
+    )
     parser.add_argument("--clips", nargs="+", default=[], metavar="NAME", help="only these clips")
     parser.add_argument(
-        "--models", type=Path, required=True, metavar="DIR", help="fits kept by `accuracy --models DIR`"
+        "--models",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="fits kept by `accuracy --models DIR`",
     )
 
 
 def run(args: argparse.Namespace, say: Callable[[str], None]) -> list[float]:
     """Says the weights, and how well they do on clips left out; returns them."""
-    samples = [s for clip in find_clips(args.data, args.clips) for s in collect(clip, args.models / f"{clip.name}-0")]
+    samples = [
+        s
+        for clip in find_clips(args.data, args.clips)
+        for s in collect(clip, args.models / f"{clip.name}-0")
+    ]
     if len(samples) < 2:
-        raise InputError(f"{len(samples)} truth files judge visibility in {args.data}; leaving one out takes 2 or more")
+        raise InputError(
+            f"{len(samples)} truth files judge visibility in {args.data}; leaving one out takes 2 or more"
+        )
     left_out = [s[0] @ regress(samples[:k] + samples[k + 1 :]) for k, s in enumerate(samples)]
     score, truth = np.concatenate(left_out), np.concatenate([truth for _, truth in samples])
     weights = [round(float(w), 3) for w in regress(samples)]
@@ -51,7 +64,8 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> list[float]:
 
 
 def collect(clip: Clip, folder: Path) -> list[tuple[Array, Array]]:
-    """(features [M, 8], visible and near [M]) of a clip's judged frames, one pair a TAP-Vid-like truth file."""
+    """(features [M, 8], visible and near [M]) of a clip's judged frames, one pair a TAP-Vid-like
+    truth file."""
     from dinotrack import load
 
     truths = [t for t in clip.truths if "tracks" in t.arrays]
@@ -61,22 +75,32 @@ def collect(clip: Clip, folder: Path) -> list[tuple[Array, Array]]:
 
 def _judged(fitted: Any, truth: Truth) -> tuple[Array, Array]:
     asked = torch.from_numpy(truth.queries).float()
-    size, working = fitted.video.size, (fitted.flow.forward.shape[-2], fitted.flow.forward.shape[-1])
+    size, working = (
+        fitted.video.size,
+        (fitted.flow.forward.shape[-2], fitted.flow.forward.shape[-1]),
+    )
     inner = torch.cat((asked[:, :1], rescale(asked[:, 1:], size, working)), dim=1)
-    footage = make_footage(fitted.state.tracker, fitted.maps, fitted.grid, fitted.flow, fitted.frames)
+    footage = make_footage(
+        fitted.state.tracker, fitted.maps, fitted.grid, fitted.flow, fitted.frames
+    )
     xy, evidence = join(footage, inner, fitted.config.inference)
     visible, frames = truth.arrays["visible"], truth.frames
     judged = evaluated_frames(truth.queries, frames, truth.mode)
-    off = (rescale(xy, working, size).numpy()[:, :frames] - truth.arrays["tracks"]) * (256 / np.array(size[::-1]))
+    off = (rescale(xy, working, size).numpy()[:, :frames] - truth.arrays["tracks"]) * (
+        256 / np.array(size[::-1])
+    )
     near = visible & (np.linalg.norm(off, axis=-1) < NEAR)
     return evidence.features().numpy()[:, :frames][judged], near[judged]
 
 
 def regress(samples: list[tuple[Array, Array]]) -> Array:
-    """Logistic regression on (features [M, D], truth [M]) of several clips, each with the same weight -> [D]."""
+    """Logistic regression on (features [M, D], truth [M]) of several clips, each with the same
+    weight -> [D]."""
     features = torch.from_numpy(np.concatenate([f for f, _ in samples])).double()
     truth = torch.from_numpy(np.concatenate([t for _, t in samples])).double()
-    share = torch.from_numpy(np.concatenate([np.full(len(t), 1 / (len(t) * len(samples))) for _, t in samples]))
+    share = torch.from_numpy(
+        np.concatenate([np.full(len(t), 1 / (len(t) * len(samples))) for _, t in samples])
+    )
     weights = torch.zeros(features.shape[1], dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=500, line_search_fn="strong_wolfe")
 

@@ -1,4 +1,5 @@
-"""Clips with truth, from where they are published: TAP-Vid, BADJA, the shared folder, the generator.
+"""Clips with truth, from where they are published: TAP-Vid, BADJA, the shared folder, the
+generator.
 
 A data set is named NAME[:PATH][,KEY=VALUE...]; see `HELP`.
 """
@@ -34,10 +35,11 @@ data sets, NAME[:PATH][,KEY=VALUE...]:
   layers     DATA/eval/CLIP.mp4 and .npz, written by python -m dinotrack.synthesis
   demo       the demo clip of this repository
   tapvid:PATH[,mode=strided][,size=256]
-             TAP-Vid or RoboTAP as published: a .pkl, or a folder of them. mode is first or strided (both:
-             first+strided); size is 256 (frames are resized to 256 x 256) or native
+             TAP-Vid or RoboTAP as published: a .pkl, or a folder of them. mode is first or strided
+             (both: first+strided); size is 256 (frames are resized to 256 x 256) or native
   synthetic[:seed=0][,difficulty=1][,frames=48][,size=480x854][,...]
-             clips made on the spot, by any argument of dinotrack.synthesis.generate; seed=0+1+2 makes three
+             clips made on the spot, by any argument of dinotrack.synthesis.generate; seed=0+1+2
+             makes three
 DATA is --data. Queries, unless said otherwise, are those of the truth files."""
 
 OPTION = re.compile(r"(\w+)=(.*)")
@@ -50,8 +52,10 @@ Array = npt.NDArray[Any]
 class Truth:
     """What is known about a clip (EVALUATION.md). dataset: means are taken over each.
 
-    arrays: tracks [N, T, 2] px of the clip's frames, visible [N, T], query [N, 3] (t, x, y), size (H, W), perhaps mode
-    "first" or "strided"; or as BADJA keypoints [N, T, 2], visible, query, size, annotated [K], area [T].
+    arrays: tracks [N, T, 2] px of the clip's frames, visible [N, T], query [N, 3] (t, x, y), size
+    (H, W), perhaps mode
+    "first" or "strided"; or as BADJA keypoints [N, T, 2], visible, query, size, annotated [K], area
+    [T].
     """
 
     dataset: str
@@ -83,11 +87,16 @@ class Truth:
         xy, visible = xy[:, : self.frames], visible[:, : self.frames]
         if "keypoints" in t:
             first = int(t["annotated"][0])
-            return metrics.badja_metrics(t["keypoints"], t["visible"], t["area"], first, xy, self.size)
-        return metrics.track_metrics(self.queries, t["tracks"], t["visible"], xy, visible, self.size, self.mode)
+            return metrics.badja_metrics(
+                t["keypoints"], t["visible"], t["area"], first, xy, self.size
+            )
+        return metrics.track_metrics(
+            self.queries, t["tracks"], t["visible"], xy, visible, self.size, self.mode
+        )
 
     def certainty(self, xy: Array, confidence: Array) -> tuple[Array, Array]:
-        """(confidence [M], visible and near bool [M]) of the judged frames of predictions [N, T', 2] and [N, T'].
+        """(confidence [M], visible and near bool [M]) of the judged frames of predictions [N, T',
+        2] and [N, T'].
 
         M = 0 for BADJA, which says nothing of what is hidden.
         """
@@ -111,7 +120,8 @@ class Clip:
 
 @dataclass(frozen=True)
 class Request:
-    """A data set as it was asked for: its name, the path and the options behind it, and the data folder."""
+    """A data set as it was asked for: its name, the path and the options behind it, and the data
+    folder."""
 
     text: str
     path: Path | None
@@ -119,9 +129,12 @@ class Request:
     data: Path
 
     def expect(self, *known: str, path: bool = False) -> None:
-        """Raises InputError for options that aren't `known`, and where there is a path or none against `path`."""
+        """Raises InputError for options that aren't `known`, and where there is a path or none
+        against `path`."""
         if path != (self.path is not None):
-            raise InputError(f"data set {self.text!r} {'needs a' if path else 'takes no'} path; see --help")
+            raise InputError(
+                f"data set {self.text!r} {'needs a' if path else 'takes no'} path; see --help"
+            )
         if unknown := sorted(self.options.keys() - set(known)):
             right = f"it has {', '.join(known)}" if known else "it has none"
             raise InputError(f"data set {self.text!r} has no option {unknown[0]!r}; {right}")
@@ -145,7 +158,9 @@ def layers(request: Request) -> list[Clip]:
     """Generated clips of the shared folder."""
     request.expect()
     files = sorted((request.data / "eval").glob("*.npz"))
-    return [Clip(file.stem, file.with_suffix(".mp4"), (_read_truth("layers", file),)) for file in files]
+    return [
+        Clip(file.stem, file.with_suffix(".mp4"), (_read_truth("layers", file),)) for file in files
+    ]
 
 
 def demo(request: Request) -> list[Clip]:
@@ -162,27 +177,44 @@ def tapvid(request: Request) -> Iterator[Clip]:
     modes = request.options.get("mode", "strided").split("+")
     size = request.options.get("size", str(SIDE))
     if not set(modes) <= {"first", "strided"} or size not in (str(SIDE), "native"):
-        raise InputError(f"data set {request.text!r}: mode is first or strided, size is {SIDE} or native")
+        raise InputError(
+            f"data set {request.text!r}: mode is first or strided, size is {SIDE} or native"
+        )
     whole = request.path.is_dir()
     files = sorted(request.path.glob("*.pkl"), key=natural_key) if whole else [request.path]
     if not files or not files[0].is_file():
-        raise InputError(f"{request.path}: holds no .pkl; give one of TAP-Vid's files, or the folder they are in")
+        raise InputError(
+            f"{request.path}: holds no .pkl; give one of TAP-Vid's files, or the folder they are in"
+        )
     labels = {mode: f"{request.path.stem} {mode} {size}" for mode in modes}
     return (clip for file in files for clip in tapvid_clips(file, labels, size == str(SIDE)))
 
 
 def synthetic(request: Request) -> Iterator[Clip]:
     """Clips that the generator makes now."""
-    known = {key: parameter.default for key, parameter in inspect.signature(generate).parameters.items()}
+    known = {
+        key: parameter.default for key, parameter in inspect.signature(generate).parameters.items()
+    }
     request.expect(*known)
     options = {"points": "256"} | dict(request.options)
     seeds = options.pop("seed", "0").split("+")
     varied = [
-        {key: _parse(request, key, text, known[key]) for key, text in (options | {"seed": seed}).items()}
+        {
+            key: _parse(request, key, text, known[key])
+            for key, text in (options | {"seed": seed}).items()
+        }
         for seed in seeds
     ]
-    name = "-".join(["synthetic", *(f"{key}-{text}" for key, text in sorted(request.options.items()) if key != "seed")])
-    return (_generated(request.text, f"{name}-seed-{arguments['seed']}", arguments) for arguments in varied)
+    name = "-".join(
+        [
+            "synthetic",
+            *(f"{key}-{text}" for key, text in sorted(request.options.items()) if key != "seed"),
+        ]
+    )
+    return (
+        _generated(request.text, f"{name}-seed-{arguments['seed']}", arguments)
+        for arguments in varied
+    )
 
 
 DATASETS: dict[str, Loader] = {
@@ -199,7 +231,8 @@ SHARED = {"davis": "davis/*/tapvid.npz", "badja": "davis/*/badja.npz", "layers":
 
 
 def find_clips(data: Path, only: Sequence[str] = ()) -> list[Clip]:
-    """The clips of a data folder, or the project's demo where it has no eval/; `only` those names, if any given.
+    """The clips of a data folder, or the project's demo where it has no eval/; `only` those names,
+    if any given.
 
     Raises InputError where nothing is found.
     """
@@ -209,8 +242,8 @@ def find_clips(data: Path, only: Sequence[str] = ()) -> list[Clip]:
 def open_datasets(texts: Sequence[str], data: Path, only: Sequence[str] = ()) -> Iterator[Clip]:
     """The clips of the data sets named, one after another; without names, as `find_clips`.
 
-    Truths of several sets about one video come as one clip. Raises InputError for a set or a clip that isn't there;
-    of a clip in a set that is read piece by piece, this is known only at the end.
+    Truths of several sets about one video come as one clip. Raises InputError for a set or a clip
+    that isn't there; of a clip in a set that is read piece by piece, this is known only at the end.
     """
     found = [_open(text, data) for text in dict.fromkeys(texts or _default(data))]
     listed = _merge(clip for clips in found if isinstance(clips, list) for clip in clips)
@@ -223,16 +256,21 @@ def open_datasets(texts: Sequence[str], data: Path, only: Sequence[str] = ()) ->
         if not only or clip.name in only:
             yield clip
     if not names:
-        raise InputError(f"nothing is asked of any clip of {', '.join(texts)}; give other data sets")
+        raise InputError(
+            f"nothing is asked of any clip of {', '.join(texts)}; give other data sets"
+        )
     _refuse_missing(only, names)
 
 
 def tapvid_clips(file: Path, labels: Mapping[str, str], shrink: bool) -> Iterator[Clip]:
-    """The clips of one of TAP-Vid's pickles, one truth for each mode in `labels` (mode -> data set).
+    """The clips of one of TAP-Vid's pickles, one truth for each mode in `labels` (mode -> data
+    set).
 
-    The file holds {name: entry} or [entry, ...]; an entry has video, uint8 [T, H, W, 3] or T encoded images, points
-    [N, T, 2], fractions of the frame, and occluded [N, T]. shrink: frames are resized to 256 x 256.
-    A clip of which nothing is asked, as nothing is seen, is left out. Raises InputError for a file of another kind.
+    The file holds {name: entry} or [entry, ...]; an entry has video, uint8 [T, H, W, 3] or T
+    encoded images, points [N, T, 2], fractions of the frame, and occluded [N, T]. shrink: frames
+    are resized to 256 x 256.
+    A clip of which nothing is asked, as nothing is seen, is left out. Raises InputError for a file
+    of another kind.
     """
     held = read_pickle(file)
     entries = dict(enumerate(held)) if isinstance(held, list) else held
@@ -244,18 +282,28 @@ def tapvid_clips(file: Path, labels: Mapping[str, str], shrink: bool) -> Iterato
             frames, points, hidden = _checked(entry)
         except (ValueError, TypeError, KeyError, OSError, Image.DecompressionBombError) as error:
             reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-            raise InputError(f"{file}: clip {key} isn't as TAP-Vid's are ({reason}); get the file anew") from error
+            raise InputError(
+                f"{file}: clip {key} isn't as TAP-Vid's are ({reason}); get the file anew"
+            ) from error
         if shrink and frames.shape[1:3] != (SIDE, SIDE):
-            frames = np.ascontiguousarray(resize(frames, (SIDE, SIDE), "area").permute(0, 2, 3, 1).numpy())
-        truths = tuple(tapvid_truth(labels[mode], points, hidden, frames.shape[1:3], mode) for mode in labels)
+            frames = np.ascontiguousarray(
+                resize(frames, (SIDE, SIDE), "area").permute(0, 2, 3, 1).numpy()
+            )
+        truths = tuple(
+            tapvid_truth(labels[mode], points, hidden, frames.shape[1:3], mode) for mode in labels
+        )
         if asked := tuple(truth for truth in truths if len(truth.queries)):
             yield Clip(f"{file.stem}-{label}{f'-{SIDE}' if shrink else ''}", frames, asked)
 
 
-def tapvid_truth(dataset: str, points: Array, hidden: Array, size: tuple[int, int], mode: Any) -> Truth:
-    """Points [N, T, 2], fractions of the frame, and hidden [N, T] -> truth in px of frames of `size` (H, W).
+def tapvid_truth(
+    dataset: str, points: Array, hidden: Array, size: tuple[int, int], mode: Any
+) -> Truth:
+    """Points [N, T, 2], fractions of the frame, and hidden [N, T] -> truth in px of frames of
+    `size` (H, W).
 
-    A fraction of 0 is the frame's edge and ours is the centre of its first pixel: px = x W - 0.5. Errors don't change.
+    A fraction of 0 is the frame's edge and ours is the centre of its first pixel: px = x W - 0.5.
+    Errors don't change.
     """
     edge = np.array((size[1], size[0]), float)
     xy = points * edge - 0.5
@@ -275,7 +323,9 @@ def _open(text: str, data: Path) -> Iterable[Clip]:
     path = ",".join(part for part in parts if not OPTION.fullmatch(part))
     clips = DATASETS[name](Request(text, Path(path) if path else None, options, data))
     if clips == []:
-        raise InputError(f"no truth of {name} under {data}; point --data at a folder that holds eval/")
+        raise InputError(
+            f"no truth of {name} under {data}; point --data at a folder that holds eval/"
+        )
     return clips
 
 
@@ -300,7 +350,9 @@ def _merge(clips: Iterable[Clip]) -> list[Clip]:
 
 def _refuse_missing(only: Sequence[str], names: set[str]) -> None:
     if missing := set(only) - names:
-        raise InputError(f"no clip named {', '.join(sorted(missing))}; there are {', '.join(sorted(names)) or 'none'}")
+        raise InputError(
+            f"no clip named {', '.join(sorted(missing))}; there are {', '.join(sorted(names)) or 'none'}"
+        )
 
 
 def _beside_frames(request: Request, dataset: str, file: str) -> list[Clip]:
@@ -323,7 +375,9 @@ def _parse(request: Request, key: str, text: str, like: Any) -> Any:
     except ValueError:
         values = ()
     if not values or not all(LEAST.get(key, 0) <= value < math.inf for value in values):
-        raise InputError(f"data set {request.text!r}: {key}={text} can't be; write it like {key}={_shown(like)}")
+        raise InputError(
+            f"data set {request.text!r}: {key}={text} can't be; write it like {key}={_shown(like)}"
+        )
     return values if isinstance(like, tuple) else values[0]
 
 
@@ -345,7 +399,9 @@ def _checked(entry: Mapping[str, Any]) -> tuple[Array, Array, Array]:
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
         raise ValueError(f"its video is {frames.dtype} {list(frames.shape)}")
     if hidden.shape[1:] != (len(frames),) or points.shape != (*hidden.shape, 2):
-        raise ValueError(f"{len(frames)} frames, points {list(points.shape)}, occluded {list(hidden.shape)}")
+        raise ValueError(
+            f"{len(frames)} frames, points {list(points.shape)}, occluded {list(hidden.shape)}"
+        )
     if not np.isfinite(points[~hidden]).all():
         raise ValueError("a visible point has no position")
     return frames, points, hidden
@@ -355,5 +411,7 @@ def _decode(video: Any) -> Array:
     """Frames [T, H, W, 3] of an array, or of a list or an array of encoded images."""
     if isinstance(video, np.ndarray) and video.dtype == np.uint8:
         return video
-    images = [Image.open(io.BytesIO(f)).convert("RGB") if isinstance(f, bytes) else f for f in video]
+    images = [
+        Image.open(io.BytesIO(f)).convert("RGB") if isinstance(f, bytes) else f for f in video
+    ]
     return np.stack([np.asarray(image) for image in images])

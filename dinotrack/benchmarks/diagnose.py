@@ -1,7 +1,7 @@
 """Shows where a fit goes wrong: one self-contained HTML page for each clip with TAP-Vid-like truth.
 
-Metrics, whose fault large errors are, errors over time, reliability, the worst points with their correlation maps, and
-mistakes of visibility.
+Metrics, whose fault large errors are, errors over time, reliability, the worst points with their
+correlation maps, and mistakes of visibility.
 """
 
 import argparse
@@ -51,9 +51,10 @@ Say = Callable[[str], None]
 class Case:
     """What a fit said of a clip's queries, beside the truth, over the truth's T frames.
 
-    name: of the page. confidence, visible, judged, error [N, T]; xy [N, T, 2] px of the video. judged: bool, what
-    TAP-Vid looks at. error: distance at 256 x 256, 0 where the truth is hidden. best [N, T, 2] px: the cell most
-    similar to the query.
+    name: of the page. confidence, visible, judged, error [N, T]; xy [N, T, 2] px of the video.
+    judged: bool, what
+    TAP-Vid looks at. error: distance at 256 x 256, 0 where the truth is hidden. best [N, T, 2] px:
+    the cell most similar to the query.
     """
 
     name: str
@@ -95,15 +96,23 @@ class Case:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
     default = os.environ.get("DINOTRACK_DATA", str(ROOT.parent / "shared"))
-    parser.add_argument("--data", type=Path, default=Path(default), help="folder that holds eval/ (DINOTRACK_DATA)")
+    parser.add_argument(
+        "--data", type=Path, default=Path(default), help="folder that holds eval/ (DINOTRACK_DATA)"
+    )
     parser.add_argument("--datasets", nargs="+", default=[], metavar="SET", help="as of `accuracy`")
     parser.add_argument("--clips", nargs="+", default=[], metavar="NAME", help="only these clips")
     parser.add_argument("--method", default="fast", help="a preset or PRESET/ABLATION (fast)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change settings")
-    parser.add_argument("--models", type=Path, metavar="DIR", help="keep fits as DIR/CLIP-SEED, and use those there")
-    parser.add_argument("--out", type=Path, default=Path("diagnosis"), help="folder of the pages (diagnosis)")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change settings"
+    )
+    parser.add_argument(
+        "--models", type=Path, metavar="DIR", help="keep fits as DIR/CLIP-SEED, and use those there"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("diagnosis"), help="folder of the pages (diagnosis)"
+    )
 
 
 def run(args: argparse.Namespace, say: Say) -> list[Path]:
@@ -111,7 +120,9 @@ def run(args: argparse.Namespace, say: Say) -> list[Path]:
     settings = dict(parse_assignment(text) for text in args.set)
     method = make_method(args.method, Options(settings, args.device, args.models))
     if not isinstance(method, Configuration):
-        raise InputError(f"{args.method} has no fit to look into; choose a preset or PRESET/ABLATION")
+        raise InputError(
+            f"{args.method} has no fit to look into; choose a preset or PRESET/ABLATION"
+        )
     args.out.mkdir(parents=True, exist_ok=True)
     written = []
     for clip in open_datasets(args.datasets, args.data, args.clips):
@@ -121,12 +132,15 @@ def run(args: argparse.Namespace, say: Say) -> list[Path]:
             say(f"wrote {path}")
             written.append(path)
     if not written:
-        raise InputError("none of these clips has truth about where points are hidden; choose TAP-Vid clips or layers")
+        raise InputError(
+            "none of these clips has truth about where points are hidden; choose TAP-Vid clips or layers"
+        )
     return written
 
 
 def diagnose(clip: Clip, method: Configuration, seed: int) -> list[Case]:
-    """A case for each truth of a clip that says where points are and when they are hidden (BADJA doesn't)."""
+    """A case for each truth of a clip that says where points are and when they are hidden (BADJA
+    doesn't)."""
     truths = [truth for truth in clip.truths if "tracks" in truth.arrays]
     if not truths:
         return []
@@ -144,31 +158,46 @@ def compare(name: str, fitted: Fitted, truth: Truth) -> Case:
     judged = metrics.evaluated_frames(truth.queries, truth.frames, truth.mode)
     best = best_cells(fitted, truth.queries)[part]
     return Case(
-        name, fitted, truth, tracks.xy[part], tracks.visible[part], tracks.confidence[part], judged, error, best
+        name,
+        fitted,
+        truth,
+        tracks.xy[part],
+        tracks.visible[part],
+        tracks.confidence[part],
+        judged,
+        error,
+        best,
     )
 
 
 @torch.no_grad()
 def correlations(fitted: Fitted, queries: Array, t: int) -> torch.Tensor:
-    """Cosines between the features at queries [N, 3] px of the video and all cells of frame t: [N, h, w]."""
+    """Cosines between the features at queries [N, 3] px of the video and all cells of frame t: [N,
+    h, w]."""
     asked = torch.from_numpy(queries).float().to(fitted.maps.device)
-    inner = torch.cat((asked[:, :1], rescale(asked[:, 1:], fitted.video.size, _working(fitted))), dim=1)
+    inner = torch.cat(
+        (asked[:, :1], rescale(asked[:, 1:], fitted.video.size, _working(fitted))), dim=1
+    )
     return correlation_maps(embed(fitted.maps, fitted.grid, inner), fitted.maps[t][None])
 
 
 def best_cells(fitted: Fitted, queries: Array) -> Array:
-    """Where in every frame the feature most similar to the query's lies: [N, T', 2] px of the video, a cell coarse."""
+    """Where in every frame the feature most similar to the query's lies: [N, T', 2] px of the
+    video, a cell coarse."""
     centres = fitted.grid.centres(fitted.maps.device)
     columns = [
-        centres[correlations(fitted, queries, t).flatten(1).argmax(dim=1)].cpu() for t in range(len(fitted.maps))
+        centres[correlations(fitted, queries, t).flatten(1).argmax(dim=1)].cpu()
+        for t in range(len(fitted.maps))
     ]
     return rescale(torch.stack(columns, dim=1), _working(fitted), fitted.video.size).numpy()
 
 
 def faults(case: Case) -> tuple[int, int, int]:
-    """Judged visible observations; those off by NEAR or more; and, of these, those whose best cell is nearer than that.
+    """Judged visible observations; those off by NEAR or more; and, of these, those whose best cell
+    is nearer than that.
 
-    Where the best cell is right, the features knew and the path went wrong; elsewhere they prefer another place.
+    Where the best cell is right, the features knew and the path went wrong; elsewhere they prefer
+    another place.
     """
     bad = case.seen & (case.error >= NEAR)
     off = metrics.scale_to_256(case.best - case.true_xy, case.truth.size)
@@ -177,7 +206,8 @@ def faults(case: Case) -> tuple[int, int, int]:
 
 
 def worst_points(case: Case, count: int = WORST) -> list[int]:
-    """The rows with the largest mean error, capped at four times NEAR so that one leap isn't all that counts."""
+    """The rows with the largest mean error, capped at four times NEAR so that one leap isn't all
+    that counts."""
     seen = case.seen
     mean = (case.error.clip(max=4 * NEAR) * seen).sum(axis=1) / seen.sum(axis=1).clip(min=1)
     order = np.argsort(-mean, kind="stable")[:count]
@@ -185,10 +215,15 @@ def worst_points(case: Case, count: int = WORST) -> list[int]:
 
 
 def moments(error: Array, where: Array, count: int = MOMENTS) -> list[int]:
-    """The frames of the largest errors [T], out of `where` bool [T], APART or more from each other, in time's order."""
+    """The frames of the largest errors [T], out of `where` bool [T], APART or more from each other,
+    in time's order."""
     chosen: list[int] = []
     for t in np.argsort(-error, kind="stable"):
-        if where[t] and all(abs(int(t) - other) >= APART for other in chosen) and len(chosen) < count:
+        if (
+            where[t]
+            and all(abs(int(t) - other) >= APART for other in chosen)
+            and len(chosen) < count
+        ):
             chosen.append(int(t))
     return sorted(chosen)
 
@@ -231,7 +266,9 @@ def summary(case: Case) -> str:
         "calibration error": metrics.calibration_error(sure, right),
         "AUROC of confidence": metrics.auroc(sure, right),
     }
-    shown = {name: "-" if np.isnan(value) else f"{100 * value:.1f} %" for name, value in percent.items()}
+    shown = {
+        name: "-" if np.isnan(value) else f"{100 * value:.1f} %" for name, value in percent.items()
+    }
     seen, bad, knew = faults(case)
     hidden = case.judged & ~case.true_visible
     blame = {
@@ -253,7 +290,10 @@ def error_map(case: Case) -> str:
     order += [n for n in range(count) if n not in set(order)]
     kind = np.digitize(case.error, LIMITS)
     kind[~case.true_visible], kind[~case.judged] = len(COLOURS), len(COLOURS) + 1
-    layers = [_runs(kind[order] == k, colour, 0, height - 1) for k, colour in enumerate((*COLOURS, HIDDEN, UNJUDGED))]
+    layers = [
+        _runs(kind[order] == k, colour, 0, height - 1)
+        for k, colour in enumerate((*COLOURS, HIDDEN, UNJUDGED))
+    ]
     layers.append(_runs((case.judged & ~case.visible)[order], "#000000", height / 2 - 1, 1.5))
     labels = [_text(-4, (row + 1) * height - 2, str(n), "end") for row, n in enumerate(order)]
     labels += [_text((t + 0.5) * width, -4, str(t), "middle") for t in range(0, length, 5)]
@@ -265,7 +305,8 @@ def error_map(case: Case) -> str:
 
 
 def reliability_plot(confidence: Array, truth: Array) -> str:
-    """The share that was visible and near, against confidence, one dot for each of bins of equal mass, as SVG."""
+    """The share that was visible and near, against confidence, one dot for each of bins of equal
+    mass, as SVG."""
     side = 220
     mean, share, count = metrics.reliability(confidence, truth)
     points = [(side * x, side * (1 - y)) for x, y in zip(mean, share, strict=True)]
@@ -287,10 +328,13 @@ def reliability_plot(confidence: Array, truth: Array) -> str:
 
 
 def point_strip(case: Case, n: int) -> str:
-    """A point's query and its worst moments: crops, and the correlation maps of these whole frames."""
+    """A point's query and its worst moments: crops, and the correlation maps of these whole
+    frames."""
     times = moments(case.error[n], case.seen[n])
     query = case.truth.queries[n]
-    figures = [_figure(crop(case.frames[case.own[n]], query[1:], None), f"query, frame {case.own[n]}")]
+    figures = [
+        _figure(crop(case.frames[case.own[n]], query[1:], None), f"query, frame {case.own[n]}")
+    ]
     for t in times:
         true, found = case.true_xy[n, t], case.xy[n, t]
         hidden = "" if case.visible[n, t] else ", said to be hidden"
@@ -325,9 +369,15 @@ def mistake_gallery(case: Case, said: bool) -> str:
         true = None if said else case.true_xy[n, t]
         caption = f"point {n}, frame {t}, confidence {case.confidence[n, t]:.2f}"
         query = crop(case.frames[case.own[n]], case.truth.queries[n, 1:], None)
-        figures.append(_figure(np.hstack((query, crop(case.frames[t], true, case.xy[n, t]))), f"query | {caption}"))
+        figures.append(
+            _figure(
+                np.hstack((query, crop(case.frames[t], true, case.xy[n, t]))), f"query | {caption}"
+            )
+        )
     rows = {f"point {n}": ", ".join(spans(wrong[n])) for n in np.flatnonzero(wrong.any(axis=1))}
-    listed = f"<details><summary>{wrong.sum()} mistakes, all of them</summary>{_table(rows)}</details>"
+    listed = (
+        f"<details><summary>{wrong.sum()} mistakes, all of them</summary>{_table(rows)}</details>"
+    )
     return f'<div class="row">{"".join(figures)}</div>{listed}' if rows else "<p>Never.</p>"
 
 
@@ -352,20 +402,31 @@ def crop(frame: Frames, true: Array | None, found: Array | None) -> Frames:
 
 
 def heat_overlay(fitted: Fitted, t: int, cosines: Array) -> Frames:
-    """A whole frame, WIDE px, under a correlation map [h, w]: dark where below its median, hot at its best."""
+    """A whole frame, WIDE px, under a correlation map [h, w]: dark where below its median, hot at
+    its best."""
     height, width = fitted.video.size
     size = WIDE, round(WIDE * height / width)
     rows, cols = _working(fitted)
     grid = fitted.grid
     ratio = np.array((size[0] / cols, size[1] / rows))
     shift = (grid.origin + 0.5) * ratio - 0.5
-    matrix = np.array(((grid.stride * ratio[0], 0, shift[0]), (0, grid.stride * ratio[1], shift[1])))
+    matrix = np.array(
+        ((grid.stride * ratio[0], 0, shift[0]), (0, grid.stride * ratio[1], shift[1]))
+    )
     low = float(np.median(cosines))
     level = ((cosines - low) / max(float(cosines.max()) - low, 1e-6)).clip(0, 1).astype(np.float32)
-    smooth = cv2.warpAffine(level, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    heat = cv2.applyColorMap(np.rint(255 * smooth).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    grey = cv2.cvtColor(cv2.resize(fitted.video.frames[t], size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-    return np.asarray(cv2.addWeighted(np.ascontiguousarray(heat), 0.65, np.dstack((grey,) * 3), 0.35, 0), np.uint8)
+    smooth = cv2.warpAffine(
+        level, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    heat = cv2.applyColorMap(np.rint(255 * smooth).astype(np.uint8), cv2.COLORMAP_INFERNO)[
+        ..., ::-1
+    ]
+    grey = cv2.cvtColor(
+        cv2.resize(fitted.video.frames[t], size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY
+    )
+    return np.asarray(
+        cv2.addWeighted(np.ascontiguousarray(heat), 0.65, np.dstack((grey,) * 3), 0.35, 0), np.uint8
+    )
 
 
 def _mark(picture: Frames, xy: Array, colour: tuple[int, int, int]) -> None:
@@ -395,12 +456,19 @@ def _figure(picture: Frames, caption: str) -> str:
 
 
 def _table(rows: dict[str, str]) -> str:
-    lines = (f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in rows.items())
+    lines = (
+        f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>"
+        for name, value in rows.items()
+    )
     return f"<table>{''.join(lines)}</table>"
 
 
 def _legend() -> str:
-    names = [f"under {limit} px" for limit in LIMITS] + [f"{LIMITS[-1]} px or more", "truly hidden", "not judged"]
+    names = [f"under {limit} px" for limit in LIMITS] + [
+        f"{LIMITS[-1]} px or more",
+        "truly hidden",
+        "not judged",
+    ]
     boxes = [
         f'<span class="box" style="background:{colour}"></span> {name}'
         for colour, name in zip((*COLOURS, HIDDEN, UNJUDGED), names, strict=True)
@@ -414,7 +482,10 @@ def _runs(where: Array, colour: str, top: float, height: float) -> str:
     boxes = []
     for row, line in enumerate(where):
         edges = np.flatnonzero(np.diff(np.concatenate(([0], line.astype(int), [0])))) * width
-        boxes += [f"M{a} {row * pitch + top:g}h{b - a}v{height:g}h{a - b}z" for a, b in edges.reshape(-1, 2).tolist()]
+        boxes += [
+            f"M{a} {row * pitch + top:g}h{b - a}v{height:g}h{a - b}z"
+            for a, b in edges.reshape(-1, 2).tolist()
+        ]
     return f'<path fill="{colour}" d="{"".join(boxes)}"/>'
 
 

@@ -1,8 +1,11 @@
-"""Kernels against their plain twins and the obvious PyTorch formulation: agreement, time, memory, share of the peak.
+"""Kernels against their plain twins and the obvious PyTorch formulation: agreement, time, memory,
+share of the peak.
 
-python -m dinotrack.benchmarks.kernel_speed [--dry-run] [--out FILE.json]. On CUDA it takes minutes and exits with 1
-where a goal is missed; elsewhere only the twins are timed. --dry-run: everything once, tiny, on the CPU, kernels in
-Triton's interpreter. Times are of the device: on CUDA the host runs ahead, unless what is timed waits for the device.
+python -m dinotrack.benchmarks.kernel_speed [--dry-run] [--out FILE.json]. On CUDA it takes minutes
+and exits with 1 where a goal is missed; elsewhere only the twins are timed. --dry-run: everything
+once, tiny, on the CPU, kernels in
+Triton's interpreter. Times are of the device: on CUDA the host runs ahead, unless what is timed
+waits for the device.
 """
 
 import argparse
@@ -38,7 +41,11 @@ HELP = "kernels: agreement with their twins, time, memory, share of the peak"
 TEMPERATURE = 0.1  # of InfoNCE
 PAIRS = 2**24  # that a twin holds at a time
 HEAD_START = 10_000_000  # cycles that the GPU idles before a timing, so that the host can run ahead
-AGREE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}  # of gradients, relative to the largest
+AGREE = {
+    torch.float32: 1e-4,
+    torch.float16: 5e-3,
+    torch.bfloat16: 3e-2,
+}  # of gradients, relative to the largest
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
@@ -46,7 +53,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is compared: `queries` in each of `frames` maps of rows x cols cells, and `points` with all cells."""
+    """What is compared: `queries` in each of `frames` maps of rows x cols cells, and `points` with
+    all cells."""
 
     name: str
     frames: int
@@ -82,26 +90,41 @@ class Goal:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
-    parser.add_argument("--dry-run", action="store_true", help="everything once, tiny, in Triton's interpreter")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="everything once, tiny, in Triton's interpreter"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures there, as JSON")
 
 
 def run(args: argparse.Namespace, say: Say) -> Row:
-    """Says and returns the machine, agreement, timings and goals. Raises InputError where kernels can't be run dry."""
+    """Says and returns the machine, agreement, timings and goals.
+
+    Raises InputError where kernels can't be run dry.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() and not args.dry_run else "cpu")
     if args.dry_run and not (tiles.AVAILABLE and tiles.INTERPRETED):
-        raise InputError("a dry run needs Triton's interpreter; install triton and set TRITON_INTERPRET=1")
-    sizes = [PAPER_SIZES, SLIM_SIZES] if device.type == "cuda" else [TINY_SIZES if args.dry_run else CPU_SIZES]
+        raise InputError(
+            "a dry run needs Triton's interpreter; install triton and set TRITON_INTERPRET=1"
+        )
+    sizes = (
+        [PAPER_SIZES, SLIM_SIZES]
+        if device.type == "cuda"
+        else [TINY_SIZES if args.dry_run else CPU_SIZES]
+    )
     kernels = device.type == "cuda" or args.dry_run
     agreement = check_agreement(device, tiny=args.dry_run) if kernels else []
     for row in agreement:
-        say(f"{row['what']:<22} {row['dtype']:<9} differs by {row['error']:.1e}, allowed {row['allowed']:.0e}")
+        say(
+            f"{row['what']:<22} {row['dtype']:<9} differs by {row['error']:.1e}, allowed {row['allowed']:.0e}"
+        )
     timings = [row for size in sizes for row in measure(device, size, kernels)]
     for row in timings:
         say(_line(row))
     goals = judge(timings) if device.type == "cuda" else []
     for goal in goals:
-        say(f"{'reached' if goal.passed else 'MISSED '} {goal.name}: {goal.value:.2f}, at least {goal.goal:g}")
+        say(
+            f"{'reached' if goal.passed else 'MISSED '} {goal.name}: {goal.value:.2f}, at least {goal.goal:g}"
+        )
     report = {
         "machine": _machine(device),
         "agreement": agreement,
@@ -135,49 +158,70 @@ def judge(timings: Sequence[Row]) -> list[Goal]:
         Goal("match and its gradients, times the eager path", faster("match + gradients"), 5.0),
         Goal("mutual nearest, times the matrix", faster("mutual nearest"), 3.0),
         Goal(
-            "mutual nearest, the matrix's memory by its own", matrix / row["mutual nearest", "kernel"]["peak_mb"], 2.0
+            "mutual nearest, the matrix's memory by its own",
+            matrix / row["mutual nearest", "kernel"]["peak_mb"],
+            2.0,
         ),
         Goal("InfoNCE and its gradients, times the matrix", faster("InfoNCE + gradients"), 2.0),
     ]
 
 
-# --- agreement ----------------------------------------------------------------------------------------------------
+# --- agreement
+# ----------------------------------------------------------------------------------------------------
 
 
 def check_agreement(device: torch.device, tiny: bool) -> list[Row]:
     """Largest differences of kernels from their twins, values and gradients, and what is allowed.
 
-    33 channels: no multiple of any tile. bfloat16 on CUDA only, as Triton's interpreter does it wrongly.
+    33 channels: no multiple of any tile. bfloat16 on CUDA only, as Triton's interpreter does it
+    wrongly.
     """
     size = replace(TINY_SIZES, channels=33) if tiny else Sizes("odd", 3, 37, 13, 17, 33, 41, 0, 0)
     rows = []
     with torch.backends.cudnn.flags(enabled=False):  # which rounds the twin's convolutions to TF32
         for dtype in AGREE if device.type == "cuda" else (torch.float32, torch.float16):
-            rows += [{"dtype": str(dtype).removeprefix("torch."), **row} for row in _agreement(size, device, dtype)]
+            rows += [
+                {"dtype": str(dtype).removeprefix("torch."), **row}
+                for row in _agreement(size, device, dtype)
+            ]
     return rows
 
 
 def _agreement(size: Sizes, device: torch.device, dtype: torch.dtype) -> Iterator[Row]:
     vectors, maps, index = _scene(size, device, dtype)
     with torch.no_grad():
-        pairs = zip(best_cells_triton(vectors, maps, index), best_cells_torch(vectors, maps, index, PAIRS), strict=True)
+        pairs = zip(
+            best_cells_triton(vectors, maps, index),
+            best_cells_torch(vectors, maps, index, PAIRS),
+            strict=True,
+        )
         yield _differ("best cells", pairs, 1e-5)
         a, b = (m.flatten(1).T.contiguous() for m in maps[:2])
         found, expected = mutual_nearest_triton(a, b), mutual_nearest_torch(a, b, PAIRS)
         same = len(found[0]) == len(expected[0])
-        yield _differ("mutual nearest", zip(found, expected, strict=True) if same else [(a, a + 1)], 1e-5)
+        yield _differ(
+            "mutual nearest", zip(found, expected, strict=True) if same else [(a, a + 1)], 1e-5
+        )
     filters = _tracker(size, device, whole=False).refiner.filters()
     reach = PAPER.model.radius / 7
     inputs = vectors.requires_grad_(), maps.requires_grad_()
     one = match_triton(*inputs, index, filters, 1.0, reach)
     two = match_torch(*inputs, index, filters, 1.0, reach, PAIRS)
     yield _differ("match", [(one, two)], 1e-3)
-    yield _differ("match's gradients", zip(_slopes(one, inputs), _slopes(two, inputs), strict=True), AGREE[dtype], True)
+    yield _differ(
+        "match's gradients",
+        zip(_slopes(one, inputs), _slopes(two, inputs), strict=True),
+        AGREE[dtype],
+        True,
+    )
     inputs = vectors, a.requires_grad_()
     one, two = log_sum_exp_triton(*inputs, TEMPERATURE), log_sum_exp_torch(*inputs, TEMPERATURE)
     yield _differ("InfoNCE", [(one, two)], 1e-4)
     yield _differ(
-        "InfoNCE's gradients", zip(_slopes(one, inputs), _slopes(two, inputs), strict=True), AGREE[dtype], True
+        "InfoNCE's gradients",
+        zip(_slopes(one, inputs), _slopes(two, inputs), strict=True),
+        AGREE[dtype],
+        True,
     )
 
 
@@ -196,14 +240,16 @@ def _slopes(result: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return torch.autograd.grad((result * weight).sum(), inputs)
 
 
-# --- timings ------------------------------------------------------------------------------------------------------
+# --- timings
+# ------------------------------------------------------------------------------------------------------
 
 
 def measure(device: torch.device, size: Sizes, kernels: bool) -> list[Row]:
-    """Times of each operation: `obvious` PyTorch, the `twin` and, if kernels, the `kernel`; and the machine's peaks.
+    """Times of each operation: `obvious` PyTorch, the `twin` and, if kernels, the `kernel`; and the
+    machine's peaks.
 
-    Each row: what, side, dtype, sizes, ms (median), iqr_ms, peak_mb (CUDA) and, where products are what it does, the
-    share of the measured matmul peak. Half precision on CUDA, float32 elsewhere.
+    Each row: what, side, dtype, sizes, ms (median), iqr_ms, peak_mb (CUDA) and, where products are
+    what it does, the share of the measured matmul peak. Half precision on CUDA, float32 elsewhere.
     """
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     common = {"dtype": str(dtype).removeprefix("torch."), "sizes": asdict(size)}
@@ -256,13 +302,16 @@ def _operations(
 def _match_operations(
     vectors: Tensor, maps: Tensor, index: Tensor, size: Sizes
 ) -> Iterator[tuple[str, float, dict[str, Callable[[], object]]]]:
-    """The whole of a match, from features of any length, under autocast; `obvious`: whole maps, as in the reference."""
+    """The whole of a match, from features of any length, under autocast; `obvious`: whole maps, as
+    in the reference."""
     device, grid = vectors.device, Grid(size.rows, size.cols, 7.0, 7.0)
     whole, part = _tracker(size, device, whole=True), _tracker(size, device, whole=False)
     inputs = vectors.clone().requires_grad_(), maps.clone().requires_grad_()
 
     def call(side: str, gradients: bool) -> object:
-        half = torch.autocast(device.type, vectors.dtype) if device.type == "cuda" else nullcontext()
+        half = (
+            torch.autocast(device.type, vectors.dtype) if device.type == "cuda" else nullcontext()
+        )
         with _forced("triton" if side == "kernel" else "torch"), torch.set_grad_enabled(gradients):
             with half:
                 if side == "obvious":
@@ -273,7 +322,11 @@ def _match_operations(
             return torch.autograd.grad(found.sum(), learned) if gradients else found
 
     for what, gradients in (("match", False), ("match + gradients", True)):
-        yield what, 0.0, {side: partial(call, side, gradients) for side in ("obvious", "twin", "kernel")}
+        yield (
+            what,
+            0.0,
+            {side: partial(call, side, gradients) for side in ("obvious", "twin", "kernel")},
+        )
 
 
 def _obvious_best(vectors: Tensor, maps: Tensor, size: Sizes) -> object:
@@ -292,7 +345,9 @@ def _obvious_contrast(vectors: Tensor, cells: Tensor, temperature: float) -> Ten
     return torch.logsumexp((vectors @ cells.T).float() / temperature, dim=-1)
 
 
-def _with_gradients(form: Callable[[Tensor, Tensor, float], Tensor], a: Tensor, b: Tensor) -> Callable[[], object]:
+def _with_gradients(
+    form: Callable[[Tensor, Tensor, float], Tensor], a: Tensor, b: Tensor
+) -> Callable[[], object]:
     return lambda: torch.autograd.grad(form(a, b, TEMPERATURE).sum(), (a, b))
 
 
@@ -302,11 +357,14 @@ def _forced(side: str) -> AbstractContextManager[None]:
 
 
 def _scene(size: Sizes, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Vectors [frames queries, C] and maps [frames, C, rows, cols], channels last, of unit length; index, in order."""
+    """Vectors [frames queries, C] and maps [frames, C, rows, cols], channels last, of unit length;
+    index, in order."""
     dice = torch.Generator().manual_seed(0)
     vectors = torch.randn(size.frames * size.queries, size.channels, generator=dice)
     maps = torch.randn(size.frames, size.channels, size.rows, size.cols, generator=dice)
-    maps = F.normalize(maps.to(device), dim=1).to(dtype).contiguous(memory_format=torch.channels_last)
+    maps = (
+        F.normalize(maps.to(device), dim=1).to(dtype).contiguous(memory_format=torch.channels_last)
+    )
     index = torch.arange(size.frames, device=device).repeat_interleave(size.queries)
     return F.normalize(vectors.to(device), dim=1).to(dtype), maps, index
 
@@ -327,13 +385,19 @@ def _peaks(device: torch.device, dtype: torch.dtype, size: Sizes) -> list[Row]:
     goal = torch.empty_like(source)
     copy = _timed(lambda: goal.copy_(source), device, size.runs)
     return [
-        {"what": "matmul", "side": "peak", **product, "tflops": 2 * size.matmul**3 / product["ms"] / 1e9},
+        {
+            "what": "matmul",
+            "side": "peak",
+            **product,
+            "tflops": 2 * size.matmul**3 / product["ms"] / 1e9,
+        },
         {"what": "copy", "side": "peak", **copy, "gb_per_s": 2 * source.nbytes / copy["ms"] / 1e6},
     ]
 
 
 def _timed(function: Callable[[], object], device: torch.device, runs: int) -> Row:
-    """Median and interquartile range of the time, ms, after three that don't count; on CUDA peak memory too, MiB."""
+    """Median and interquartile range of the time, ms, after three that don't count; on CUDA peak
+    memory too, MiB."""
     memory: Row = {}
     for k in range(min(3, runs)):
         if device.type == "cuda" and k == min(3, runs) - 1:  # the first calls also try tile sizes
@@ -369,8 +433,16 @@ def _host_ms(function: Callable[[], object]) -> float:
 
 
 def _machine(device: torch.device) -> Row:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "cuda": torch.version.cuda}
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine()
+    )
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+    }
     triton = tiles.triton.__version__ if tiles.AVAILABLE else None
     return {"device": name, "threads": torch.get_num_threads(), **versions, "triton": triton}
 
@@ -381,15 +453,23 @@ def _line(row: Row) -> str:
     extra += [f"{row['gb_per_s']:.3g} GB/s"] if "gb_per_s" in row else []
     extra += [f"{math.ceil(row['peak_mb'])} MiB"] if "peak_mb" in row else []
     spread = f"{row['ms']:10.3f} ms ± {row['iqr_ms']:.3f}"
-    return f"{row['sizes']['name']:<6} {row['what']:<20} {row['side']:<8} {spread}  {', '.join(extra)}"
+    return (
+        f"{row['sizes']['name']:<6} {row['what']:<20} {row['side']:<8} {spread}  {', '.join(extra)}"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0, 1 where a goal is missed, or 2 for what the user can mend."""
-    parser = argparse.ArgumentParser(prog="python -m dinotrack.benchmarks.kernel_speed", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m dinotrack.benchmarks.kernel_speed", description=__doc__
+    )
     add_arguments(parser)
     try:
-        return 0 if passed(run(parser.parse_args(argv), say=lambda line: print(line, flush=True))) else 1
+        return (
+            0
+            if passed(run(parser.parse_args(argv), say=lambda line: print(line, flush=True)))
+            else 1
+        )
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,4 +1,5 @@
-"""The machine that a benchmark runs on: what it is, its clock, processes of their own and caches of their own."""
+"""The machine that a benchmark runs on: what it is, its clock, processes of their own and caches of
+their own."""
 
 import contextlib
 import datetime
@@ -30,7 +31,8 @@ def command() -> str:
 
 
 def describe() -> dict[str, Any]:
-    """When, and on what machine with which versions. load: processes that wanted a CPU over the last minute."""
+    """When, and on what machine with which versions. load: processes that wanted a CPU over the
+    last minute."""
     return {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "cpus": os.cpu_count(),
@@ -65,7 +67,8 @@ Apart = Callable[..., Any]
 def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
     """The function's result, computed in a new process, whose peak memory is then its own.
 
-    Linux counts what the parent holds into it, so the parent should stay small. Raises what the function raises, and
+    Linux counts what the parent holds into it, so the parent should stay small. Raises what the
+    function raises, and
     RuntimeError where the process is killed, as for want of memory.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:

@@ -1,4 +1,5 @@
-"""Everything that can be measured, by name: our presets, these with one part taken out or changed, and rivals."""
+"""Everything that can be measured, by name: our presets, these with one part taken out or changed,
+and rivals."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -34,8 +35,10 @@ FILES = "file:"  # before the folder of someone's predictions
 class Options:
     """How methods are to run.
 
-    settings: what differs from a method's own, {"training.steps": 100}; of no concern to methods without any.
-    models: fits are kept in models/CLIP-SEED (models/METHOD/CLIP-SEED for ablations that change the fit), and reused.
+    settings: what differs from a method's own, {"training.steps": 100}; of no concern to methods
+    without any.
+    models: fits are kept in models/CLIP-SEED (models/METHOD/CLIP-SEED for ablations that change the
+    fit), and reused.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -46,7 +49,8 @@ class Options:
 class Method(Protocol):
     """Tracks points through a video.
 
-    clip: the video's name; video: file, folder or RGB uint8 [T, H, W, 3]; queries [N, 3] (t, x, y) px.
+    clip: the video's name; video: file, folder or RGB uint8 [T, H, W, 3]; queries [N, 3] (t, x, y)
+    px.
     Rows of the tracks are in the order of the queries.
     """
 
@@ -57,7 +61,8 @@ class Method(Protocol):
 
 @dataclass(frozen=True)
 class Configuration:
-    """Our tracker with a preset and settings, fitted to each video. folder: where fits are kept as CLIP-SEED."""
+    """Our tracker with a preset and settings, fitted to each video. folder: where fits are kept as
+    CLIP-SEED."""
 
     preset: str
     settings: Mapping[str, Any]
@@ -70,7 +75,9 @@ class Configuration:
         options: Any = {"preset": self.preset, "settings": self.settings, "device": self.device}
         return fit(video, **options, seed=seed, folder=folder, resume=True)
 
-    def __call__(self, clip: str, video: Path | npt.NDArray[np.uint8], queries: npt.NDArray[Any], seed: int) -> Tracks:
+    def __call__(
+        self, clip: str, video: Path | npt.NDArray[np.uint8], queries: npt.NDArray[Any], seed: int
+    ) -> Tracks:
         """Fit, then track."""
         return self.fit(clip, video, seed).track(queries)
 
@@ -80,7 +87,9 @@ def _configuration(options: Options, name: str, ablation: str | None = None) -> 
     settings = dict(options.settings) | dict(ABLATIONS[ablation] if ablation else {})
     whole, config = override(preset(name), options.settings), override(preset(name), settings)
     folder = options.models
-    if folder is not None and difference(whole, config):  # what only tracks otherwise shares the preset's fit
+    if folder is not None and difference(
+        whole, config
+    ):  # what only tracks otherwise shares the preset's fit
         folder = folder / name / str(ablation)
     return Configuration(name, settings, options.device, folder)
 
@@ -88,7 +97,9 @@ def _configuration(options: Options, name: str, ablation: str | None = None) -> 
 def _flow_chains(options: Options, name: str) -> Method:
     """Flow as its authors set it (DIS: OpenCV's medium preset), not as ours is."""
     medium = FlowConfig(name=name, finest_scale=1, coarsest_scale=0, smoothness=20.0)
-    config = override(Config("rival", flow=medium), {**_section(options, "flow"), "flow.name": name})
+    config = override(
+        Config("rival", flow=medium), {**_section(options, "flow"), "flow.name": name}
+    )
     return rivals.FlowChains(config.flow, choose_device(options.device))
 
 
@@ -130,13 +141,14 @@ ABLATIONS: dict[str, Mapping[str, Any]] = {
     "without-joining": {"inference.method": "match"},
     "without-memory": {"inference.memory_weight": 0},
     "without-support": {"inference.support_reach": 0},
-    # layers are counted in blocks, so these name the ViT too: the one of `paper`, whose 24 blocks end with 23
+    # layers are counted in blocks, so these name the ViT too: the one of `paper`, whose 24 blocks
+    # end with 23
     "layer-first-third": {"backbone.name": "dinov2_vitl14", "backbone.layer": 7},
     "layer-last": {"backbone.name": "dinov2_vitl14", "backbone.layer": 23},
     **{name: {"backbone.name": name} for name in (SHIPPED, *BACKBONES)},
 }
-"""name -> settings that differ from a preset. One that changes nothing, as what the preset lacks anyway, measures the
-preset again."""
+"""name -> settings that differ from a preset. One that changes nothing, as what the preset lacks
+anyway, measures the preset again."""
 
 
 def make_method(name: str, options: Options) -> Method:

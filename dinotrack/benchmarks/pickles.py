@@ -1,7 +1,9 @@
-"""Reads pickles of plain containers and NumPy arrays, and nothing else: a pickle from elsewhere may not run code.
+"""Reads pickles of plain containers and NumPy arrays, and nothing else: a pickle from elsewhere may
+not run code.
 
-Nothing that a pickle names is ever imported or called. The few names that arrays are pickled with stand for the small
-builders below, as NumPy's own `__setstate__` trusts its caller: a forged dtype makes it read any memory.
+Nothing that a pickle names is ever imported or called. The few names that arrays are pickled with
+stand for the small builders below, as NumPy's own `__setstate__` trusts its caller: a forged dtype
+makes it read any memory.
 """
 
 import copyreg
@@ -23,17 +25,20 @@ DTYPES = re.compile(r"[?O]|b1|O8|[iu][1248]|f[248]|[SU]\d+")
 
 
 def read_pickle(path: Path) -> Any:
-    """What a pickle holds: dict, list, tuple, str, bytes, numbers, None, and arrays of numbers, text or bytes.
+    """What a pickle holds: dict, list, tuple, str, bytes, numbers, None, and arrays of numbers,
+    text or bytes.
 
-    Arrays may be read-only. Raises InputError for a file that can't be read, is cut short or is no pickle, and for one
-    that asks for anything else, which it names.
+    Arrays may be read-only. Raises InputError for a file that can't be read, is cut short or is no
+    pickle, and for one that asks for anything else, which it names.
     """
     copyreg.clear_extension_cache()  # what is cached there would pass find_class by
     try:
         with path.open("rb") as file:
             return _thaw(_Unpickler(file).load(), {})
     except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror or error}); check the path") from error
+        raise InputError(
+            f"{path}: can't be read ({error.strerror or error}); check the path"
+        ) from error
     except Exception as error:  # a damaged or hostile pickle can raise anything
         reason = str(error).rstrip(".") or type(error).__name__
         raise InputError(
@@ -75,7 +80,9 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         package, _, rest = module.partition(".")
         if package == "numpy":
-            module = f"numpy.{rest.removeprefix('_')}".rstrip(".")  # numpy._core, as NumPy 2 writes, is numpy.core
+            module = f"numpy.{rest.removeprefix('_')}".rstrip(
+                "."
+            )  # numpy._core, as NumPy 2 writes, is numpy.core
         known: dict[str, Callable[..., Any] | None] = {
             "numpy.ndarray": None,  # only ever an argument, and never looked at
             "numpy.dtype": self._dtype,
@@ -129,7 +136,8 @@ def _build(data: Any, dtype: _Dtype, shape: Sequence[int], order: Any) -> Array:
 
 
 def _thaw(value: Any, done: dict[int, Any]) -> Any:
-    """The same containers with arrays for their stand-ins. done: results by id, as containers may be shared."""
+    """The same containers with arrays for their stand-ins. done: results by id, as containers may
+    be shared."""
     if isinstance(value, _Array):
         return value.array
     if isinstance(value, PLAIN):

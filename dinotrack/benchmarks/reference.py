@@ -1,7 +1,9 @@
-"""Tracking and visibility with the granularity of the method's reference implementation: an oracle, and a yardstick.
+"""Tracking and visibility with the granularity of the method's reference implementation: an oracle,
+and a yardstick.
 
-One query at a time. Its trajectory is one batch of all frames; its visibility one batch of all frames for each anchor,
-of which none is left out. Whole correlation maps are refined (METHOD 6, and "What is slow in the reference").
+One query at a time. Its trajectory is one batch of all frames; its visibility one batch of all
+frames for each anchor, of which none is left out. Whole correlation maps are refined (METHOD 6, and
+"What is slow in the reference").
 """
 
 import torch
@@ -18,7 +20,8 @@ from dinotrack.model import Tracker, soft_argmax
 def track_points(
     tracker: Tracker, maps: Tensor, grid: Grid, queries: Tensor, config: InferenceConfig
 ) -> tuple[Tensor, Tensor]:
-    """As `inference.track_by_matching`: maps [T, C, h, w], queries [N, 3] -> xy [N, T, 2] px, visible bool [N, T]."""
+    """As `inference.track_by_matching`: maps [T, C, h, w], queries [N, 3] -> xy [N, T, 2] px,
+    visible bool [N, T]."""
     tracks = [track_point(tracker, maps, grid, query, config) for query in queries]
     return torch.stack([xy for xy, _ in tracks]), torch.stack([visible for _, visible in tracks])
 
@@ -43,7 +46,8 @@ def track_point(
 
 
 def locate(tracker: Tracker, vectors: Tensor, maps: Tensor, grid: Grid) -> Tensor:
-    """Vectors [T, C], each in its own of maps [T, C, h, w], or all in maps [1, C, h, w] -> [T, 2] px."""
+    """Vectors [T, C], each in its own of maps [T, C, h, w], or all in maps [1, C, h, w] -> [T, 2]
+    px."""
     unit, cells = normalise(vectors, dim=-1), normalise(maps, dim=1).flatten(2)
     cosine = unit @ cells[0] if len(cells) == 1 else (unit[:, None] @ cells)[:, 0]
     cosine = cosine.reshape(-1, grid.rows, grid.cols)

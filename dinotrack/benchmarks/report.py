@@ -1,4 +1,7 @@
-"""From rows of measurements to means, spreads and Markdown. A row is one (method, data set, clip, seed)."""
+"""From rows of measurements to means, spreads and Markdown.
+
+A row is one (method, data set, clip, seed).
+"""
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -26,13 +29,15 @@ PEAKS = ("peak_mb", "gpu_mb")
 POOLED = ("ece", "auroc")
 
 LEGEND = """\
-Percent, but for costs. AJ, delta and OA are TAP-Vid's average Jaccard, position accuracy and visibility accuracy at
-256 x 256; recall mean is the mean of the shares of visible and of hidden frames named rightly; after occlusion is delta
-of points that had been hidden for 3 frames or more, pooled over clips. PCK and in 3 px are BADJA's, at 512 x 320. ECE
-(15 bins of equal mass, lower is better) and AUROC judge confidence as the probability of being visible and within 8 px
-at 256 x 256, pooled over clips. Seconds are those of a clip, fit and tracking together, or tracking alone where
---models had kept the fit. MB is the most memory that the process had held until then, so what was measured before
-counts too; GPU MB is the method's own on one clip.
+Percent, but for costs. AJ, delta and OA are TAP-Vid's average Jaccard, position accuracy and
+visibility accuracy at
+256 x 256; recall mean is the mean of the shares of visible and of hidden frames named rightly;
+after occlusion is delta of points that had been hidden for 3 frames or more, pooled over clips. PCK
+and in 3 px are BADJA's, at 512 x 320. ECE (15 bins of equal mass, lower is better) and AUROC judge
+confidence as the probability of being visible and within 8 px at 256 x 256, pooled over clips.
+Seconds are those of a clip, fit and tracking together, or tracking alone where
+--models had kept the fit. MB is the most memory that the process had held until then, so what was
+measured before counts too; GPU MB is the method's own on one clip.
 A ± is the standard deviation over seeds."""
 
 
@@ -41,8 +46,11 @@ def group(row: Row) -> Group:
     return row["method"], row["dataset"], row["seed"]
 
 
-def summarise(rows: Sequence[Row], pooled: Mapping[Group, Mapping[str, float]]) -> dict[str, list[Row]]:
-    """ "seeds": the mean over the clips of each (method, data set, seed); "means": mean and spread of these over seeds.
+def summarise(
+    rows: Sequence[Row], pooled: Mapping[Group, Mapping[str, float]]
+) -> dict[str, list[Row]]:
+    """ "seeds": the mean over the clips of each (method, data set, seed); "means": mean and spread
+    of these over seeds.
 
     pooled: ece and auroc of each group over the frames of all its clips, which rows don't tell.
     """
@@ -51,30 +59,40 @@ def summarise(rows: Sequence[Row], pooled: Mapping[Group, Mapping[str, float]]) 
         values = [{k: v for k, v in row.items() if k not in (*KEYS, *POOLED)} for row in part]
         peaks = {k: max(row[k] for row in part) for k in PEAKS if k in part[0]}
         mean = metrics.mean_metrics(values) | peaks | dict(pooled.get((method, dataset, seed), {}))
-        seeds.append({"method": method, "dataset": dataset, "seed": seed, "clips": len(part), **mean})
+        seeds.append(
+            {"method": method, "dataset": dataset, "seed": seed, "clips": len(part), **mean}
+        )
     return {"seeds": seeds, "means": across_seeds(seeds, ("method", "dataset"))}
 
 
 def across_seeds(rows: Iterable[Row], by: Sequence[str]) -> list[Row]:
-    """One row for all that agree in `by`: these, the seeds, and of each number its mean and spread over the seeds.
+    """One row for all that agree in `by`: these, the seeds, and of each number its mean and spread
+    over the seeds.
 
-    spread: the standard deviation (n - 1), where two seeds or more have that number. Of peaks the highest is taken.
+    spread: the standard deviation (n - 1), where two seeds or more have that number. Of peaks the
+    highest is taken.
     """
     out = []
     for key, part in _grouped(rows, lambda row: tuple(row[name] for name in by)).items():
         names = dict.fromkeys(k for row in part for k in row if k not in KEYS)
         values = {k: [row[k] for row in part if not np.isnan(row.get(k, np.nan))] for k in names}
         mean = {k: float(max(v) if k in PEAKS else np.mean(v)) for k, v in values.items() if v}
-        spread = {k: float(np.std(v, ddof=1)) for k, v in values.items() if len(v) > 1 and k not in PEAKS}
+        spread = {
+            k: float(np.std(v, ddof=1)) for k, v in values.items() if len(v) > 1 and k not in PEAKS
+        }
         seeds = [row["seed"] for row in part]
-        out.append(dict(zip(by, key, strict=True)) | {"seeds": seeds, "mean": mean, "spread": spread})
+        out.append(
+            dict(zip(by, key, strict=True)) | {"seeds": seeds, "mean": mean, "spread": spread}
+        )
     return out
 
 
 def merge(reports: Sequence[Mapping[str, Any]]) -> Row:
-    """Several runs as one report. Of rows with equal method, data set, clip and seed the last counts.
+    """Several runs as one report. Of rows with equal method, data set, clip and seed the last
+    counts.
 
-    Pooled numbers stay where all rows of a group come from one run; elsewhere nothing is left to pool.
+    Pooled numbers stay where all rows of a group come from one run; elsewhere nothing is left to
+    pool.
     """
     latest: dict[tuple[Any, ...], tuple[int, Row]] = {}
     for index, report in enumerate(reports):
@@ -89,11 +107,16 @@ def merge(reports: Sequence[Mapping[str, Any]]) -> Row:
         if sources[group(mean)] == {index}
     }
     rows = [row for _, row in latest.values()]
-    return {"runs": [run for report in reports for run in report["runs"]], "rows": rows, **summarise(rows, pooled)}
+    return {
+        "runs": [run for report in reports for run in report["runs"]],
+        "rows": rows,
+        **summarise(rows, pooled),
+    }
 
 
 def markdown(report: Mapping[str, Any], command: str) -> str:
-    """A report as tables: means of every method on every data set, then each method clip by clip. command: made it."""
+    """A report as tables: means of every method on every data set, then each method clip by clip.
+    command: made it."""
     clips = across_seeds(report["rows"], ("method", "dataset", "clip"))
     sets = [*dict.fromkeys(row["dataset"] for row in report["means"])]
     parts = [
@@ -114,7 +137,10 @@ def markdown(report: Mapping[str, Any], command: str) -> str:
     ]
     for method in dict.fromkeys(row["method"] for row in clips):
         own = [row for row in clips if row["method"] == method]
-        parts += [f"## {method}", _table(own, {"data set": lambda r: r["dataset"], "clip": lambda r: r["clip"]})]
+        parts += [
+            f"## {method}",
+            _table(own, {"data set": lambda r: r["dataset"], "clip": lambda r: r["clip"]}),
+        ]
     return "\n\n".join([*parts, "## Runs", *map(circumstances, report["runs"])]) + "\n"
 
 
@@ -131,15 +157,22 @@ def to_json(report: Mapping[str, Any]) -> str:
 
 
 def read_json(path: Path, keys: Collection[str], writer: str) -> Row:
-    """What a benchmark wrote: an object with these keys. Raises InputError for another file. writer: "accuracy"."""
+    """What a benchmark wrote: an object with these keys. Raises InputError for another file.
+    writer: "accuracy"."""
     try:
         report: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror or error}); check the path") from error
+        raise InputError(
+            f"{path}: can't be read ({error.strerror or error}); check the path"
+        ) from error
     except ValueError as error:
-        raise InputError(f"{path}: is no JSON ({error}); give what `{writer} --out` wrote") from error
+        raise InputError(
+            f"{path}: is no JSON ({error}); give what `{writer} --out` wrote"
+        ) from error
     if not isinstance(report, dict) or not set(keys) <= report.keys():
-        raise InputError(f"{path}: is no report of this benchmark; give what `{writer} --out` wrote")
+        raise InputError(
+            f"{path}: is no report of this benchmark; give what `{writer} --out` wrote"
+        )
     return report
 
 
@@ -153,11 +186,17 @@ def read_report(path: Path) -> Row:
 
 def _table(rows: Sequence[Row], labels: Mapping[str, Callable[[Row], str]]) -> str:
     """Markdown; columns in which no row has a number are left out."""
-    columns = {key: name for key, name in (SHARES | COSTS).items() if any(key in row["mean"] for row in rows)}
+    columns = {
+        key: name
+        for key, name in (SHARES | COSTS).items()
+        if any(key in row["mean"] for row in rows)
+    }
     lines = [[*labels, *columns.values()], ["---"] * (len(labels) + len(columns))]
     for row in rows:
         names = [label(row).replace("|", "\\|") for label in labels.values()]
-        lines.append(names + [_cell(key, row["mean"].get(key), row["spread"].get(key)) for key in columns])
+        lines.append(
+            names + [_cell(key, row["mean"].get(key), row["spread"].get(key)) for key in columns]
+        )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -165,12 +204,16 @@ def _cell(key: str, mean: float | None, spread: float | None) -> str:
     if mean is None:
         return "-"
     scale, digits = (100, 1) if key in SHARES else (1, 0 if key in PEAKS else 1)
-    return f"{scale * mean:.{digits}f}" + ("" if spread is None else f" ± {scale * spread:.{digits}f}")
+    return f"{scale * mean:.{digits}f}" + (
+        "" if spread is None else f" ± {scale * spread:.{digits}f}"
+    )
 
 
 def circumstances(about: Mapping[str, Any]) -> str:
     """One run's circumstances (machine.describe), for people."""
-    processor = f"{about['machine']}, {about['cpus']} CPUs" + (f", {about['gpu']}" if about["gpu"] else "")
+    processor = f"{about['machine']}, {about['cpus']} CPUs" + (
+        f", {about['gpu']}" if about["gpu"] else ""
+    )
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     load = f" load {about['load']:.1f} at the start;" if "load" in about else ""
     return f"    {about['command']}\n\n{about['when']}; {processor};{load} {versions}."

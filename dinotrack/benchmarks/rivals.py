@@ -1,6 +1,8 @@
-"""What our tracker is measured against: simple methods that learn nothing, and anyone's predictions from files.
+"""What our tracker is measured against: simple methods that learn nothing, and anyone's predictions
+from files.
 
-Each is called as a `methods.Method`. Whatever it finds, a point is the query itself, and visible, in the query's frame.
+Each is called as a `methods.Method`. Whatever it finds, a point is the query itself, and visible,
+in the query's frame.
 """
 
 import zipfile
@@ -42,7 +44,8 @@ def still(clip: str, video: Source, queries: Array, seed: int) -> Tracks:
 
 
 def lucas_kanade(clip: str, video: Source, queries: Array, seed: int) -> Tracks:
-    """OpenCV's pyramidal Lucas-Kanade, chained from the query both ways in time until it contradicts its way back."""
+    """OpenCV's pyramidal Lucas-Kanade, chained from the query both ways in time until it
+    contradicts its way back."""
     known = read_video(video)
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in known.frames]
     rows, own = np.arange(len(queries)), _own(queries)
@@ -53,23 +56,30 @@ def lucas_kanade(clip: str, video: Source, queries: Array, seed: int) -> Tracks:
         for t in order:
             alive = np.flatnonzero(followed[:, t] & ((own <= t) if order.step > 0 else (own >= t)))
             moved, sure = _kanade_step(grey[t], grey[t + order.step], xy[alive, t])
-            xy[alive[sure], t + order.step], followed[alive[sure], t + order.step] = moved[sure], True
+            xy[alive[sure], t + order.step], followed[alive[sure], t + order.step] = (
+                moved[sure],
+                True,
+            )
     return _tracks(known, queries, _hold(xy, followed), followed)
 
 
 def _kanade_step(first: Array, second: Array, xy: Array) -> tuple[Array, Array]:
-    """Where xy float32 [K, 2] of one grey frame are in another, and which surely: inside, and back where they were."""
+    """Where xy float32 [K, 2] of one grey frame are in another, and which surely: inside, and back
+    where they were."""
     if not len(xy):
         return xy, np.zeros(0, bool)
     moved, found, _ = cv2.calcOpticalFlowPyrLK(first, second, xy, np.empty_like(xy))
     home, found_back, _ = cv2.calcOpticalFlowPyrLK(second, first, moved, np.empty_like(xy))
     last = np.array(first.shape[::-1]) - 1
-    sure = (found[:, 0] == 1) & (found_back[:, 0] == 1) & ((moved >= 0) & (moved <= last)).all(axis=1)
+    sure = (
+        (found[:, 0] == 1) & (found_back[:, 0] == 1) & ((moved >= 0) & (moved <= last)).all(axis=1)
+    )
     return moved, sure & (np.linalg.norm(home - xy, axis=1) < KANADE_CYCLE)
 
 
 class FlowChains:
-    """Dense flow at the video's own size, chained from the query both ways in time until it contradicts its way back.
+    """Dense flow at the video's own size, chained from the query both ways in time until it
+    contradicts its way back.
 
     Raises InputError where the flow's weights can't be had.
     """
@@ -79,16 +89,22 @@ class FlowChains:
 
     def __call__(self, clip: str, video: Source, queries: Array, seed: int) -> Tracks:
         known = read_video(video)
-        flow = consecutive_flow(torch.from_numpy(known.frames).permute(0, 3, 1, 2), self._estimate, known.size)
-        chain = follow(flow, None, torch.from_numpy(queries).float(), InferenceConfig(chain_error=FLOW_CYCLE))
+        flow = consecutive_flow(
+            torch.from_numpy(known.frames).permute(0, 3, 1, 2), self._estimate, known.size
+        )
+        chain = follow(
+            flow, None, torch.from_numpy(queries).float(), InferenceConfig(chain_error=FLOW_CYCLE)
+        )
         followed = chain.followed.numpy()
         return _tracks(known, queries, _hold(chain.xy.numpy(), followed), followed)
 
 
 class RawFeatures:
-    """The nearest neighbour by frozen ViT features in each frame on its own, refined by a soft-argmax around it.
+    """The nearest neighbour by frozen ViT features in each frame on its own, refined by a
+    soft-argmax around it.
 
-    Visible where the feature found is as similar as inference.visible_cosine; the cosine is the confidence.
+    Visible where the feature found is as similar as inference.visible_cosine; the cosine is the
+    confidence.
     Raises InputError where there is no ViT.
     """
 
@@ -110,7 +126,9 @@ class RawFeatures:
         xy[rows, own] = inner[:, 1:]
         cosine = track_cosines(embed_tracks(maps, grid, xy), own).numpy()
         found = rescale(xy, size, known.size).numpy()
-        return _tracks(known, queries, found, cosine >= config.inference.visible_cosine, cosine.clip(0, 1))
+        return _tracks(
+            known, queries, found, cosine >= config.inference.visible_cosine, cosine.clip(0, 1)
+        )
 
 
 def _nearest(maps: Tensor, grid: Grid, vectors: Tensor, radius: float) -> Tensor:
@@ -125,9 +143,11 @@ def _nearest(maps: Tensor, grid: Grid, vectors: Tensor, radius: float) -> Tensor
 
 @dataclass(frozen=True)
 class Files:
-    """Anyone's predictions: folder/CLIP-SEED.npz or else folder/CLIP.npz, one row for each query asked.
+    """Anyone's predictions: folder/CLIP-SEED.npz or else folder/CLIP.npz, one row for each query
+    asked.
 
-    `tracks` [N, T, 2] px of the video, `visible` [N, T] and, if there, `confidence` [N, T] in [0, 1].
+    `tracks` [N, T, 2] px of the video, `visible` [N, T] and, if there, `confidence` [N, T] in [0,
+    1].
     Raises InputError for files that are missing, or hold something else.
     """
 
@@ -148,8 +168,12 @@ class Files:
                     f"{shape[1]} frames; give {list(wanted)}"
                 )
         if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise InputError(f"{path}: holds numbers that are not finite; write some position for hidden points too")
-        return _tracks(known, queries, arrays["tracks"], arrays["visible"].astype(bool), arrays["confidence"])
+            raise InputError(
+                f"{path}: holds numbers that are not finite; write some position for hidden points too"
+            )
+        return _tracks(
+            known, queries, arrays["tracks"], arrays["visible"].astype(bool), arrays["confidence"]
+        )
 
     def _paths(self, clip: str, seed: int) -> tuple[Path, Path]:
         return self.folder / f"{clip}-{seed}.npz", self.folder / f"{clip}.npz"
@@ -161,8 +185,18 @@ def _read_predictions(path: Path) -> dict[str, Array]:
             visible = file["visible"]
             confidence = file.get("confidence", visible)
             return {"tracks": file["tracks"], "visible": visible, "confidence": confidence}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: can't be read as predictions ({error}); it needs `tracks` and `visible`") from error
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise InputError(
+            f"{path}: can't be read as predictions ({error}); it needs `tracks` and `visible`"
+        ) from error
 
 
 def _own(queries: Array) -> Array:
@@ -171,7 +205,8 @@ def _own(queries: Array) -> Array:
 
 
 def _hold(xy: Array, followed: Array) -> Array:
-    """Positions [N, T, 2] where lost points stay where they were last followed, bool [N, T], one run of frames each."""
+    """Positions [N, T, 2] where lost points stay where they were last followed, bool [N, T], one
+    run of frames each."""
     frames = np.arange(followed.shape[1])
     first = followed.argmax(axis=1)
     last = first + followed.sum(axis=1) - 1
@@ -179,8 +214,11 @@ def _hold(xy: Array, followed: Array) -> Array:
     return np.take_along_axis(xy, nearest[..., None], axis=1)
 
 
-def _tracks(video: Video, queries: Array, xy: Array, visible: Array, confidence: Array | None = None) -> Tracks:
-    """Tracks of what was found, with the query itself in its own frame. confidence: None: as visible says."""
+def _tracks(
+    video: Video, queries: Array, xy: Array, visible: Array, confidence: Array | None = None
+) -> Tracks:
+    """Tracks of what was found, with the query itself in its own frame. confidence: None: as
+    visible says."""
     xy, visible = xy.astype(np.float32), visible.copy()
     confidence = (visible if confidence is None else confidence).astype(np.float32)
     rows, own = np.arange(len(queries)), _own(queries)

@@ -1,7 +1,8 @@
-"""Times everything: kernels, the stages over the length of the clip, long clips, the paper's steps, its inference.
+"""Times everything: kernels, the stages over the length of the clip, long clips, the paper's steps,
+its inference.
 
-Each part's result goes into the same JSON file as soon as it is there. --table writes short Markdown tables, of this
-run or of several such files.
+Each part's result goes into the same JSON file as soon as it is there. --table writes short
+Markdown tables, of this run or of several such files.
 """
 
 import argparse
@@ -12,7 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dinotrack.benchmarks import against_paper, against_reference, machine, report, speed_report, stages
+from dinotrack.benchmarks import (
+    against_paper,
+    against_reference,
+    machine,
+    report,
+    speed_report,
+    stages,
+)
 from dinotrack.benchmarks.datasets import Clip, open_datasets
 from dinotrack.config import override, parse_assignment, preset
 from dinotrack.features import SHIPPED
@@ -22,8 +30,8 @@ from dinotrack.video import read_video
 HELP = "seconds and memory: kernels, stages, long clips, against the paper"
 EXAMPLES = """\
 parts:
-  stages     every stage over clips of --frames frames, with the exponent of growth and peak memory; a process each
-  long       the same on --long clips, and on each --video
+  stages     every stage over clips of --frames frames, with the exponent of growth and peak memory;
+  a process each long       the same on --long clips, and on each --video
   paper      --preset (quality) against a faithful stepping of `paper`, on --clip
   inference  --preset (fast): tracking with visibility against the reference's granularity
   kernels    each kernel against plain PyTorch
@@ -46,37 +54,152 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
     parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLES
     add = parser.add_argument
-    add("--parts", nargs="+", choices=PARTS, default=[*PARTS], metavar="PART", help="see below (all)")
+    add(
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        default=[*PARTS],
+        metavar="PART",
+        help="see below (all)",
+    )
     add("--preset", metavar="NAME", help="ours (fast; in `paper`, quality)")
-    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change ours, as in track.py")
+    add(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change ours, as in track.py",
+    )
     add("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
     add("--seed", type=int, default=0, metavar="N", help="of generated clips and of fits (0)")
-    add("--out", type=Path, default=Path("speed.json"), metavar="FILE", help="JSON to write (speed.json)")
+    add(
+        "--out",
+        type=Path,
+        default=Path("speed.json"),
+        metavar="FILE",
+        help="JSON to write (speed.json)",
+    )
     add("--table", type=Path, metavar="FILE", help="also write Markdown")
-    add("--from", nargs="+", type=Path, dest="earlier", metavar="FILE", help="run nothing: one --table of these JSONs")
+    add(
+        "--from",
+        nargs="+",
+        type=Path,
+        dest="earlier",
+        metavar="FILE",
+        help="run nothing: one --table of these JSONs",
+    )
     few = f"of the fits in stages, long and inference; 0: the preset's own, as in inference with --models ({FEW})"
     add("--steps", type=_natural, metavar="N", help=few)
-    add("--points", type=_positive, default=256, metavar="N", help="tracked in stages and paper (256)")
-    add("--repeats", type=_positive, default=1, metavar="N", help="of stages and inference, interleaved (1)")
-    add("--frames", nargs="+", type=_positive, default=[25, 50, 100, 200], metavar="T", help="stages (25 50 100 200)")
-    add("--size", type=_size, default=(480, 854), metavar="HxW", help="of generated clips but the long ones (480x854)")
-    add("--again", action="store_true", help="stages: run each a second time, with the first one's cache")
+    add(
+        "--points",
+        type=_positive,
+        default=256,
+        metavar="N",
+        help="tracked in stages and paper (256)",
+    )
+    add(
+        "--repeats",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="of stages and inference, interleaved (1)",
+    )
+    add(
+        "--frames",
+        nargs="+",
+        type=_positive,
+        default=[25, 50, 100, 200],
+        metavar="T",
+        help="stages (25 50 100 200)",
+    )
+    add(
+        "--size",
+        type=_size,
+        default=(480, 854),
+        metavar="HxW",
+        help="of generated clips but the long ones (480x854)",
+    )
+    add(
+        "--again",
+        action="store_true",
+        help="stages: run each a second time, with the first one's cache",
+    )
     long = [stages.Shape(1000, (480, 854)), stages.Shape(60, (2160, 3840))]
-    add("--long", nargs="*", type=_shape, default=long, metavar="TxHxW", help="(1000x480x854 60x2160x3840)")
+    add(
+        "--long",
+        nargs="*",
+        type=_shape,
+        default=long,
+        metavar="TxHxW",
+        help="(1000x480x854 60x2160x3840)",
+    )
     add("--video", nargs="+", type=Path, default=[], metavar="FILE", help="long: these too")
-    add("--clip-frames", type=_positive, metavar="T", help="of the generated clips of paper (30) and inference (50)")
-    add("--clip", type=Path, metavar="PATH", help="paper: a video or a folder of frames (a generated clip)")
-    add("--paper-steps", type=_positive, metavar="N", help="paper: timed of each (200 on CUDA, else 8)")
-    add("--area", type=_positive, metavar="PX", help="paper: working pixels of both (476 x 854, whatever the aspect)")
+    add(
+        "--clip-frames",
+        type=_positive,
+        metavar="T",
+        help="of the generated clips of paper (30) and inference (50)",
+    )
+    add(
+        "--clip",
+        type=Path,
+        metavar="PATH",
+        help="paper: a video or a folder of frames (a generated clip)",
+    )
+    add(
+        "--paper-steps",
+        type=_positive,
+        metavar="N",
+        help="paper: timed of each (200 on CUDA, else 8)",
+    )
+    add(
+        "--area",
+        type=_positive,
+        metavar="PX",
+        help="paper: working pixels of both (476 x 854, whatever the aspect)",
+    )
     add("--backbone", default=SHIPPED, metavar="NAME", help=f"paper: of both ({SHIPPED})")
-    add("--accuracy", type=Path, metavar="DIR", help="paper: also accuracy, on the clips of DIR/eval")
+    add(
+        "--accuracy",
+        type=Path,
+        metavar="DIR",
+        help="paper: also accuracy, on the clips of DIR/eval",
+    )
     add("--clips", nargs="+", default=[], metavar="NAME", help="--accuracy: only these")
-    add("--data", type=Path, metavar="DIR", help="inference: folder that holds eval/ (a generated clip)")
+    add(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="inference: folder that holds eval/ (a generated clip)",
+    )
     add("--eval-clip", metavar="NAME", help="inference: a clip of --data (its first)")
-    add("--models", type=Path, metavar="DIR", help="inference: keep fits as DIR/CLIP-SEED, and use those there")
-    add("--query-points", type=_positive, default=100, metavar="N", help="inference: points tracked (100)")
-    add("--oracle-points", type=_positive, metavar="N", help="inference: of these by the oracle (all on CUDA, else 4)")
-    add("--anchors", type=_positive, default=8, metavar="N", help="inference: of matching with few anchors (8)")
+    add(
+        "--models",
+        type=Path,
+        metavar="DIR",
+        help="inference: keep fits as DIR/CLIP-SEED, and use those there",
+    )
+    add(
+        "--query-points",
+        type=_positive,
+        default=100,
+        metavar="N",
+        help="inference: points tracked (100)",
+    )
+    add(
+        "--oracle-points",
+        type=_positive,
+        metavar="N",
+        help="inference: of these by the oracle (all on CUDA, else 4)",
+    )
+    add(
+        "--anchors",
+        type=_positive,
+        default=8,
+        metavar="N",
+        help="inference: of matching with few anchors (8)",
+    )
 
 
 def run(args: argparse.Namespace, say: Say) -> Row:
@@ -89,10 +212,19 @@ def run(args: argparse.Namespace, say: Say) -> Row:
         say(f"wrote {args.table}" if args.table else text)
         return {"runs": [one for known in reports for one in known["runs"]]}
     settings = dict(parse_assignment(text) for text in args.set)
-    choose_config(args.preset or "fast", settings, choose_device(args.device))  # complain before anything runs
-    about = {"command": machine.command(), **machine.describe(), "settings": settings, "device": args.device}
+    choose_config(
+        args.preset or "fast", settings, choose_device(args.device)
+    )  # complain before anything runs
+    about = {
+        "command": machine.command(),
+        **machine.describe(),
+        "settings": settings,
+        "device": args.device,
+    }
     result: Row = {"runs": [about], "parts": {}}
-    for name in [part for part in PARTS if part in args.parts]:  # fresh processes first, while this one is small
+    for name in [
+        part for part in PARTS if part in args.parts
+    ]:  # fresh processes first, while this one is small
         say(f"{name}:")
         result["parts"][name] = PARTS[name](args, settings, say)
         report.write(args.out, report.to_json(result))
@@ -103,24 +235,37 @@ def run(args: argparse.Namespace, say: Say) -> Row:
 
 
 def run_stages(
-    args: argparse.Namespace, settings: Row, say: Say, apart: machine.Apart = machine.in_fresh_process
+    args: argparse.Namespace,
+    settings: Row,
+    say: Say,
+    apart: machine.Apart = machine.in_fresh_process,
 ) -> Row:
     """Part `stages`."""
     with tempfile.TemporaryDirectory() as folder:
         work = _work(args, settings, Path(folder))
         lengths = sorted(set(args.frames))
-        result = stages.measure_growth(work, lengths, args.size, args.points, args.repeats, args.again, say, apart)
+        result = stages.measure_growth(
+            work, lengths, args.size, args.points, args.repeats, args.again, say, apart
+        )
     for stage, row in result["summary"]["stages"].items():
         if row["exponent"] is not None:
             say(f"{stage}: grows with the length to the power {row['exponent']:.2f}")
     return {"preset": work.preset, **result}
 
 
-def run_long(args: argparse.Namespace, settings: Row, say: Say, apart: machine.Apart = machine.in_fresh_process) -> Row:
+def run_long(
+    args: argparse.Namespace,
+    settings: Row,
+    say: Say,
+    apart: machine.Apart = machine.in_fresh_process,
+) -> Row:
     """Part `long`."""
     with tempfile.TemporaryDirectory() as folder:
         work = _work(args, settings, Path(folder))
-        return {"preset": work.preset, "rows": stages.measure_long(work, args.long, args.video, say, apart)}
+        return {
+            "preset": work.preset,
+            "rows": stages.measure_long(work, args.long, args.video, say, apart),
+        }
 
 
 def run_paper(args: argparse.Namespace, settings: Row, say: Say) -> Row:
@@ -131,7 +276,11 @@ def run_paper(args: argparse.Namespace, settings: Row, say: Say) -> Row:
     equal = against_paper.equal_settings(video, args.area, args.backbone)
     configs = override(preset(name), settings | equal), override(preset("paper"), equal)
     result = against_paper.compare(video, *configs, steps, args.points, args.seed, device, say)
-    result |= {"backbone": args.backbone, "clip": video.name if args.clip else "generated", "steps_timed": steps}
+    result |= {
+        "backbone": args.backbone,
+        "clip": video.name if args.clip else "generated",
+        "steps_timed": steps,
+    }
     result["papers_own_size"] = args.area is None
     if args.accuracy is None:
         return result
@@ -139,9 +288,13 @@ def run_paper(args: argparse.Namespace, settings: Row, say: Say) -> Row:
     for clip in open_datasets((), args.accuracy, args.clips):
         equal = against_paper.equal_settings(read_video(clip.video), args.area, args.backbone)
         both = {"ours": (name, settings | equal), "paper": ("paper", equal)}
-        found = against_paper.compare_accuracy(clip, both, result["paper"]["step"], args.seed, args.device)
+        found = against_paper.compare_accuracy(
+            clip, both, result["paper"]["step"], args.seed, args.device
+        )
         for row in found:
-            say(f"{row['method']} {row['dataset']} {row['clip']}: {row['steps']} steps, {speed_report.shares(row)}")
+            say(
+                f"{row['method']} {row['dataset']} {row['clip']}: {row['steps']} steps, {speed_report.shares(row)}"
+            )
         rows += found
     return result | {"accuracy": rows}
 
@@ -150,14 +303,25 @@ def run_inference(args: argparse.Namespace, settings: Row, say: Say) -> Row:
     """Part `inference`."""
     device = choose_device(args.device)
     names = () if args.eval_clip is None else (args.eval_clip,)
-    clip = _generated(args, 50, args.query_points) if args.data is None else next(open_datasets((), args.data, names))
+    clip = (
+        _generated(args, 50, args.query_points)
+        if args.data is None
+        else next(open_datasets((), args.data, names))
+    )
     truth = next((truth for truth in clip.truths if "tracks" in truth.arrays), None)
     oracle = args.oracle_points or (args.query_points if device.type == "cuda" else 4)
     work = _work(args, settings, Path(), steps=0 if args.models else FEW)
     folder = args.models and args.models / f"{clip.name}-{args.seed}"
-    options: Row = {"preset": work.preset, "settings": work.settings, "seed": args.seed, "device": args.device}
+    options: Row = {
+        "preset": work.preset,
+        "settings": work.settings,
+        "seed": args.seed,
+        "device": args.device,
+    }
     fitted = fit(clip.video, **options, folder=folder, resume=True)
-    result = against_reference.compare(fitted, truth, args.query_points, oracle, args.anchors, args.repeats, say)
+    result = against_reference.compare(
+        fitted, truth, args.query_points, oracle, args.anchors, args.repeats, say
+    )
     return {"clip": clip.name, **result}
 
 
@@ -166,7 +330,9 @@ def run_kernels(args: argparse.Namespace, settings: Row, say: Say) -> Row:
     if importlib.util.find_spec(KERNELS) is None:
         say(f"{KERNELS} is missing; nothing is measured")
         return {"missing": KERNELS}
-    measured: Row = importlib.import_module(KERNELS).run(argparse.Namespace(dry_run=False, out=None), say)
+    measured: Row = importlib.import_module(KERNELS).run(
+        argparse.Namespace(dry_run=False, out=None), say
+    )
     return measured
 
 

@@ -12,9 +12,10 @@ SCORES = ("average_jaccard", "average_pts_within_thresh", "occlusion_accuracy")
 SIDES = ("obvious", "twin", "kernel")
 
 LEGEND = """\
-Seconds are medians, ± the interquartile range where there is more than one run. MB is the most memory that the process
-had held. The exponent p is that of seconds ~ frames^p over all lengths and, behind the stroke, from a quarter of the
-greatest length on; a stage too short to judge has none. AJ, delta and OA are TAP-Vid's, in percent."""
+Seconds are medians, ± the interquartile range where there is more than one run. MB is the most
+memory that the process had held. The exponent p is that of seconds ~ frames^p over all lengths and,
+behind the stroke, from a quarter of the greatest length on; a stage too short to judge has none.
+AJ, delta and OA are TAP-Vid's, in percent."""
 
 
 def markdown(reports: Sequence[Row], command: str) -> str:
@@ -35,7 +36,9 @@ def markdown(reports: Sequence[Row], command: str) -> str:
 
 def shares(row: Row) -> str:
     """The metrics of a row for people: "AJ 60.1, delta 70.2"."""
-    return ", ".join(f"{label} {percent(row[key])}" for key, label in SHARES.items() if row.get(key) is not None)
+    return ", ".join(
+        f"{label} {percent(row[key])}" for key, label in SHARES.items() if row.get(key) is not None
+    )
 
 
 def percent(share: float | None) -> str:
@@ -45,7 +48,9 @@ def percent(share: float | None) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
-    escaped = [[cell.replace("|", "\\|") for cell in cells] for cells in (head, ["---"] * len(head), *rows)]
+    escaped = [
+        [cell.replace("|", "\\|") for cell in cells] for cells in (head, ["---"] * len(head), *rows)
+    ]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in escaped)
 
 
@@ -64,17 +69,24 @@ def show_stages(result: Row) -> list[str]:
     rows.append(["peak MB", *(f"{value:.0f}" for value in summary["peak_mb"]), ""])
     if "gpu_mb" in summary:
         rows.append(["peak GPU MB", *(f"{value:.0f}" for value in summary["gpu_mb"]), ""])
-    rows.append(["cache, MB a frame", *(f"{row['cache_mb'] / row['frames']:.2f}" for row in of), ""])
+    rows.append(
+        ["cache, MB a frame", *(f"{row['cache_mb'] / row['frames']:.2f}" for row in of), ""]
+    )
     rows += [[SHARES[key], *(percent(row["metrics"][key]) for row in of), ""] for key in SCORES]
     again = [row for row in result["rows"] if row["run"] == "again"]
     if again:
         known = [next(row for row in again if row["frames"] == length) for length in lengths]
-        rows.append(["whole, a second time", *(_seconds(row["seconds"]["whole"]) for row in known), ""])
+        rows.append(
+            ["whole, a second time", *(_seconds(row["seconds"]["whole"]) for row in known), ""]
+        )
     growth = summary["memory_growth"]
     text = f"Peak memory grows by {growth['percent']:.0f} % from {growth['from']} to {growth['to']} frames."
     size, points = of[-1]["size"], of[-1]["points"]
     asked = f"`{result['preset']}`, {of[-1]['steps']} steps, {points} points, frames of {size[1]} x {size[0]}."
-    return [f"{asked} {text}", table(["seconds", *(f"{length} frames" for length in lengths), "p"], rows)]
+    return [
+        f"{asked} {text}",
+        table(["seconds", *(f"{length} frames" for length in lengths), "p"], rows),
+    ]
 
 
 def show_long(result: Row) -> list[str]:
@@ -82,13 +94,18 @@ def show_long(result: Row) -> list[str]:
     stages = dict.fromkeys(stage for row in result["rows"] for stage in row.get("seconds", {}))
     rows = []
     for row in result["rows"]:
-        clip = row["clip"] + (f" ({row['different_frames']} different)" if "different_frames" in row else "")
+        clip = row["clip"] + (
+            f" ({row['different_frames']} different)" if "different_frames" in row else ""
+        )
         if "failed" in row:
             rows.append([clip, f"failed: {row['failed']}", *[""] * (len(stages) + 1)])
             continue
         seconds = [_seconds(row["seconds"].get(stage)) for stage in stages]
         rows.append([clip, str(row["steps"]), *seconds, f"{row['peak_mb']['whole']:.0f}"])
-    return [f"`{result['preset']}`; seconds by stage.", table(["clip", "steps", *stages, "peak MB"], rows)]
+    return [
+        f"`{result['preset']}`; seconds by stage.",
+        table(["clip", "steps", *stages, "peak MB"], rows),
+    ]
 
 
 def show_paper(result: Row) -> list[str]:
@@ -103,23 +120,56 @@ def show_paper(result: Row) -> list[str]:
     around = sum(paper["stages"].values()), sum(ours["stages"].values())
     rows = [
         *([f"ms a step, {phase}", step(paper, phase), step(ours, phase), ""] for phase in phases),
-        ["ms a step, mean", *(f"{1e3 * row['step']:.0f}" for row in (paper, ours)), f"{result['ratio']['step']:.1f}"],
+        [
+            "ms a step, mean",
+            *(f"{1e3 * row['step']:.0f}" for row in (paper, ours)),
+            f"{result['ratio']['step']:.1f}",
+        ],
         ["steps", str(paper["steps"]), str(ours["steps"]), f"{paper['steps'] / ours['steps']:.1f}"],
-        ["all steps, s", *(f"{row['fit']:.0f}" for row in (paper, ours)), f"{paper['fit'] / ours['fit']:.1f}"],
-        ["before and after them, s", *(f"{value:.1f}" for value in around), f"{around[0] / around[1]:.1f}"],
-        ["whole, s", *(f"{row['whole']:.0f}" for row in (paper, ours)), f"{result['ratio']['whole']:.1f}"],
+        [
+            "all steps, s",
+            *(f"{row['fit']:.0f}" for row in (paper, ours)),
+            f"{paper['fit'] / ours['fit']:.1f}",
+        ],
+        [
+            "before and after them, s",
+            *(f"{value:.1f}" for value in around),
+            f"{around[0] / around[1]:.1f}",
+        ],
+        [
+            "whole, s",
+            *(f"{row['whole']:.0f}" for row in (paper, ours)),
+            f"{result['ratio']['whole']:.1f}",
+        ],
     ]
     size = f"{result['size'][1]} x {result['size'][0]}"
-    smaller = "" if result["papers_own_size"] else ", which is not the paper's 854 x 476, as that takes too long here"
+    smaller = (
+        ""
+        if result["papers_own_size"]
+        else ", which is not the paper's 854 x 476, as that takes too long here"
+    )
     text = (
         f"{result['frames']} frames ({result['clip']}) of {size}{smaller}; {result['backbone']} and DIS flow for both; "
         f"{result['points']} points with visibility. All steps are extrapolated from {result['steps_timed']}."
     )
     out = [text, table(["", "`paper`", f"`{ours['preset']}`", "ratio"], rows)]
     if "accuracy" in result:
-        head = ["clip", "data set", "", "steps", "seconds of fitting", *(SHARES[key] for key in SCORES)]
+        head = [
+            "clip",
+            "data set",
+            "",
+            "steps",
+            "seconds of fitting",
+            *(SHARES[key] for key in SCORES),
+        ]
         rows = [
-            [row["clip"], row["dataset"], row["method"], str(row["steps"]), f"{row['fit_seconds']:.0f}"]
+            [
+                row["clip"],
+                row["dataset"],
+                row["method"],
+                str(row["steps"]),
+                f"{row['fit_seconds']:.0f}",
+            ]
             + [percent(row.get(key)) for key in SCORES]
             for row in result["accuracy"]
         ]
@@ -138,7 +188,9 @@ def show_inference(result: Row) -> list[str]:
     for name, label in names.items():
         known = result[name]
         ratio = f"{known['ratio']:.1f}" if "ratio" in known else ""
-        rows.append([label, f"{known['seconds']:.2f}", ratio, *(percent(known.get(key)) for key in SCORES)])
+        rows.append(
+            [label, f"{known['seconds']:.2f}", ratio, *(percent(known.get(key)) for key in SCORES)]
+        )
     text = f"{result['points']} points, {result['frames']} frames ({result['clip']}), {result['steps']} steps of fit."
     return [text, table(["", "seconds", "times faster", *(SHARES[key] for key in SCORES)], rows)]
 
@@ -154,13 +206,28 @@ def show_kernels(result: Row) -> list[str]:
             known.setdefault((row["sizes"]["name"], row["what"]), {})[row["side"]] = row
     rows = []
     for (size, what), by in known.items():
-        times = [f"{by[side]['ms']:.3f} ± {by[side]['iqr_ms']:.3f}" if side in by else "-" for side in SIDES]
+        times = [
+            f"{by[side]['ms']:.3f} ± {by[side]['iqr_ms']:.3f}" if side in by else "-"
+            for side in SIDES
+        ]
         best = by.get("kernel", by["twin"])
         share = f"{100 * best['share']:.0f} %" if "share" in best else "-"
         rows.append([size, what, *times, f"{by['obvious']['ms'] / best['ms']:.1f}", share])
-    tops = [f"{r['tflops']:.3g} TFLOP/s" if "tflops" in r else f"{r['gb_per_s']:.3g} GB/s copied" for r in peaks]
-    goals = [f"- {goal['name']}: {goal['value']:.2f}, of {goal['goal']:g} or more" for goal in result["goals"]]
-    head = ["size", "operation", *(f"{side}, ms" for side in SIDES), "obvious / ours", "of the matmul peak"]
+    tops = [
+        f"{r['tflops']:.3g} TFLOP/s" if "tflops" in r else f"{r['gb_per_s']:.3g} GB/s copied"
+        for r in peaks
+    ]
+    goals = [
+        f"- {goal['name']}: {goal['value']:.2f}, of {goal['goal']:g} or more"
+        for goal in result["goals"]
+    ]
+    head = [
+        "size",
+        "operation",
+        *(f"{side}, ms" for side in SIDES),
+        "obvious / ours",
+        "of the matmul peak",
+    ]
     text = f"Ours is the kernel, or its twin without a GPU. Measured peaks: {', '.join(dict.fromkeys(tops))}."
     return [text, table(head, rows), *(["\n".join(goals)] if goals else [])]
 

@@ -1,4 +1,5 @@
-"""Seconds and peak memory of every stage of the pipeline, over clips of growing length, and on long and large ones.
+"""Seconds and peak memory of every stage of the pipeline, over clips of growing length, and on long
+and large ones.
 
 Each run has a process of its own, from the file to the overlay.
 """
@@ -33,7 +34,8 @@ WHOLE, WHOLE_BUT_FIT = "whole", "whole but fit"
 
 @dataclass(frozen=True)
 class Work:
-    """One run of the pipeline. truth: gives the queries, and judges; None: a grid of side x side points instead."""
+    """One run of the pipeline. truth: gives the queries, and judges; None: a grid of side x side
+    points instead."""
 
     video: Path
     folder: Path
@@ -64,7 +66,13 @@ def run_pipeline(work: Work) -> Row:
     """
     start, begun = peak_memory() / 2**20, time.perf_counter()
     with cache_in(work.folder / "cache"):
-        fitted = fit(work.video, preset=work.preset, settings=work.settings, device=work.device, seed=work.seed)
+        fitted = fit(
+            work.video,
+            preset=work.preset,
+            settings=work.settings,
+            device=work.device,
+            seed=work.seed,
+        )
         queries = None if work.truth is None else work.truth.queries
         tracks = fitted.track(queries, grid=work.side)
         with fitted.watch.stage("overlay"):
@@ -78,24 +86,39 @@ def run_pipeline(work: Work) -> Row:
         "points": len(tracks.queries),
         "steps": fitted.record["steps_trained_now"],
         "seconds": seconds | totals,
-        "peak_mb": {"start": start, **fitted.record["peak_megabytes"], WHOLE: peak_memory() / 2**20},
-        "cache_mb": sum(file.stat().st_size for file in (work.folder / "cache").rglob("*") if file.is_file()) / 2**20,
+        "peak_mb": {
+            "start": start,
+            **fitted.record["peak_megabytes"],
+            WHOLE: peak_memory() / 2**20,
+        },
+        "cache_mb": sum(
+            file.stat().st_size for file in (work.folder / "cache").rglob("*") if file.is_file()
+        )
+        / 2**20,
     }
     if torch.cuda.is_available():
         row["gpu_mb"] = torch.cuda.max_memory_allocated() / 2**20
-    return row | ({} if work.truth is None else {"metrics": work.truth.score(tracks.xy, tracks.visible)})
+    return row | (
+        {} if work.truth is None else {"metrics": work.truth.score(tracks.xy, tracks.visible)}
+    )
 
 
 def write_clip(path: Path, shape: Shape, points: int, seed: int) -> Truth:
     """A generated clip as a video file, and the truth about it."""
     clip = generate(shape.size, shape.frames, seed=seed, points=points)
     write_video(path, clip.frames, clip.fps)
-    arrays = {"tracks": clip.tracks, "visible": clip.visible, "query": clip.queries, "size": np.array(shape.size)}
+    arrays = {
+        "tracks": clip.tracks,
+        "visible": clip.visible,
+        "query": clip.queries,
+        "size": np.array(shape.size),
+    }
     return Truth("synthetic", arrays)
 
 
 def write_long_clip(path: Path, shape: Shape, seed: int) -> int:
-    """A long or large generated clip as a video file, one frame in memory at a time -> how many frames differ.
+    """A long or large generated clip as a video file, one frame in memory at a time -> how many
+    frames differ.
 
     Frames take the generator long, so at most DIFFERENT pixels are made, and played to and fro.
     """
@@ -125,15 +148,19 @@ def measure_growth(
     say: Say,
     apart: Apart = in_fresh_process,
 ) -> Row:
-    """`work` on generated clips of these lengths, `repeats` times over: rows, and a summary of them.
+    """`work` on generated clips of these lengths, `repeats` times over: rows, and a summary of
+    them.
 
-    again: each run is followed by a second one of the same video, settings and seed, which finds the first one's cache.
+    again: each run is followed by a second one of the same video, settings and seed, which finds
+    the first one's cache.
     """
     clips = {}
     for length in lengths:
         video = work.folder / f"{length}.mp4"
         clips[length] = replace(
-            work, video=video, truth=apart(write_clip, video, Shape(length, size), points, work.seed)
+            work,
+            video=video,
+            truth=apart(write_clip, video, Shape(length, size), points, work.seed),
         )
     rows: list[Row] = []
     for repeat, length in itertools.product(range(repeats), lengths):
@@ -147,9 +174,14 @@ def measure_growth(
 
 
 def measure_long(
-    work: Work, shapes: Sequence[Shape], videos: Sequence[Path], say: Say, apart: Apart = in_fresh_process
+    work: Work,
+    shapes: Sequence[Shape],
+    videos: Sequence[Path],
+    say: Say,
+    apart: Apart = in_fresh_process,
 ) -> list[Row]:
-    """`work` on generated clips of these shapes and on the user's own; a run that dies is a row that says so."""
+    """`work` on generated clips of these shapes and on the user's own; a run that dies is a row
+    that says so."""
     rows = []
     for source in (*shapes, *videos):
         with tempfile.TemporaryDirectory(dir=work.folder) as folder:
@@ -169,10 +201,11 @@ def measure_long(
 
 
 def summarise(rows: Sequence[Row]) -> Row:
-    """By stage: medians and spreads of seconds, highest peak MB and the exponents of growth over the rows' lengths.
+    """By stage: medians and spreads of seconds, highest peak MB and the exponents of growth over
+    the rows' lengths.
 
-    exponent: over all lengths; exponent_long: without those under a quarter of the greatest. memory_growth: of the
-    peak, in percent, over the same lengths as exponent_long.
+    exponent: over all lengths; exponent_long: without those under a quarter of the greatest.
+    memory_growth: of the peak, in percent, over the same lengths as exponent_long.
     """
     lengths = sorted({row["frames"] for row in rows})
     of = {length: [row for row in rows if row["frames"] == length] for length in lengths}
@@ -188,14 +221,24 @@ def summarise(rows: Sequence[Row]) -> Row:
             "exponent_long": growth_exponent({t: median[t] for t in late}),
         }
     peak = {t: max(row["peak_mb"][WHOLE] for row in part) for t, part in of.items()}
-    growth = {"from": late[0], "to": late[-1], "percent": 100 * (peak[late[-1]] / peak[late[0]] - 1)}
-    summary = {"lengths": lengths, "stages": stages, "peak_mb": list(peak.values()), "memory_growth": growth}
+    growth = {
+        "from": late[0],
+        "to": late[-1],
+        "percent": 100 * (peak[late[-1]] / peak[late[0]] - 1),
+    }
+    summary = {
+        "lengths": lengths,
+        "stages": stages,
+        "peak_mb": list(peak.values()),
+        "memory_growth": growth,
+    }
     on_gpu = [max(row.get("gpu_mb", 0.0) for row in part) for part in of.values()]
     return summary | ({"gpu_mb": on_gpu} if any(on_gpu) else {})
 
 
 def growth_exponent(seconds: Mapping[int, float]) -> float | None:
-    """p of seconds ~ length^p, by least squares of the logarithms; None where there is too little to judge by.
+    """p of seconds ~ length^p, by least squares of the logarithms; None where there is too little
+    to judge by.
 
     seconds: by length. Too little: one length, or under JUDGED seconds at the greatest.
     """

@@ -1,7 +1,8 @@
-"""The contrast of InfoNCE (METHOD 5): log-sum-exp of each vector's cosines with all cells, without their matrix.
+"""The contrast of InfoNCE (METHOD 5): log-sum-exp of each vector's cosines with all cells, without
+their matrix.
 
-Forward, the kernel keeps a running maximum and sum. Backward, it makes the softmax anew, a strip of cells at a time,
-and plain matrix products, which nothing beats, do the rest.
+Forward, the kernel keeps a running maximum and sum. Backward, it makes the softmax anew, a strip of
+cells at a time, and plain matrix products, which nothing beats, do the rest.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ STRIP = 2**23
 
 
 def log_sum_exp_torch(vectors: Tensor, cells: Tensor, temperature: float) -> Tensor:
-    """vectors [N, C], cells [P, C], of unit length -> log of the sum over cells of exp(cosine / temperature): [N]."""
+    """vectors [N, C], cells [P, C], of unit length -> log of the sum over cells of exp(cosine /
+    temperature): [N]."""
     return torch.logsumexp((vectors.float() @ cells.float().T).float() / temperature, dim=-1)
 
 
@@ -54,8 +56,14 @@ class _LogSumExp(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         vectors, cells, result = ctx.saved_tensors
         slope = gradients[0] / ctx.temperature
-        scale = slope.abs().amax().clamp(min=torch.finfo(torch.float32).tiny) if len(slope) else slope.sum()
-        scaled = (vectors * (slope / scale)[:, None]).to(vectors.dtype)  # small slopes would vanish in half precision
+        scale = (
+            slope.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
+            if len(slope)
+            else slope.sum()
+        )
+        scaled = (vectors * (slope / scale)[:, None]).to(
+            vectors.dtype
+        )  # small slopes would vanish in half precision
         for_vectors: list[Tensor] = []
         for_cells = torch.empty_like(cells)
         size = max(1, STRIP // max(1, len(vectors)))
@@ -68,14 +76,29 @@ class _LogSumExp(torch.autograd.Function):
 
 
 def _softmax(vectors: Tensor, cells: Tensor, log_sum: Tensor, temperature: float) -> Tensor:
-    """exp(cosine / temperature - log_sum [N]) of vectors [N, C] with some cells [M, C]: [N, M], of their type."""
+    """exp(cosine / temperature - log_sum [N]) of vectors [N, C] with some cells [M, C]: [N, M], of
+    their type."""
     aligned = -(-len(cells) // 16) * 16
     softmax = vectors.new_empty((len(vectors), aligned))[:, : len(cells)]
     kernel = _normalised if vectors.dtype == torch.float32 else _normalised_half
     if len(vectors) and len(cells):
         with torch.cuda.device_of(vectors):
-            kernel[lambda meta: (-(-len(vectors) // meta["BLOCK_M"]), -(-len(cells) // meta["BLOCK_N"]))](
-                *(vectors, cells, log_sum, softmax, len(vectors), len(cells), 1 / temperature, aligned),
+            kernel[
+                lambda meta: (
+                    -(-len(vectors) // meta["BLOCK_M"]),
+                    -(-len(cells) // meta["BLOCK_N"]),
+                )
+            ](
+                *(
+                    vectors,
+                    cells,
+                    log_sum,
+                    softmax,
+                    len(vectors),
+                    len(cells),
+                    1 / temperature,
+                    aligned,
+                ),
                 *vectors.stride(),
                 *cells.stride(),
                 CHANNELS=vectors.shape[1],
@@ -115,14 +138,24 @@ def _accumulate_kernel(
         column = start + tl.arange(0, BLOCK_N)
         right = cells + tl.minimum(column, columns - 1).to(tl.int64)[None, :] * cell_row
         product = tile_product(
-            left, right, vector_channel, cell_channel, CHANNELS, PRECISION, BLOCK_M, BLOCK_N, BLOCK_K
+            left,
+            right,
+            vector_channel,
+            cell_channel,
+            CHANNELS,
+            PRECISION,
+            BLOCK_M,
+            BLOCK_N,
+            BLOCK_K,
         )
         product = tl.where((column < last)[None, :], product * sharpness, float("-inf"))
         higher = tl.maximum(highest, tl.max(product, 1))
         total = total * tl.exp(highest - higher) + tl.sum(tl.exp(product - higher[:, None]), 1)
         highest = higher
     tl.store(
-        partial + part.to(tl.int64) * rows + row, highest + tl.log(tl.where(total > 0, total, 1.0)), mask=row < rows
+        partial + part.to(tl.int64) * rows + row,
+        highest + tl.log(tl.where(total > 0, total, 1.0)),
+        mask=row < rows,
     )
 
 
@@ -151,7 +184,9 @@ def _normalised_kernel(
     column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     left = vectors + tl.minimum(row, rows - 1).to(tl.int64)[:, None] * vector_row
     right = cells + tl.minimum(column, columns - 1).to(tl.int64)[None, :] * cell_row
-    product = tile_product(left, right, vector_channel, cell_channel, CHANNELS, PRECISION, BLOCK_M, BLOCK_N, BLOCK_K)
+    product = tile_product(
+        left, right, vector_channel, cell_channel, CHANNELS, PRECISION, BLOCK_M, BLOCK_N, BLOCK_K
+    )
     norm = tl.load(log_sum + row, mask=row < rows, other=float("inf"))
     weight = tl.exp(product * sharpness - norm[:, None])
     there = softmax + row.to(tl.int64)[:, None] * softmax_row + column[None, :]
@@ -160,5 +195,11 @@ def _normalised_kernel(
     tl.store(there, weight.to(softmax.dtype.element_ty), mask=known)
 
 
-_accumulate, _accumulate_half = tuned(_accumulate_kernel, half=False), tuned(_accumulate_kernel, half=True)
-_normalised, _normalised_half = tuned(_normalised_kernel, half=False), tuned(_normalised_kernel, half=True)
+_accumulate, _accumulate_half = (
+    tuned(_accumulate_kernel, half=False),
+    tuned(_accumulate_kernel, half=True),
+)
+_normalised, _normalised_half = (
+    tuned(_normalised_kernel, half=False),
+    tuned(_normalised_kernel, half=True),
+)

@@ -1,7 +1,8 @@
-"""Match: each query's best cell in its own map and, in the disc around it, the refined position (METHOD 4).
+"""Match: each query's best cell in its own map and, in the disc around it, the refined position
+(METHOD 4).
 
-The twin holds one map a query; the kernels hold, of each map, only the window around the best cell. Features are of
-unit length, cosines are summed in float32.
+The twin holds one map a query; the kernels hold, of each map, only the window around the best cell.
+Features are of unit length, cosines are summed in float32.
 """
 
 from __future__ import annotations
@@ -30,22 +31,27 @@ from dinotrack.kernels.tiles import (
 )
 
 Filters = tuple[Tensor, Tensor, Tensor, Tensor]
-"""The refiner's two 3x3 convolutions as they are used: weights [K, 1, 3, 3], biases [K], weights [1, K, 3, 3], [1]."""
+"""The refiner's two 3x3 convolutions as they are used: weights [K, 1, 3, 3], biases [K], weights
+[1, K, 3, 3], [1]."""
 
 QUERIES = 2**14
-"""Matched at a time by the kernels where nothing has to be learned: their windows take up to 10 KiB each."""
+"""Matched at a time by the kernels where nothing has to be learned: their windows take up to 10 KiB
+each."""
 TAPS = 9
 MARGIN = 2
 """Cells that two 3x3 convolutions look beyond the disc."""
 
 
-# --- the twin -----------------------------------------------------------------------------------------------------
+# --- the twin
+# -----------------------------------------------------------------------------------------------------
 
 
 def correlate(vectors: Tensor, maps: Tensor, index: Tensor) -> Tensor:
-    """Products of each query with each cell of the map it belongs to, of half precision too summed in float32.
+    """Products of each query with each cell of the map it belongs to, of half precision too summed
+    in float32.
 
-    vectors [N, C], maps [B, C, h, w], index long [N] in 0 .. B - 1 -> float32 [N, h, w]. Differentiable.
+    vectors [N, C], maps [B, C, h, w], index long [N] in 0 .. B - 1 -> float32 [N, h, w].
+    Differentiable.
     """
     cells, shape = maps.float().flatten(2), (-1, *maps.shape[2:])
     if len(maps) == 1:
@@ -55,21 +61,32 @@ def correlate(vectors: Tensor, maps: Tensor, index: Tensor) -> Tensor:
     return products.index_select(0, order.argsort()).view(shape)
 
 
-def best_cells_torch(vectors: Tensor, maps: Tensor, index: Tensor, pairs: int) -> tuple[Tensor, Tensor]:
-    """The cell of its map that is most similar to each query, the first of equals; `pairs` compared at a time.
+def best_cells_torch(
+    vectors: Tensor, maps: Tensor, index: Tensor, pairs: int
+) -> tuple[Tensor, Tensor]:
+    """The cell of its map that is most similar to each query, the first of equals; `pairs` compared
+    at a time.
 
-    vectors [N, C], maps [B, C, h, w], index long [N] -> cells long [N] (row by row), cosines float32 [N].
+    vectors [N, C], maps [B, C, h, w], index long [N] -> cells long [N] (row by row), cosines
+    float32 [N].
     """
     cells = maps.detach().float().flatten(2)
     size = max(1, pairs // max(1, cells.shape[2]))
     order, groups = _by_map(vectors.detach(), len(maps), index)
-    parts = [(some @ cells[b]).float().max(dim=1) for b, group in enumerate(groups) for some in group.split(size)]
+    parts = [
+        (some @ cells[b]).float().max(dim=1)
+        for b, group in enumerate(groups)
+        for some in group.split(size)
+    ]
     back = order.argsort()
-    return torch.cat([part.indices for part in parts])[back], torch.cat([part.values for part in parts])[back]
+    return torch.cat([part.indices for part in parts])[back], torch.cat(
+        [part.values for part in parts]
+    )[back]
 
 
 def _by_map(vectors: Tensor, count: int, index: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Queries [N, C] in float32, those of each of `count` maps together, and their order: long [N]."""
+    """Queries [N, C] in float32, those of each of `count` maps together, and their order: long
+    [N]."""
     order = index.argsort(stable=True)
     counts = index.bincount(minlength=count).tolist()
     groups: tuple[Tensor, ...] = vectors.float().index_select(0, order).split(counts)
@@ -85,17 +102,21 @@ def match_torch(
     reach: float,
     pairs: int,
 ) -> Tensor:
-    """Where each query is found in its map: vectors [N, C], maps [B, C, h, w], index long [N] -> cells [N, 2] (x, y).
+    """Where each query is found in its map: vectors [N, C], maps [B, C, h, w], index long [N] ->
+    cells [N, 2] (x, y).
 
-    As `locate_in_disc` of the correlation maps, of which no more than `pairs` cells are held where nothing has to be
-    learned.
+    As `locate_in_disc` of the correlation maps, of which no more than `pairs` cells are held where
+    nothing has to be learned.
     """
     back, products = _products(vectors, maps, index, pairs)
     return torch.cat([locate_in_disc(part, filters, temperature, reach) for part in products])[back]
 
 
-def _products(vectors: Tensor, maps: Tensor, index: Tensor, pairs: int) -> tuple[Tensor, Iterator[Tensor]]:
-    """`correlate`, map by map and `pairs` at a time: [., h, w] each; and where the queries are among all of these."""
+def _products(
+    vectors: Tensor, maps: Tensor, index: Tensor, pairs: int
+) -> tuple[Tensor, Iterator[Tensor]]:
+    """`correlate`, map by map and `pairs` at a time: [., h, w] each; and where the queries are
+    among all of these."""
     order, groups = _by_map(vectors, len(maps), index)
     size = max(1, pairs // max(1, maps.shape[2] * maps.shape[3]))
     some = (
@@ -107,20 +128,31 @@ def _products(vectors: Tensor, maps: Tensor, index: Tensor, pairs: int) -> tuple
 
 
 def best_cell(correlation: Tensor) -> Tensor:
-    """The best of each map's cells, the first of equals, row by row: [N, h, w] -> long [N]; 0 where none is over 0."""
+    """The best of each map's cells, the first of equals, row by row: [N, h, w] -> long [N]; 0 where
+    none is over 0."""
     with torch.no_grad():
         flat = correlation.flatten(1)
         # on a CPU numpy is five times as fast
-        best = flat.argmax(1) if flat.device.type != "cpu" else torch.from_numpy(flat.numpy().argmax(1))
+        best = (
+            flat.argmax(1)
+            if flat.device.type != "cpu"
+            else torch.from_numpy(flat.numpy().argmax(1))
+        )
         return best * (flat.gather(1, best[:, None])[:, 0] > 0)
 
 
 def locate_in_disc(
-    correlation: Tensor, filters: Filters | None, temperature: float, reach: float, best: Tensor | None = None
+    correlation: Tensor,
+    filters: Filters | None,
+    temperature: float,
+    reach: float,
+    best: Tensor | None = None,
 ) -> Tensor:
-    """The correspondence map's expectation in the disc of `reach` cells around the best correlation.
+    """The correspondence map's expectation in the disc of `reach` cells around the best
+    correlation.
 
-    correlation [N, h, w] before the ReLU; best: its `best_cell` where that is known -> (column, row) float [N, 2].
+    correlation [N, h, w] before the ReLU; best: its `best_cell` where that is known -> (column,
+    row) float [N, 2].
     Only the disc is refined: the softmax's normaliser cancels.
     """
     best = best_cell(correlation) if best is None else best
@@ -133,7 +165,8 @@ def locate_in_disc(
 
 
 def refine(maps: Tensor, filters: Filters) -> Tensor:
-    """Correlations after ReLU, divided by the temperature [N, h, w] -> unnormalised log-probabilities [N, h, w]."""
+    """Correlations after ReLU, divided by the temperature [N, h, w] -> unnormalised
+    log-probabilities [N, h, w]."""
     first, first_bias, second, second_bias = filters
     hidden = F.relu(F.conv2d(maps[:, None], first, first_bias, padding=1))
     return F.conv2d(hidden, second, second_bias, padding=1)[:, 0]
@@ -142,12 +175,16 @@ def refine(maps: Tensor, filters: Filters) -> Tensor:
 def _crop(maps: Tensor, reach: int, best: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Windows of up to 2 reach + 1 cells around one cell long [N] of each map [N, h, w].
 
-    A window that would leave the map is shifted: where it meets the border, zero padding is then right for both.
+    A window that would leave the map is shifted: where it meets the border, zero padding is then
+    right for both.
     -> values [N, k, l], cells float [N, k, l, 2] (column, row), the middle cell float [N, 2].
     """
     rows, cols = maps.shape[1:]
     peak = torch.stack((best % cols, best // cols), dim=-1)
-    col, row = _window(peak[:, 0], reach, cols)[:, None], _window(peak[:, 1], reach, rows)[:, :, None]
+    col, row = (
+        _window(peak[:, 0], reach, cols)[:, None],
+        _window(peak[:, 1], reach, rows)[:, :, None],
+    )
     index = row * cols + col
     values = maps.flatten(1).gather(1, index.flatten(1)).view_as(index)
     cells = torch.stack((col.expand_as(index), row.expand_as(index)), dim=-1)
@@ -155,18 +192,21 @@ def _crop(maps: Tensor, reach: int, best: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 
 def _window(centre: Tensor, reach: int, size: int) -> Tensor:
-    """Indices [N, k] that cover centre - reach .. centre + reach [N] as far as 0 .. size - 1 has room."""
+    """Indices [N, k] that cover centre - reach .. centre + reach [N] as far as 0 .. size - 1 has
+    room."""
     width = min(2 * reach + 1, size)
     start = (centre - reach).clamp(0, size - width)
     return start[:, None] + torch.arange(width, device=centre.device)
 
 
-# --- calling the kernels ------------------------------------------------------------------------------------------
+# --- calling the kernels
+# ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Queries grouped by the map they belong to: those of map b are order[offsets[b] : offsets[b + 1]]."""
+    """Queries grouped by the map they belong to: those of map b are order[offsets[b] : offsets[b +
+    1]]."""
 
     order: Tensor
     """long [N]."""
@@ -185,14 +225,19 @@ def group(index: Tensor, count: int) -> Groups:
     return Groups(order, offsets)
 
 
-def packed_maxima(vectors: Tensor, maps: Tensor, groups: Groups, both: bool = False) -> tuple[Tensor, Tensor]:
-    """The best cell of each query's map and, if both, the best query of each cell: `pack`ed int64 [N] and [cells].
+def packed_maxima(
+    vectors: Tensor, maps: Tensor, groups: Groups, both: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The best cell of each query's map and, if both, the best query of each cell: `pack`ed int64
+    [N] and [cells].
 
     vectors [N, C], maps [B, C, cells], strided as you like. both: for one map only.
     """
     count, (frames, channels, cells) = len(vectors), maps.shape
     best_cell = torch.full((count,), NOTHING, dtype=torch.int64, device=vectors.device)
-    best_query = torch.full((cells if both else 0,), NOTHING, dtype=torch.int64, device=vectors.device)
+    best_query = torch.full(
+        (cells if both else 0,), NOTHING, dtype=torch.int64, device=vectors.device
+    )
     if count == 0 or cells == 0:
         return best_cell, best_query
     kernel = _nearest if vectors.dtype == torch.float32 else _nearest_half
@@ -221,11 +266,19 @@ def best_cells_triton(vectors: Tensor, maps: Tensor, index: Tensor) -> tuple[Ten
 
 
 def match_triton(
-    vectors: Tensor, maps: Tensor, index: Tensor, filters: Filters | None, temperature: float, reach: float
+    vectors: Tensor,
+    maps: Tensor,
+    index: Tensor,
+    filters: Filters | None,
+    temperature: float,
+    reach: float,
 ) -> Tensor:
-    """As `match_torch`, without a map; what is kept for the way back are windows of the disc's size, one a query."""
+    """As `match_torch`, without a map; what is kept for the way back are windows of the disc's
+    size, one a query."""
     weights = () if filters is None else tuple(weight.float().contiguous() for weight in filters)
-    learned = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (vectors, maps, *weights))
+    learned = torch.is_grad_enabled() and any(
+        tensor.requires_grad for tensor in (vectors, maps, *weights)
+    )
     size = max(1, len(vectors)) if learned else QUERIES
     parts = [
         _Match.apply(some, maps, of, temperature, reach, learned, *weights)
@@ -250,7 +303,12 @@ class _Window:
     def launch(self) -> dict[str, int]:
         """What all kernels of windows are told, but for the window's place."""
         block = power_of_two(self.cells, 16)
-        return {"ROWS": self.rows, "COLS": self.cols, "BLOCK": block, "num_warps": max(4, min(8, block // 32))}
+        return {
+            "ROWS": self.rows,
+            "COLS": self.cols,
+            "BLOCK": block,
+            "num_warps": max(4, min(8, block // 32)),
+        }
 
 
 def _window_of(maps: Tensor, reach: float) -> _Window:
@@ -259,7 +317,8 @@ def _window_of(maps: Tensor, reach: float) -> _Window:
 
 
 class _Match(torch.autograd.Function):
-    """The kernels, and their gradients to features and filters; the choice of the best cell has none."""
+    """The kernels, and their gradients to features and filters; the choice of the best cell has
+    none."""
 
     @staticmethod
     def forward(
@@ -298,7 +357,16 @@ class _Match(torch.autograd.Function):
                     **around,
                 )
         ctx.save_for_backward(
-            vectors, maps, index, groups.order, groups.offsets, peak, values, weights, found, *filters
+            vectors,
+            maps,
+            index,
+            groups.order,
+            groups.offsets,
+            peak,
+            values,
+            weights,
+            found,
+            *filters,
         )
         ctx.window, ctx.temperature = window, temperature
         return found
@@ -306,17 +374,35 @@ class _Match(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        vectors, maps, index, order, offsets, peak, values, weights, found, *filters = ctx.saved_tensors
-        window, slopes, along = ctx.window, torch.empty_like(values), gradients[0].float().contiguous()
+        vectors, maps, index, order, offsets, peak, values, weights, found, *filters = (
+            ctx.saved_tensors
+        )
+        window, slopes, along = (
+            ctx.window,
+            torch.empty_like(values),
+            gradients[0].float().contiguous(),
+        )
         if len(vectors) == 0:
             none = tuple(torch.zeros_like(weight) for weight in filters)
-            return (torch.zeros_like(vectors), torch.zeros_like(maps), None, None, None, None, *none)
+            return (
+                torch.zeros_like(vectors),
+                torch.zeros_like(maps),
+                None,
+                None,
+                None,
+                None,
+                *none,
+            )
         with torch.cuda.device_of(vectors):
             _score_slopes[(len(vectors),)](
-                *(peak, weights, found, along, slopes, *maps.shape[2:]), MARGIN=window.margin, **window.launch()
+                *(peak, weights, found, along, slopes, *maps.shape[2:]),
+                MARGIN=window.margin,
+                **window.launch(),
             )
             taps, for_filters = _filter_gradients(values, slopes, filters, window)
-            _unlook[(len(vectors),)](*(values, taps, slopes, ctx.temperature), WIDTH=_width(filters), **window.launch())
+            _unlook[(len(vectors),)](
+                *(values, taps, slopes, ctx.temperature), WIDTH=_width(filters), **window.launch()
+            )
             for_vectors = _vector_gradient(vectors, maps, index, peak, slopes, window)
             for_maps = _map_gradient(vectors, maps, Groups(order, offsets), peak, slopes, window)
         return (for_vectors, for_maps, None, None, None, None, *for_filters)
@@ -328,29 +414,41 @@ def _width(filters: Sequence[Tensor]) -> int:
 
 
 def _taps(values: Tensor, filters: Sequence[Tensor], window: _Window) -> Tensor:
-    """What each cell gives to the scores of the nine around it, float32 [N, 9, cells]; something without a refiner."""
+    """What each cell gives to the scores of the nine around it, float32 [N, 9, cells]; something
+    without a refiner."""
     if not filters:
         return values
     taps = values.new_empty((len(values), TAPS, window.cells))
     width = _width(filters)
-    _hide[(len(values),)](*(values, taps, *filters[:3]), WIDTH=width, HIDDEN=power_of_two(width), **window.launch())
+    _hide[(len(values),)](
+        *(values, taps, *filters[:3]), WIDTH=width, HIDDEN=power_of_two(width), **window.launch()
+    )
     return taps
 
 
 def _filter_gradients(
     values: Tensor, slopes: Tensor, filters: Sequence[Tensor], window: _Window
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """From slopes along scores: what cells give to the slopes around them, as `_taps`, and gradients of the filters."""
+    """From slopes along scores: what cells give to the slopes around them, as `_taps`, and
+    gradients of the filters."""
     if not filters:
         return values, ()
     width, taps = _width(filters), values.new_empty((len(values), TAPS, window.cells))
     sums = values.new_empty((len(values), 2 * TAPS + 1, width))
     _unhide[(len(values),)](
-        *(values, slopes, taps, sums, *filters[:3]), WIDTH=width, HIDDEN=power_of_two(width), **window.launch()
+        *(values, slopes, taps, sums, *filters[:3]),
+        WIDTH=width,
+        HIDDEN=power_of_two(width),
+        **window.launch(),
     )
     first, bias, second = sums.sum(dim=0).split((TAPS, 1, TAPS))
     none = torch.zeros_like(filters[3])  # the softmax ignores the last bias
-    return taps, (first.T.reshape(filters[0].shape), bias[0], second.T.reshape(filters[2].shape), none)
+    return taps, (
+        first.T.reshape(filters[0].shape),
+        bias[0],
+        second.T.reshape(filters[2].shape),
+        none,
+    )
 
 
 def _vector_gradient(
@@ -371,11 +469,14 @@ def _vector_gradient(
 def _map_gradient(
     vectors: Tensor, maps: Tensor, groups: Groups, peak: Tensor, slope: Tensor, window: _Window
 ) -> Tensor:
-    """Each cell gathers from all queries of its map, so that no two programs write to the same place."""
+    """Each cell gathers from all queries of its map, so that no two programs write to the same
+    place."""
     gradient = torch.empty_like(maps)
     flat = gradient.flatten(2)
     frames, channels, cells = flat.shape
-    scale = slope.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)  # small slopes would vanish in half precision
+    scale = (
+        slope.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
+    )  # small slopes would vanish in half precision
     small = vectors.device.type == "cpu"  # the interpreter: many tiles
     block_n, block_k, block_q = (32, 16, 16) if small else (64, 128, 32)
     _to_maps[(-(-cells // block_n), -(-channels // block_k), frames)](
@@ -394,7 +495,8 @@ def _map_gradient(
     return gradient
 
 
-# --- the kernels --------------------------------------------------------------------------------------------------
+# --- the kernels
+# --------------------------------------------------------------------------------------------------
 
 
 @jit
@@ -441,7 +543,8 @@ def _nearest_kernel(
 ):
     """A tile of queries of one frame against a part of its cells, with a running maximum.
 
-    The grid has as many tiles as any grouping may need; those that are left over have nothing to do.
+    The grid has as many tiles as any grouping may need; those that are left over have nothing to
+    do.
     """
     tile = tl.program_id(0)
     part, parts = tl.program_id(1), tl.num_programs(1)
@@ -468,7 +571,9 @@ def _nearest_kernel(
     for start in range(part * size, last, BLOCK_N):
         cell = start + tl.arange(0, BLOCK_N)
         right = maps + tl.minimum(cell, columns - 1).to(tl.int64)[None, :] * map_cell
-        product = tile_product(left, right, vector_channel, map_channel, CHANNELS, PRECISION, BLOCK_M, BLOCK_N, BLOCK_K)
+        product = tile_product(
+            left, right, vector_channel, map_channel, CHANNELS, PRECISION, BLOCK_M, BLOCK_N, BLOCK_K
+        )
         product = tl.where((cell < last)[None, :], product, float("-inf"))
         value, where = tl.max(product, 1, return_indices=True)
         better = value > highest
@@ -491,7 +596,9 @@ def _corner(peak, size, extent, MARGIN: tl.constexpr):
 
 
 @jit
-def _cell(peak, place, map_rows, map_cols, MARGIN: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr):
+def _cell(
+    peak, place, map_rows, map_cols, MARGIN: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr
+):
     """The map's cell, row by row, at each place of the window around `peak`."""
     row = _corner(peak // map_cols, map_rows, ROWS, MARGIN) + place // COLS
     col = _corner(peak % map_cols, map_cols, COLS, MARGIN) + place % COLS
@@ -521,7 +628,10 @@ def _look(
     BLOCK: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """A query's window: correlations after the ReLU, divided by the temperature. And its best cell after the ReLU."""
+    """A query's window: correlations after the ReLU, divided by the temperature.
+
+    And its best cell after the ReLU.
+    """
     query = tl.program_id(0).to(tl.int64)
     packed = tl.load(best + query)
     # where no cosine is above 0 all are 0 after the ReLU, and the first cell is the best
@@ -529,7 +639,9 @@ def _look(
     tl.store(peaks + query, peak)
     place = tl.arange(0, BLOCK)
     inside = place < ROWS * COLS
-    cell = tl.where(inside, _cell(peak, place, map_rows, map_cols, MARGIN, ROWS, COLS), 0).to(tl.int64)
+    cell = tl.where(inside, _cell(peak, place, map_rows, map_cols, MARGIN, ROWS, COLS), 0).to(
+        tl.int64
+    )
     vectors += query * vector_row
     maps += tl.load(index + query).to(tl.int64) * map_frame
     total = tl.zeros([BLOCK], dtype=tl.float32)
@@ -540,7 +652,9 @@ def _look(
         there = maps + cell[:, None] * map_cell + channel[None, :] * map_channel
         features = tl.load(there, mask=inside[:, None] & known[None, :], other=0.0).to(tl.float32)
         total += tl.sum(features * vector[None, :], 1)
-    tl.store(values + query * (ROWS * COLS) + place, tl.maximum(total, 0.0) / temperature, mask=inside)
+    tl.store(
+        values + query * (ROWS * COLS) + place, tl.maximum(total, 0.0) / temperature, mask=inside
+    )
 
 
 @jit
@@ -588,7 +702,8 @@ def _hide(
     COLS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """What each cell of a query's window gives, through the refiner, to the scores of the nine cells around it.
+    """What each cell of a query's window gives, through the refiner, to the scores of the nine
+    cells around it.
 
     They are summed by the next kernel, as programs can't see what their neighbours' registers hold.
     """
@@ -623,7 +738,8 @@ def _expect(
     COLS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """A query's position: the softmax over the disc, which is stored if KEEP, and its expectation."""
+    """A query's position: the softmax over the disc, which is stored if KEEP, and its
+    expectation."""
     query = tl.program_id(0).to(tl.int64)
     peak = tl.load(peaks + query)
     place = tl.arange(0, BLOCK)
@@ -667,8 +783,12 @@ def _score_slopes(
     peak = tl.load(peaks + query)
     place = tl.arange(0, BLOCK)
     row, col = place // COLS, place % COLS
-    x = (_corner(peak % map_cols, map_cols, COLS, MARGIN) + col).to(tl.float32) - tl.load(found + 2 * query)
-    y = (_corner(peak // map_cols, map_rows, ROWS, MARGIN) + row).to(tl.float32) - tl.load(found + 2 * query + 1)
+    x = (_corner(peak % map_cols, map_cols, COLS, MARGIN) + col).to(tl.float32) - tl.load(
+        found + 2 * query
+    )
+    y = (_corner(peak // map_cols, map_rows, ROWS, MARGIN) + row).to(tl.float32) - tl.load(
+        found + 2 * query + 1
+    )
     pull = tl.load(gradient + 2 * query) * x + tl.load(gradient + 2 * query + 1) * y
     weight = _shifted(weights + query * (ROWS * COLS), row, col, ROWS, COLS)
     tl.store(slopes + query * (ROWS * COLS) + place, weight * pull, mask=row < ROWS)
@@ -689,8 +809,9 @@ def _unhide(
     COLS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """From the slopes along a query's scores: those along the filters (`sums`: nine taps, bias, nine taps, by WIDTH),
-    and what each cell gives to the slopes along the nine values it has seen."""
+    """From the slopes along a query's scores: those along the filters (`sums`: nine taps, bias,
+    nine taps, by WIDTH), and what each cell gives to the slopes along the nine values it has
+    seen."""
     query = tl.program_id(0).to(tl.int64)
     place = tl.arange(0, BLOCK)
     row, col = place // COLS, place % COLS
@@ -706,7 +827,9 @@ def _unhide(
         slope = _shifted(slopes, row - (tap // 3 - 1), col - (tap % 3 - 1), ROWS, COLS)
         weight = tl.load(second + channel * 9 + tap, mask=known, other=0.0)
         along += slope[:, None] * weight[None, :]
-        tl.store(sums + (10 + tap) * WIDTH + channel, tl.sum(hidden * slope[:, None], 0), mask=known)
+        tl.store(
+            sums + (10 + tap) * WIDTH + channel, tl.sum(hidden * slope[:, None], 0), mask=known
+        )
     along = tl.where(hidden > 0, along, 0.0)
     tl.store(sums + 9 * WIDTH + channel, tl.sum(along, 0), mask=known)
     for tap in range(9):
@@ -728,7 +851,8 @@ def _unlook(
     COLS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Slopes along a query's scores or, with a refiner, what `_unhide` gave -> slopes along its cosines, in place."""
+    """Slopes along a query's scores or, with a refiner, what `_unhide` gave -> slopes along its
+    cosines, in place."""
     query = tl.program_id(0).to(tl.int64)
     place = tl.arange(0, BLOCK)
     row, col = place // COLS, place % COLS
@@ -770,7 +894,9 @@ def _to_vectors(
     peak = tl.load(peaks + query)
     place = tl.arange(0, BLOCK)
     inside = place < ROWS * COLS
-    cell = tl.where(inside, _cell(peak, place, map_rows, map_cols, MARGIN, ROWS, COLS), 0).to(tl.int64)
+    cell = tl.where(inside, _cell(peak, place, map_rows, map_cols, MARGIN, ROWS, COLS), 0).to(
+        tl.int64
+    )
     slope = tl.load(slopes + query * (ROWS * COLS) + place, mask=inside, other=0.0)
     maps += tl.load(index + query).to(tl.int64) * map_frame
     gradient += query * vector_row
@@ -780,7 +906,9 @@ def _to_vectors(
         there = maps + cell[:, None] * map_cell + channel[None, :] * map_channel
         features = tl.load(there, mask=inside[:, None] & known[None, :], other=0.0).to(tl.float32)
         total = tl.sum(features * slope[:, None], 0)
-        tl.store(gradient + channel * vector_channel, total.to(gradient.dtype.element_ty), mask=known)
+        tl.store(
+            gradient + channel * vector_channel, total.to(gradient.dtype.element_ty), mask=known
+        )
 
 
 @jit
@@ -809,7 +937,8 @@ def _to_maps(
     BLOCK_K: tl.constexpr,
     BLOCK_Q: tl.constexpr,
 ):
-    """A tile of cells' gradient: the frame's queries, by their slopes there, most of which are 0."""
+    """A tile of cells' gradient: the frame's queries, by their slopes there, most of which are
+    0."""
     frame = tl.program_id(2).to(tl.int64)
     cell = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     row, col = cell // map_cols, cell % map_cols
@@ -827,10 +956,19 @@ def _to_maps(
         down = row[:, None] - _corner(peak // map_cols, map_rows, ROWS, MARGIN)[None, :]
         across = col[:, None] - _corner(peak % map_cols, map_cols, COLS, MARGIN)[None, :]
         inside = (down >= 0) & (down < ROWS) & (across >= 0) & (across < COLS) & real[None, :]
-        slope = tl.load(slopes + query[None, :] * (ROWS * COLS) + down * COLS + across, mask=inside, other=0.0)
+        slope = tl.load(
+            slopes + query[None, :] * (ROWS * COLS) + down * COLS + across, mask=inside, other=0.0
+        )
         there = vectors + query[:, None] * vector_row + channel[None, :] * vector_channel
         features = tl.load(there, mask=real[:, None] & known[None, :], other=0.0)
-        total = tl.dot((slope / amount).to(features.dtype), features, total, input_precision=PRECISION)
-    there = gradient + frame * map_frame + cell.to(tl.int64)[:, None] * map_cell + channel[None, :] * map_channel
+        total = tl.dot(
+            (slope / amount).to(features.dtype), features, total, input_precision=PRECISION
+        )
+    there = (
+        gradient
+        + frame * map_frame
+        + cell.to(tl.int64)[:, None] * map_cell
+        + channel[None, :] * map_channel
+    )
     result = (total * amount).to(gradient.dtype.element_ty)
     tl.store(there, result, mask=(cell < cells)[:, None] & known[None, :])

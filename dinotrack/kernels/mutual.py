@@ -1,4 +1,5 @@
-"""Mutual nearest neighbours of two sets of features of unit length (METHOD 3), without their matrix."""
+"""Mutual nearest neighbours of two sets of features of unit length (METHOD 3), without their
+matrix."""
 
 import torch
 from torch import Tensor
@@ -39,6 +40,9 @@ def mutual_nearest_triton(a: Tensor, b: Tensor) -> Pairs:
 
 
 def _mutual(nearest_b: Tensor, nearest_a: Tensor, cosine: Tensor) -> Pairs:
-    """From each row's nearest column [P], each column's nearest row [Q] and the rows' cosines [P]."""
-    mutual = (nearest_a[nearest_b] == torch.arange(len(nearest_b), device=nearest_b.device)).nonzero()[:, 0]
+    """From each row's nearest column [P], each column's nearest row [Q] and the rows' cosines
+    [P]."""
+    mutual = (
+        nearest_a[nearest_b] == torch.arange(len(nearest_b), device=nearest_b.device)
+    ).nonzero()[:, 0]
     return mutual, nearest_b[mutual], cosine[mutual]

@@ -1,4 +1,5 @@
-"""What the kernels share: Triton where there is one, products of tiles, and maxima packed for atomics."""
+"""What the kernels share: Triton where there is one, products of tiles, and maxima packed for
+atomics."""
 
 from __future__ import annotations
 
@@ -18,7 +19,10 @@ except ImportError:  # CPU wheels and Macs: kernels are then plain functions tha
 
 AVAILABLE = triton is not None
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes", "y")
-"""Whether kernels run in Triton's interpreter, on the CPU. Triton itself reads the variable when it is imported."""
+"""Whether kernels run in Triton's interpreter, on the CPU.
+
+Triton itself reads the variable when it is imported.
+"""
 
 LINE = 1024
 """Numbers that a program of a kernel without tiles goes through at a time."""
@@ -31,18 +35,24 @@ LARGEST_TILE = 128, 256
 """Rows and columns; one of these takes a whole multiprocessor."""
 
 VARYING = ("frames", "parts", "rows", "columns")
-"""Counts that change from call to call: a kernel must not be compiled anew where one is 1 or a multiple of 16."""
+"""Counts that change from call to call: a kernel must not be compiled anew where one is 1 or a
+multiple of 16."""
 
 
 def jit(kernel: Callable[..., Any]) -> Any:
-    """triton.jit, where there is Triton. Annotations are not evaluated, so that kernels load without it."""
+    """triton.jit, where there is Triton.
+
+    Annotations are not evaluated, so that kernels load without it.
+    """
     return triton.jit(do_not_specialize=VARYING)(kernel) if AVAILABLE else kernel
 
 
 def tuned(kernel: Any, half: bool) -> Any:
-    """A kernel of BLOCK_M x BLOCK_N tiles that on its first call, for each number of channels, picks its tile sizes.
+    """A kernel of BLOCK_M x BLOCK_N tiles that on its first call, for each number of channels,
+    picks its tile sizes.
 
-    That call can't be captured in a CUDA graph, and runs the kernel many times: what it writes must not depend on that.
+    That call can't be captured in a CUDA graph, and runs the kernel many times: what it writes must
+    not depend on that.
     Each size takes seconds to compile.
     half: for tensor cores; otherwise for float32, whose products are plain fused multiply-adds.
     """
@@ -51,11 +61,16 @@ def tuned(kernel: Any, half: bool) -> Any:
     if INTERPRETED:
         sizes = [(16, 32, 16, 4, 1)]  # small, so that tests have many tiles
     elif half:
-        sizes = [(128, 256, 64, 8, 3), (128, 128, 64, 4, 3)]  # the best of 13 on an H100: of plain maxima, of both
+        sizes = [
+            (128, 256, 64, 8, 3),
+            (128, 128, 64, 4, 3),
+        ]  # the best of 13 on an H100: of plain maxima, of both
     else:
         sizes = [(64, 64, 16, 4, 2)]
     configs = [
-        triton.Config({"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k}, num_warps=warps, num_stages=stages)
+        triton.Config(
+            {"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k}, num_warps=warps, num_stages=stages
+        )
         for m, n, k, warps, stages in sizes
     ]
     return triton.autotune(configs, key=["CHANNELS", "BOTH"])(kernel)
@@ -69,7 +84,8 @@ def precision() -> str:
 def splits(rows: int, columns: int, device: torch.device, block_m: int, block_n: int) -> int:
     """Into how many parts to split the columns, so that tiles of block_m rows fill the device once.
 
-    More parts are more beginnings and ends, less parts leave multiprocessors idle; two of the smaller tiles share one.
+    More parts are more beginnings and ends, less parts leave multiprocessors idle; two of the
+    smaller tiles share one.
     """
     if device.type != "cuda":
         return 3
@@ -94,7 +110,8 @@ def unpack_maxima(packed: Tensor) -> tuple[Tensor, Tensor]:
 
 @jit
 def pack(value, index):
-    """float32 value and int32 index as one int64 whose order is that of values and, where they tie, falls with index.
+    """float32 value and int32 index as one int64 whose order is that of values and, where they tie,
+    falls with index.
 
     So atomic maxima give the lowest index of the highest value, whichever program comes first.
     """
@@ -126,8 +143,9 @@ def tile_product(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """Products, summed over channels, of rows at `left` [BLOCK_M, 1] with columns at `right` [1, BLOCK_N], pointers to
-    their first channel; steps: from one channel to the next. -> float32 [BLOCK_M, BLOCK_N]."""
+    """Products, summed over channels, of rows at `left` [BLOCK_M, 1] with columns at `right` [1,
+    BLOCK_N], pointers to their first channel; steps: from one channel to the next. -> float32
+    [BLOCK_M, BLOCK_N]."""
     channel = tl.arange(0, BLOCK_K)
     left += channel.to(tl.int64)[None, :] * left_step
     right += channel.to(tl.int64)[:, None] * right_step

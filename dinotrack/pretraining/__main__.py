@@ -1,4 +1,5 @@
-"""python -m dinotrack.pretraining --recipe cpu --out weights/dinotrack_vit.safetensors: the ViT, from nothing."""
+"""python -m dinotrack.pretraining --recipe cpu --out weights/dinotrack_vit.safetensors: the ViT,
+from nothing."""
 
 import argparse
 import json
@@ -27,15 +28,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
+        print(
+            "interrupted; the same command with --resume goes on from the last checkpoint",
+            file=sys.stderr,
+        )
         return 130
     return 0
 
 
 class Run:
-    """Where a run's time and numbers go: a line each PRINTED steps, checkpoints, the log, the end of the time given."""
+    """Where a run's time and numbers go: a line each PRINTED steps, checkpoints, the log, the end
+    of the time given."""
 
-    def __init__(self, args: argparse.Namespace, config: PretrainConfig, before: float, log: list[Any]) -> None:
+    def __init__(
+        self, args: argparse.Namespace, config: PretrainConfig, before: float, log: list[Any]
+    ) -> None:
         self.args = args
         self.config = config
         self.before = before  # seconds an earlier part of this run took
@@ -53,7 +60,9 @@ class Run:
     def progress(self, step: int) -> float:
         """How much of the run is over: by steps, or by time where --minutes was given."""
         by_steps = step / self.config.steps
-        return max(by_steps, self.seconds / 60 / self.args.minutes) if self.args.minutes else by_steps
+        return (
+            max(by_steps, self.seconds / 60 / self.args.minutes) if self.args.minutes else by_steps
+        )
 
     def on_step(self, state: trainer.State, numbers: dict[str, float]) -> bool:
         self.recent.append(numbers)
@@ -67,18 +76,32 @@ class Run:
         return done
 
     def _tell(self, step: int) -> None:
-        means = {name: sum(r[name] for r in self.recent) / len(self.recent) for name in self.recent[0]}
+        means = {
+            name: sum(r[name] for r in self.recent) / len(self.recent) for name in self.recent[0]
+        }
         rate = self.pictures / (time.monotonic() - self.since)
-        self.log.append({"step": step, "seconds": round(self.seconds, 1), "images_per_second": rate, **means})
+        self.log.append(
+            {"step": step, "seconds": round(self.seconds, 1), "images_per_second": rate, **means}
+        )
         text = " ".join(f"{name} {value:.3g}" for name, value in means.items())
-        print(f"step {step}/{self.config.steps} {self.seconds / 60:.1f} min {rate:.2f} images/s {text}", flush=True)
+        print(
+            f"step {step}/{self.config.steps} {self.seconds / 60:.1f} min {rate:.2f} images/s {text}",
+            flush=True,
+        )
         self.recent, self.pictures, self.since = [], 0, time.monotonic()
 
     def store(self, state: trainer.State) -> None:
         """The checkpoint, the teacher's ViT as it is now, and the log, beside each other."""
         args = self.args
-        trainer.save(checkpoint(args.out), state, self.config, args.seed, seconds=self.seconds, log=self.log)
-        facts = {"recipe": args.recipe, "seed": args.seed, "steps": state.step, "seconds": round(self.seconds)}
+        trainer.save(
+            checkpoint(args.out), state, self.config, args.seed, seconds=self.seconds, log=self.log
+        )
+        facts = {
+            "recipe": args.recipe,
+            "seed": args.seed,
+            "steps": state.step,
+            "seconds": round(self.seconds),
+        }
         export(state.teacher, self.config, args.out, **facts)
         args.out.with_suffix(".json").write_text(json.dumps(self.log, indent=1))
 
@@ -110,7 +133,9 @@ def _device(name: str) -> torch.device:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} can't be used here; choose cpu, or leave --device out") from error
+        raise InputError(
+            f"device {name!r} can't be used here; choose cpu, or leave --device out"
+        ) from error
     return device
 
 
@@ -119,12 +144,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--recipe", choices=RECIPES, default="cpu")
     parser.add_argument("--out", type=Path, default=Path("weights/dinotrack_vit.safetensors"))
     parser.add_argument("--steps", type=_positive, help="instead of the recipe's")
-    parser.add_argument("--minutes", type=float, default=0.0, help="end after so long; the schedules follow the clock")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=0.0,
+        help="end after so long; the schedules follow the clock",
+    )
     parser.add_argument("--device", default="", help="default: CUDA where there is one")
     parser.add_argument("--threads", type=_positive, help="CPU threads of the training process")
-    parser.add_argument("--workers", type=int, help="processes that paint; 0: none beside the training")
+    parser.add_argument(
+        "--workers", type=int, help="processes that paint; 0: none beside the training"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint beside --out")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint beside --out"
+    )
     return parser
 
 

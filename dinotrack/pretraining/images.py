@@ -1,8 +1,10 @@
-"""Pictures painted by ourselves, in layers: things with outline, matter and shading over worlds full of such things.
+"""Pictures painted by ourselves, in layers: things with outline, matter and shading over worlds
+full of such things.
 
-A `Pool` keeps some hundreds of them and paints them anew little by little; each is a function of (seed, index, step)
-alone, so that a run can be repeated and resumed. `pair_scene` puts some into a `synthesis.scene.Scene` whose frames 0
-and 1 are two views: every layer moves in its own way between them, so that what is around a thing changes.
+A `Pool` keeps some hundreds of them and paints them anew little by little; each is a function of
+(seed, index, step) alone, so that a run can be repeated and resumed. `pair_scene` puts some into a
+`synthesis.scene.Scene` whose frames 0 and 1 are two views: every layer moves in its own way between
+them, so that what is around a thing changes.
 """
 
 from typing import Any
@@ -22,7 +24,8 @@ SHADOW = 110  # alpha of the darkest shadow, below scene.OPAQUE: what lies in it
 
 
 class Pool:
-    """Painted things (uint8 [n, n, 4]) and worlds (uint8 [side, side, 4], opaque), renewed as the run goes on."""
+    """Painted things (uint8 [n, n, 4]) and worlds (uint8 [side, side, 4], opaque), renewed as the
+    run goes on."""
 
     def __init__(self, config: PretrainConfig, seed: int) -> None:
         self.config = config
@@ -43,8 +46,11 @@ class Pool:
         version = self._version(index, self.config.worlds, step)
         if self._worlds.get(index, (-1,))[0] != version:
             rng = np.random.default_rng((self.seed, 1, index, version))
-            # The things in it are its own and not the pool's at that step, or it would depend on who asked first.
-            things = [paint_thing(self.config.thing_radius, rng) for _ in range(int(rng.integers(3, 9)))]
+            # The things in it are its own and not the pool's at that step, or it would depend on
+            # who asked first.
+            things = [
+                paint_thing(self.config.thing_radius, rng) for _ in range(int(rng.integers(3, 9)))
+            ]
             self._worlds[index] = version, paint_world(self.config.world_side, things, rng)
         return self._worlds[index][1]
 
@@ -54,16 +60,20 @@ class Pool:
 
 
 def colours(count: int, rng: Generator) -> Array:
-    """Colours as in nature: much luminance, little chroma, most of it between warm and cold. float32 [count, 3]."""
+    """Colours as in nature: much luminance, little chroma, most of it between warm and cold.
+    float32 [count, 3]."""
     grey = rng.uniform(0.08, 0.95, count)
     spread = rng.choice((0.03, 0.1, 0.22), p=(0.3, 0.5, 0.2))
-    warm, green = rng.normal(0.02, 1, 2)[:, None] * spread + 0.5 * spread * rng.standard_normal((2, count))
+    warm, green = rng.normal(0.02, 1, 2)[:, None] * spread + 0.5 * spread * rng.standard_normal(
+        (2, count)
+    )
     rgb = np.stack((grey + warm, grey + 0.6 * green, grey - warm - 0.4 * green), -1)
     return np.asarray(255 * rgb.clip(0, 1), np.float32)
 
 
 def matter(size: int, rng: Generator) -> Array:
-    """What a thing is made of, uint8 [size, size, 3]: one of many textures, or one that turns into another."""
+    """What a thing is made of, uint8 [size, size, 3]: one of many textures, or one that turns into
+    another."""
     image = _plain_matter(size, rng)
     if rng.uniform() < 0.25:
         other = _plain_matter(size, rng)
@@ -82,7 +92,9 @@ def _plain_matter(size: int, rng: Generator) -> Array:
         return texture(kind, size, rng.uniform() ** 2, rng)
     image = MATTERS[kind](size, colours(6, rng), rng)
     image = image * (1 + rng.uniform(0, 0.3) * octaves(size, rng)[..., None])
-    return np.asarray(cv2.GaussianBlur(image.astype(np.float32), (0, 0), 0.7).clip(0, 255).astype(np.uint8))
+    return np.asarray(
+        cv2.GaussianBlur(image.astype(np.float32), (0, 0), 0.7).clip(0, 255).astype(np.uint8)
+    )
 
 
 def _smooth(size: int, palette: Array, rng: Generator) -> Array:
@@ -134,17 +146,22 @@ def _signs(size: int, palette: Array, rng: Generator) -> Array:
         scale = rng.uniform(0.3, 1.6)
         colour = palette[rng.integers(1, 6)].tolist()
         font = int(rng.integers(0, 8))
-        cv2.putText(image, text, _at(rng.uniform(-0.1, 0.9, 2) * size), font, scale, colour, 2, cv2.LINE_AA)
+        cv2.putText(
+            image, text, _at(rng.uniform(-0.1, 0.9, 2) * size), font, scale, colour, 2, cv2.LINE_AA
+        )
     return image
 
 
 def _polygons(size: int, palette: Array, rng: Generator) -> Array:
-    """Dead leaves with corners: straight-edged shapes with power-law sizes, as of buildings and rocks."""
+    """Dead leaves with corners: straight-edged shapes with power-law sizes, as of buildings and
+    rocks."""
     image = np.tile(palette[0], (size, size, 1))
     smallest, largest = 4.0, max(size / 3, 6.0)
     for _ in range(int(size * size / 250)):
         radius = rng.uniform(largest**-1.6, smallest**-1.6) ** (-1 / 1.6)
-        corners = rng.uniform(0, size, 2) + radius * rng.uniform(-1, 1, (int(rng.integers(3, 6)), 2))
+        corners = rng.uniform(0, size, 2) + radius * rng.uniform(
+            -1, 1, (int(rng.integers(3, 6)), 2)
+        )
         colour = palette[rng.integers(len(palette))] * rng.uniform(0.7, 1.2)
         cv2.fillPoly(image, [corners.astype(np.int32)], colour.tolist(), cv2.LINE_AA)
     return image
@@ -172,8 +189,11 @@ def _at(xy: Array) -> tuple[int, int]:
 
 
 def outline(radius: int, rng: Generator) -> Array:
-    """The alpha of a thing, uint8 [2 radius + 1, 2 radius + 1]: a blob, a body with limbs, a polygon, a frame."""
-    kind = rng.choice(("blob", "limbs", "polygon", "frame", "pole"), p=(0.45, 0.25, 0.15, 0.05, 0.1))
+    """The alpha of a thing, uint8 [2 radius + 1, 2 radius + 1]: a blob, a body with limbs, a
+    polygon, a frame."""
+    kind = rng.choice(
+        ("blob", "limbs", "polygon", "frame", "pole"), p=(0.45, 0.25, 0.15, 0.05, 0.1)
+    )
     if kind == "blob":
         return blob(radius, rng)
     alpha, middle = np.zeros((2 * radius + 1, 2 * radius + 1), np.uint8), np.full(2, float(radius))
@@ -231,7 +251,9 @@ def lit(image: Array, alpha: Array, rng: Generator) -> Array:
     depth = cv2.distanceTransform((alpha > 127).astype(np.uint8), cv2.DIST_L2, 5)
     top = depth.max() + 1e-3
     height = cv2.GaussianBlur(np.sqrt(1 - (1 - depth / top) ** 2) * top, (0, 0), 1 + 0.1 * top)
-    slope = np.stack((cv2.Sobel(height, cv2.CV_32F, 1, 0), cv2.Sobel(height, cv2.CV_32F, 0, 1)), -1) / 8
+    slope = (
+        np.stack((cv2.Sobel(height, cv2.CV_32F, 1, 0), cv2.Sobel(height, cv2.CV_32F, 0, 1)), -1) / 8
+    )
     angle = rng.uniform(0, 2 * np.pi)
     facing = -(slope @ np.array((np.cos(angle), np.sin(angle)), np.float32)) + rng.uniform(0.3, 1.0)
     shade = rng.uniform(0.35, 0.7) + 0.6 * (facing / np.sqrt(1 + (slope**2).sum(-1))).clip(0, 1)
@@ -240,14 +262,23 @@ def lit(image: Array, alpha: Array, rng: Generator) -> Array:
 
 
 def paint_world(side: int, things: list[Array], rng: Generator) -> Array:
-    """A background, uint8 [side, side, 4]: some matter, and dead leaves of the things in power-law sizes before it."""
-    half = matter(side // 2, rng)  # at half the size, as backgrounds are mostly coarser, and four times as fast
+    """A background, uint8 [side, side, 4]: some matter, and dead leaves of the things in power-law
+    sizes before it."""
+    half = matter(
+        side // 2, rng
+    )  # at half the size, as backgrounds are mostly coarser, and four times as fast
     world = cv2.resize(half, (side, side), interpolation=cv2.INTER_CUBIC)
-    world = (world + rng.uniform(0, 8) * rng.standard_normal((side, side, 1))).clip(0, 255).astype(np.uint8)
+    world = (
+        (world + rng.uniform(0, 8) * rng.standard_normal((side, side, 1)))
+        .clip(0, 255)
+        .astype(np.uint8)
+    )
     for _ in range(int(rng.choice((0, 8, 30, 80), p=(0.1, 0.25, 0.35, 0.3)))):
         thing = things[rng.integers(len(things))]
         zoom = rng.uniform(2.5**-1.5, 0.25**-1.5) ** (-1 / 1.5)
-        turn: Array = cv2.getRotationMatrix2D(((len(thing) - 1) / 2,) * 2, rng.uniform(0, 360), zoom)
+        turn: Array = cv2.getRotationMatrix2D(
+            ((len(thing) - 1) / 2,) * 2, rng.uniform(0, 360), zoom
+        )
         size = int(len(thing) * zoom) + 3
         turn[:, 2] += (size - len(thing)) / 2
         placed = cv2.warpAffine(thing, turn, (size, size), flags=cv2.INTER_AREA)
@@ -270,7 +301,8 @@ def _paste(image: Array, thing: Array, centre: Array) -> None:
 
 
 def pair_scene(pool: Pool, config: PretrainConfig, side: int, step: int, rng: Generator) -> Scene:
-    """A scene of which frames 0 and 1 are two views of the same things, each moved in its own way."""
+    """A scene of which frames 0 and 1 are two views of the same things, each moved in its own
+    way."""
     camera, focus, zoom = _cameras(config, side, rng)
     still = Motion(np.array(((side - 1) / 2, (side - 1) / 2, 0, 0)), *np.zeros((3, 4)))
     world = pool.world(int(rng.integers(config.worlds)), step)
@@ -279,12 +311,19 @@ def pair_scene(pool: Pool, config: PretrainConfig, side: int, step: int, rng: Ge
         rgba = pool.thing(int(rng.integers(config.materials)), step)
         place = (side - 1) / 2 + focus + rng.uniform(-0.55, 0.55, 2) * side / zoom
         first = np.array((*place, rng.uniform(0, 2 * np.pi), rng.normal(0, 0.3)))
-        spread = (config.shift * side / zoom, config.shift * side / zoom, config.turn, 0.5 * config.zoom_change)
+        spread = (
+            config.shift * side / zoom,
+            config.shift * side / zoom,
+            config.turn,
+            0.5 * config.zoom_change,
+        )
         change = rng.standard_normal(4) * spread
         wave = _wave(len(rgba) / 2, rng)
         if rng.uniform() < 0.3:
             shade = np.zeros_like(rgba)
-            shade[..., 3] = cv2.GaussianBlur(rgba[..., 3], (0, 0), 2 + len(rgba) / 30) * (SHADOW / 255)
+            shade[..., 3] = cv2.GaussianBlur(rgba[..., 3], (0, 0), 2 + len(rgba) / 30) * (
+                SHADOW / 255
+            )
             aside = np.array((*(0.15 * len(rgba) * rng.standard_normal(2)), 0, 0))
             layers.append(Layer(shade, _between(first + aside, first + aside + change), wave))
         layers.append(Layer(rgba, _between(first, first + change), wave))
@@ -292,7 +331,8 @@ def pair_scene(pool: Pool, config: PretrainConfig, side: int, step: int, rng: Ge
 
 
 def _cameras(config: PretrainConfig, side: int, rng: Generator) -> tuple[Motion, Array, float]:
-    """The cameras of the two views; the world px, from the centre, the first one looks at; and its zoom."""
+    """The cameras of the two views; the world px, from the centre, the first one looks at; and its
+    zoom."""
     reach = 1.45 * side / config.world_side  # so that the world fills a turned view
     low, high = max(config.zoom[0], reach), max(config.zoom[1], reach)
     zoom = np.exp(rng.uniform(np.log(low), np.log(high)))
@@ -301,7 +341,10 @@ def _cameras(config: PretrainConfig, side: int, rng: Generator) -> tuple[Motion,
     angles = (angle, angle + config.turn * rng.standard_normal())
     slack = (config.world_side - 1.42 * side / min(zooms)) / 2
     focus = rng.uniform(-slack, slack, 2)
-    foci = (focus, (focus + config.shift * side / zoom * rng.standard_normal(2)).clip(-slack, slack))
+    foci = (
+        focus,
+        (focus + config.shift * side / zoom * rng.standard_normal(2)).clip(-slack, slack),
+    )
     ends = []
     for z, a, f in zip(zooms, angles, foci, strict=True):
         turn = z * np.array(((np.cos(a), -np.sin(a)), (np.sin(a), np.cos(a))))
@@ -317,16 +360,23 @@ def _between(first: Array, second: Array) -> Motion:
 def _wave(radius: float, rng: Generator) -> Array:
     """A deformation whose slope stays below the 0.3 that keeps the layer's map one to one."""
     spatial = rng.uniform(0.6, 1.5) * np.pi / radius
-    return np.array((rng.uniform(0, 0.25) / spatial, spatial, rng.uniform(0.3, 3), rng.uniform(0, 2 * np.pi)))
+    return np.array(
+        (rng.uniform(0, 0.25) / spatial, spatial, rng.uniform(0.3, 3), rng.uniform(0, 2 * np.pi))
+    )
 
 
 def matches(
-    scene: Scene, tops: tuple[Array, Array], count: int, rng: Generator, times: tuple[float, float] = (0, 1)
+    scene: Scene,
+    tops: tuple[Array, Array],
+    count: int,
+    rng: Generator,
+    times: tuple[float, float] = (0, 1),
 ) -> tuple[Array, Array]:
-    """Known correspondences between two frames of a scene: float32 [count, 2, 2] px, (frame, xy), valid [count].
+    """Known correspondences between two frames of a scene: float32 [count, 2, 2] px, (frame, xy),
+    valid [count].
 
-    tops: the layers seen in the two frames, [H, W] each. Half of the points are spread evenly over the picture, half
-    evenly over the layers, as things are often small.
+    tops: the layers seen in the two frames, [H, W] each. Half of the points are spread evenly over
+    the picture, half evenly over the layers, as things are often small.
     """
     width = tops[0].shape[1]
     spread = rng.integers(0, tops[0].size, count)
@@ -344,7 +394,9 @@ def matches(
     return np.stack((start[best], end[best]), 1).astype(np.float32), valid[best]
 
 
-def _follow(scene: Scene, tops: tuple[Array, Array], start: Array, times: tuple[float, float]) -> tuple[Array, Array]:
+def _follow(
+    scene: Scene, tops: tuple[Array, Array], start: Array, times: tuple[float, float]
+) -> tuple[Array, Array]:
     """Where points [N, 2] of the first frame are in the second, and whether they are seen there."""
     layer = tops[0][start[:, 1].astype(int), start[:, 0].astype(int)]
     end = np.zeros_like(start)

@@ -29,12 +29,15 @@ def vit_facts(config: PretrainConfig) -> dict[str, Any]:
 
 
 class Head(nn.Module):
-    """Tokens [N, C] -> scores [N, K]: an MLP, then cosines with prototypes (DINO's projection head)."""
+    """Tokens [N, C] -> scores [N, K]: an MLP, then cosines with prototypes (DINO's projection
+    head)."""
 
     def __init__(self, config: PretrainConfig) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(config.dim, config.hidden), nn.GELU(), nn.Linear(config.hidden, config.bottleneck)
+            nn.Linear(config.dim, config.hidden),
+            nn.GELU(),
+            nn.Linear(config.hidden, config.bottleneck),
         )
         self.prototypes = nn.Parameter(torch.randn(config.prototypes, config.bottleneck))
 
@@ -44,7 +47,10 @@ class Head(nn.Module):
 
 
 class Network(nn.Module):
-    """A ViT, a token for masked cells, the heads of the DINO and the iBOT loss. Student and teacher are one each."""
+    """A ViT, a token for masked cells, the heads of the DINO and the iBOT loss.
+
+    Student and teacher are one each.
+    """
 
     mean: Tensor
     std: Tensor
@@ -64,11 +70,14 @@ class Network(nn.Module):
         self.register_buffer("mean", torch.tensor(facts["mean"])[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(facts["std"])[:, None, None], persistent=False)
 
-    def forward(self, images: Tensor, windows: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """images [B, 3, H, W] in [0, 1], windows [B, 4] (`views.windows`), masks bool [B, h w] -> tokens.
+    def forward(
+        self, images: Tensor, windows: Tensor, masks: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """images [B, 3, H, W] in [0, 1], windows [B, 4] (`views.windows`), masks bool [B, h w] ->
+        tokens.
 
-        Returns the class token after the final norm [B, C], and the last block's local tokens before it [B, h w, C],
-        which are what `features.TimmBackbone` gives to the tracker.
+        Returns the class token after the final norm [B, C], and the last block's local tokens
+        before it [B, h w, C], which are what `features.TimmBackbone` gives to the tracker.
         """
         vit: Any = self.vit
         size = (images.shape[-2] // self.patch, images.shape[-1] // self.patch)
@@ -82,7 +91,8 @@ class Network(nn.Module):
 
 
 def sinusoids(native: int, dim: int) -> Tensor:
-    """Positions to start from, [native^2, dim]: sines and cosines of y and x, wavelengths of 4 to 160 cells."""
+    """Positions to start from, [native^2, dim]: sines and cosines of y and x, wavelengths of 4 to
+    160 cells."""
     rate = 2 * torch.pi / 4 * (1 / 40) ** torch.linspace(0, 1, dim // 4)
     axis = torch.arange(native)[:, None] * rate
     waves = torch.cat((axis.sin(), axis.cos()), 1)  # [native, dim / 2]
@@ -90,20 +100,31 @@ def sinusoids(native: int, dim: int) -> Tensor:
     return torch.cat((y, x), -1).reshape(native * native, -1)
 
 
-def window_positions(positions: Tensor, native: int, windows: Tensor, size: tuple[int, int]) -> Tensor:
-    """Positions [1, native^2, C] in windows [B, 4] of their grid, at h x w = size cells: [B, h w, C]."""
+def window_positions(
+    positions: Tensor, native: int, windows: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """Positions [1, native^2, C] in windows [B, 4] of their grid, at h x w = size cells: [B, h w,
+    C]."""
     y, x = ((torch.arange(n, device=windows.device) + 0.5) / n for n in size)
     rows = 2 * (windows[:, :1] + windows[:, 2:3] * y) - 1
     columns = 2 * (windows[:, 1:2] + windows[:, 3:] * x) - 1
-    grid = torch.stack((columns[:, None].expand(-1, size[0], -1), rows[..., None].expand(-1, -1, size[1])), -1)
+    grid = torch.stack(
+        (columns[:, None].expand(-1, size[0], -1), rows[..., None].expand(-1, -1, size[1])), -1
+    )
     maps = positions.transpose(1, 2).reshape(1, -1, native, native).expand(len(windows), -1, -1, -1)
-    values = F.grid_sample(maps, grid.to(maps.dtype), mode="bilinear", padding_mode="border", align_corners=False)
+    values = F.grid_sample(
+        maps, grid.to(maps.dtype), mode="bilinear", padding_mode="border", align_corners=False
+    )
     return values.flatten(2).transpose(1, 2)
 
 
 def export(network: Network, config: PretrainConfig, path: Path, **facts: Any) -> None:
-    """Write the ViT, float16 safetensors in timm's layout; what it is and came from as JSON in the metadata."""
-    state = {name: value.detach().cpu().half().contiguous() for name, value in network.vit.state_dict().items()}
+    """Write the ViT, float16 safetensors in timm's layout; what it is and came from as JSON in the
+    metadata."""
+    state = {
+        name: value.detach().cpu().half().contiguous()
+        for name, value in network.vit.state_dict().items()
+    }
     vit: Any = network.vit
     described = {
         "architecture": ARCHITECTURE,
@@ -114,4 +135,6 @@ def export(network: Network, config: PretrainConfig, path: Path, **facts: Any) -
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
-        part.write_bytes(pack(state, {name: json.dumps(value) for name, value in described.items()}))
+        part.write_bytes(
+            pack(state, {name: json.dumps(value) for name, value in described.items()})
+        )

@@ -1,4 +1,5 @@
-"""The training loop: a student that sees changed, cropped, masked views, and a teacher that is its moving average."""
+"""The training loop: a student that sees changed, cropped, masked views, and a teacher that is its
+moving average."""
 
 import copy
 import dataclasses
@@ -33,7 +34,10 @@ class State:
 
 
 def start(config: PretrainConfig, seed: int, device: torch.device) -> State:
-    """A student before its first step, and its copy. The ViT's weights are the same for every seed."""
+    """A student before its first step, and its copy.
+
+    The ViT's weights are the same for every seed.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         student = Network(config).to(device)
@@ -54,9 +58,11 @@ def train(
     on_step: Callable[[State, dict[str, float]], bool],
     progress: Callable[[int], float] | None = None,
 ) -> State:
-    """Train from state.step to config.steps. on_step gets each step's numbers, and ends the run by returning True.
+    """Train from state.step to config.steps. on_step gets each step's numbers, and ends the run by
+    returning True.
 
-    progress: step -> how much of the run is over, 0 to 1, for the schedules; by default step / config.steps.
+    progress: step -> how much of the run is over, 0 to 1, for the schedules; by default step /
+    config.steps.
     """
     device = next(state.student.parameters()).device
     for batch in stream(config, seed, state.step):
@@ -84,7 +90,9 @@ def train_step(config: PretrainConfig, state: State, batch: Batch) -> dict[str, 
     return dict(zip(("total", "gradient", *numbers), values, strict=True))
 
 
-def objective(config: PretrainConfig, state: State, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+def objective(
+    config: PretrainConfig, state: State, batch: Batch
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The sum of the terms, and each of them with the indicators."""
     student, teacher = state.student, state.teacher
     summary, tokens = student(batch.views, batch.windows, batch.masks)
@@ -95,7 +103,9 @@ def objective(config: PretrainConfig, state: State, batch: Batch) -> tuple[Tenso
         masked_t = teacher.ibot_head(teacher.vit.norm(tokens_t[batch.masks]))
         masked_targets = losses.sinkhorn(masked_t, config.teacher_temperature)
     scores = student.dino_head(summary)
-    dino = losses.dino_loss(targets, scores, student.dino_head(crop_summary), config.student_temperature)
+    dino = losses.dino_loss(
+        targets, scores, student.dino_head(crop_summary), config.student_temperature
+    )
     masked = student.ibot_head(student.vit.norm(tokens[batch.masks]))
     ibot = losses.cross_entropy(masked_targets, masked, config.student_temperature)
     dense, indicators = dense_terms(config, tokens, batch)
@@ -105,13 +115,18 @@ def objective(config: PretrainConfig, state: State, batch: Batch) -> tuple[Tenso
         "dino": dino.detach(),
         "ibot": ibot.detach(),
         "entropy": losses.teacher_entropy(targets),
-        "kl": losses.collapse_kl(targets, scores.roll(len(scores) // 2, 0), config.student_temperature),
+        "kl": losses.collapse_kl(
+            targets, scores.roll(len(scores) // 2, 0), config.student_temperature
+        ),
         **indicators,
     }
 
 
-def dense_terms(config: PretrainConfig, tokens: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    """The dense contrastive term, both ways between the views, and what is watched of local tokens [2 B, h w, C]."""
+def dense_terms(
+    config: PretrainConfig, tokens: Tensor, batch: Batch
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The dense contrastive term, both ways between the views, and what is watched of local tokens
+    [2 B, h w, C]."""
     side = batch.views.shape[-1]
     grid = patch_grid(side, side, config.patch, config.patch)
     maps = tokens.float().transpose(1, 2).unflatten(2, (grid.rows, grid.cols)).chunk(2)
@@ -153,7 +168,10 @@ def learning_rate(config: PretrainConfig, over: float) -> float:
     if over < config.warmup:
         return config.rate * (over + 1e-3) / (config.warmup + 1e-3)
     part = (over - config.warmup) / (1 - config.warmup)
-    return config.final_rate + (config.rate - config.final_rate) * (1 + math.cos(math.pi * min(part, 1.0))) / 2
+    return (
+        config.final_rate
+        + (config.rate - config.final_rate) * (1 + math.cos(math.pi * min(part, 1.0))) / 2
+    )
 
 
 def momentum(config: PretrainConfig, over: float) -> float:
@@ -178,16 +196,25 @@ def save(path: Path, state: State, config: PretrainConfig, seed: int, **facts: A
         torch.save(content, part)
 
 
-def load(path: Path, config: PretrainConfig, seed: int, device: torch.device) -> tuple[State, dict[str, Any]]:
-    """A state that was saved, and the facts. Raises InputError where it belongs to other settings or can't be read."""
+def load(
+    path: Path, config: PretrainConfig, seed: int, device: torch.device
+) -> tuple[State, dict[str, Any]]:
+    """A state that was saved, and the facts.
+
+    Raises InputError where it belongs to other settings or can't be read.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         saved, saved_seed = content["config"], content["seed"]
     except Exception as error:
-        raise InputError(f"can't read the checkpoint {path}; start anew without --resume") from error
+        raise InputError(
+            f"can't read the checkpoint {path}; start anew without --resume"
+        ) from error
     ours = dataclasses.asdict(dataclasses.replace(config, workers=saved.get("workers")))
     if saved != ours or saved_seed != seed:
-        raise InputError(f"{path} was trained with other settings; give the same ones, or start anew without --resume")
+        raise InputError(
+            f"{path} was trained with other settings; give the same ones, or start anew without --resume"
+        )
     state = start(config, seed, device)
     state.student.load_state_dict(content["student"])
     state.teacher.load_state_dict(content["teacher"])

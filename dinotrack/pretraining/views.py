@@ -1,6 +1,8 @@
-"""From painted scenes to a batch of views: changes of light and colour, small crops, masks, windows of positions.
+"""From painted scenes to a batch of views: changes of light and colour, small crops, masks, windows
+of positions.
 
-All chance of a batch comes from (seed, step), so that a resumed run sees what an unbroken one would have.
+All chance of a batch comes from (seed, step), so that a resumed run sees what an unbroken one would
+have.
 """
 
 from collections.abc import Iterator
@@ -21,12 +23,16 @@ GREY = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from. B pictures in two views, L small crops of each; h x w cells a view.
+    """What one step learns from. B pictures in two views, L small crops of each; h x w cells a
+    view.
 
-    views: [2 B, 3, S, S], all first views, then all second ones. crops: [L B, 3, s, s]. Values in [0, 1].
-    points: [B, N, 2, 2] px, (view, xy): places of view 0 and the same places in view 1; valid: bool [B, N].
+    views: [2 B, 3, S, S], all first views, then all second ones. crops: [L B, 3, s, s]. Values in
+    [0, 1].
+    points: [B, N, 2, 2] px, (view, xy): places of view 0 and the same places in view 1; valid: bool
+    [B, N].
     masks: bool [2 B, h w]: the cells the student doesn't see.
-    windows: [2 B, 4] and crop_windows [L B, 4]: the part (y, x, height, width) of the grid of positions, in shares.
+    windows: [2 B, 4] and crop_windows [L B, 4]: the part (y, x, height, width) of the grid of
+    positions, in shares.
     """
 
     views: Tensor
@@ -39,7 +45,9 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same on that device."""
-        return Batch(**{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
+        return Batch(
+            **{name: value.to(device, non_blocking=True) for name, value in vars(self).items()}
+        )
 
 
 class Batches(Dataset[Batch]):
@@ -96,11 +104,14 @@ def make_batch(pool: Pool, step: int, seed: int) -> Batch:
 
 
 def photometric(images: Tensor, strength: float, dice: torch.Generator) -> Tensor:
-    """Another light, camera and weather for each of images [B, 3, H, W] in [0, 1]: colour, shade, blur, noise."""
+    """Another light, camera and weather for each of images [B, 3, H, W] in [0, 1]: colour, shade,
+    blur, noise."""
     count, _, height, width = images.shape
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return strength * (low + (high - low) * torch.rand(count, *(shape or (1, 1, 1)), generator=dice))
+        return strength * (
+            low + (high - low) * torch.rand(count, *(shape or (1, 1, 1)), generator=dice)
+        )
 
     def chance(share: float) -> Tensor:
         return (torch.rand(count, 1, 1, 1, generator=dice) < share).float()
@@ -112,7 +123,9 @@ def photometric(images: Tensor, strength: float, dice: torch.Generator) -> Tenso
     images = images * (1 + uniform(-0.12, 0.12, 3, 1, 1))  # the tint of the light
     mean = images.mean((2, 3), keepdim=True)
     images = mean + (1 + uniform(-0.5, 0.4)) * (images - mean)
-    shade = F.interpolate(uniform(-0.3, 0.3, 1, 3, 3) * chance(0.5), (height, width), mode="bicubic")
+    shade = F.interpolate(
+        uniform(-0.3, 0.3, 1, 3, 3) * chance(0.5), (height, width), mode="bicubic"
+    )
     images = images * (1 + uniform(-0.4, 0.4) + shade)
     images = images.clamp(1e-3, 1) ** torch.exp(uniform(-0.4, 0.4))
     images = blurred(images, strength, dice)
@@ -153,7 +166,8 @@ def blurred(images: Tensor, strength: float, dice: torch.Generator) -> Tensor:
 
 
 def random_crops(images: Tensor, side: int, dice: torch.Generator) -> Tensor:
-    """One small crop, [B, 3, side, side], of each of images [B, 3, S, S]: 0.35 to 0.7 of the side, half mirrored."""
+    """One small crop, [B, 3, side, side], of each of images [B, 3, S, S]: 0.35 to 0.7 of the side,
+    half mirrored."""
     count = len(images)
     share = 0.35 + 0.35 * torch.rand(count, generator=dice)
     centre = (1 - share[:, None]) * (2 * torch.rand(count, 2, generator=dice) - 1)
@@ -167,19 +181,24 @@ def random_crops(images: Tensor, side: int, dice: torch.Generator) -> Tensor:
 def windows(count: int, config: PretrainConfig, dice: torch.Generator) -> Tensor:
     """Windows [count, 4] of the grid of positions, (y, x, height, width) as shares of it.
 
-    On a video's frame the cells lie far closer on that grid than on a training crop. Any spacing seen in training
-    makes the ViT rely on none.
+    On a video's frame the cells lie far closer on that grid than on a training crop. Any spacing
+    seen in training makes the ViT rely on none.
     """
     native = config.native // config.patch
     low, high = (torch.tensor(min(w / native, 1.0)).log() for w in config.window)
-    log = low + (high - low) * torch.rand(count, 1, generator=dice) + 0.3 * torch.randn(count, 2, generator=dice)
+    log = (
+        low
+        + (high - low) * torch.rand(count, 1, generator=dice)
+        + 0.3 * torch.randn(count, 2, generator=dice)
+    )
     size = torch.exp(log).clamp(float(low.exp()), 1.0)
     corner = (1 - size) * torch.rand(count, 2, generator=dice)
     return torch.cat((corner, size), 1)
 
 
 def block_masks(count: int, cells: int, config: PretrainConfig, rng: np.random.Generator) -> Tensor:
-    """Which cells are masked, bool [count, cells * cells]: blocks in some of the views, as in BEiT and iBOT."""
+    """Which cells are masked, bool [count, cells * cells]: blocks in some of the views, as in BEiT
+    and iBOT."""
     masks = np.zeros((count, cells, cells), bool)
     for index in np.flatnonzero(rng.uniform(size=count) < config.masked_pictures):
         mask = masks[index]

@@ -20,9 +20,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def save_truth(path: Path, clip: Clip) -> None:
-    """The truth of a clip: tracks [N, T, 2] px, visible [N, T], query [N, 3] (t, x, y), layer [N], size (H, W)."""
+    """The truth of a clip: tracks [N, T, 2] px, visible [N, T], query [N, 3] (t, x, y), layer [N],
+    size (H, W)."""
     size = np.array(clip.frames.shape[1:3])
-    np.savez_compressed(path, tracks=clip.tracks, visible=clip.visible, query=clip.queries, layer=clip.layer, size=size)
+    np.savez_compressed(
+        path,
+        tracks=clip.tracks,
+        visible=clip.visible,
+        query=clip.queries,
+        layer=clip.layer,
+        size=size,
+    )
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -35,7 +43,9 @@ def _size(text: str) -> tuple[int, int]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dinotrack.synthesis", description=__doc__)
     parser.add_argument("out", type=Path, help="the .mp4 to write")
-    parser.add_argument("--size", type=_size, default=(480, 854), metavar="HxW", help="frame size (default 480x854)")
+    parser.add_argument(
+        "--size", type=_size, default=(480, 854), metavar="HxW", help="frame size (default 480x854)"
+    )
     parser.add_argument("--frames", type=int, default=48)
     parser.add_argument("--layers", type=int, default=4, help="moving things before the background")
     parser.add_argument("--seed", type=int, default=0)

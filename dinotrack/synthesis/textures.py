@@ -1,4 +1,5 @@
-"""Textures and shapes painted by ourselves: natural-looking statistics, no photograph and no licence needed."""
+"""Textures and shapes painted by ourselves: natural-looking statistics, no photograph and no
+licence needed."""
 
 import colorsys
 from typing import Any
@@ -11,7 +12,8 @@ Array = npt.NDArray[Any]
 
 
 def texture(kind: str, size: int, vivid: float, rng: np.random.Generator) -> Array:
-    """A square opaque texture, uint8 [size, size, 3] RGB, slightly blurred so that warping does not alias.
+    """A square opaque texture, uint8 [size, size, 3] RGB, slightly blurred so that warping does not
+    alias.
 
     vivid: 0 for a quiet backdrop, 1 for a thing that stands out.
     """
@@ -32,35 +34,43 @@ def octaves(size: int, rng: np.random.Generator) -> Array:
 
 
 def blob(radius: int, rng: np.random.Generator) -> Array:
-    """A star-shaped outline around the centre, uint8 alpha [2 radius + 1, 2 radius + 1], its edge one pixel soft."""
+    """A star-shaped outline around the centre, uint8 alpha [2 radius + 1, 2 radius + 1], its edge
+    one pixel soft."""
     axis = np.arange(-radius, radius + 1, dtype=np.float32)
     stretch = np.exp(rng.uniform(-0.25, 0.25))
     x, y = axis[None] * stretch, axis[:, None] / stretch
     angle = np.arctan2(y, x)
-    outline = sum(rng.uniform(0, 0.5 / k) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in range(2, 7))
+    outline = sum(
+        rng.uniform(0, 0.5 / k) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in range(2, 7)
+    )
     outline = radius * np.exp(outline - np.max(outline)) * 0.75
     return np.asarray(((0.5 + outline - np.hypot(x, y)).clip(0, 1) * 255).astype(np.uint8))
 
 
 def rounded(image: Array, alpha: Array) -> Array:
-    """The texture of an opaque shape, darker towards its edge, so that it reads as a body. uint8 [n, n, 3]."""
+    """The texture of an opaque shape, darker towards its edge, so that it reads as a body. uint8
+    [n, n, 3]."""
     depth = cv2.distanceTransform((alpha > 127).astype(np.uint8), cv2.DIST_L2, 5)
     shade = 0.55 + 0.5 * np.tanh(depth / (0.12 * depth.max() + 1))
     return np.asarray((image * shade[..., None]).clip(0, 255).astype(np.uint8))
 
 
 def _palette(vivid: float, rng: np.random.Generator) -> Array:
-    """Two related hues and a contrasting one, in several lightnesses: float32 [12, 3] RGB in [0, 255]."""
+    """Two related hues and a contrasting one, in several lightnesses: float32 [12, 3] RGB in [0,
+    255]."""
     hue = rng.uniform()
     hues = hue + np.repeat((0.0, rng.uniform(0.04, 0.12), 0.5), (6, 4, 2))
     saturation = rng.uniform(0.1, 0.35, 12) + vivid * rng.uniform(0.2, 0.55, 12)
     value = rng.uniform(0.3, 0.75, 12) + 0.25 * vivid
-    colours = [colorsys.hsv_to_rgb(h % 1, s, v) for h, s, v in zip(hues, saturation, value, strict=True)]
+    colours = [
+        colorsys.hsv_to_rgb(h % 1, s, v) for h, s, v in zip(hues, saturation, value, strict=True)
+    ]
     return 255 * np.array(colours, np.float32)
 
 
 def _leaves(size: int, palette: Array, rng: np.random.Generator) -> Array:
-    """Dead leaves (Lee, Mumford and Huang, 2001): opaque ellipses with power-law sizes, one over another."""
+    """Dead leaves (Lee, Mumford and Huang, 2001): opaque ellipses with power-law sizes, one over
+    another."""
     image = np.tile(palette[0], (size, size, 1))
     smallest, largest = 3.5, max(size / 7, 4.0)
     for _ in range(int(size * size / 110)):
@@ -68,7 +78,9 @@ def _leaves(size: int, palette: Array, rng: np.random.Generator) -> Array:
         axes = (int(radius), int(radius * rng.uniform(0.4, 1)))
         centre = (int(rng.integers(size)), int(rng.integers(size)))
         colour = palette[rng.integers(len(palette))] * rng.uniform(0.75, 1.2)
-        cv2.ellipse(image, centre, axes, rng.uniform(0, 180), 0, 360, colour.tolist(), -1, cv2.LINE_AA)
+        cv2.ellipse(
+            image, centre, axes, rng.uniform(0, 180), 0, 360, colour.tolist(), -1, cv2.LINE_AA
+        )
     return image
 
 
