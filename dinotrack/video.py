@@ -14,7 +14,6 @@ import os
 import re
 import subprocess
 import tempfile
-import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from torch import Tensor
 
 from dinotrack.config import VideoConfig
 from dinotrack.errors import DinotrackWarning, InputError
+from dinotrack.files import replacing
 from dinotrack.progress import Progress, silent
 
 Frames = npt.NDArray[np.uint8]
@@ -222,29 +222,6 @@ def write_video(path: str | Path, frames: Iterable[Frames], fps: float) -> None:
             raise InputError(
                 f"{path}: the video can't be written: {_complaint(_text(log)) or 'the encoder failed'}"
             )
-
-
-@contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place on success, so nobody ever meets half a
-    file.
-
-    It is this process's and thread's own.
-
-    Raises InputError where the folder doesn't take files.
-    """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{threading.get_native_id()}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    except OSError as error:
-        raise InputError(
-            f"{path}: can't be written ({error.strerror or error}); choose another place"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
 
 
 def natural_key(path: Path) -> list[tuple[int, str]]:

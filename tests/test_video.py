@@ -24,7 +24,6 @@ from dinotrack.video import (
     each_frame,
     one_frame,
     read_video,
-    replacing,
     resize,
     working_size,
     write_video,
@@ -176,21 +175,6 @@ def test_what_cannot_be_written_says_so(tmp_path: Path) -> None:
         write_video(tmp_path / "v.mp4", [], 25)
     with pytest.raises(InputError, match=r"can't be written.*No such file"):
         write_video(tmp_path / "absent" / "v.mp4", clip(40, 64, 64), 25)
-
-
-def test_replacing_leaves_the_old_file_on_failure(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-
-    def interrupted() -> None:
-        with replacing(path) as part:
-            part.write_text("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        interrupted()
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_variable_rate_keeps_each_frame_once(tmp_path: Path) -> None:
