@@ -5,7 +5,7 @@ those of the working frame, the frame that the networks see, unless a comment sa
 How much is computed at a time, which changes no result, stands in chunks.py.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from dinotrack.config.section import (
@@ -306,15 +306,15 @@ class InferenceConfig(Section, key="inference"):
     # match: every frame is matched alone, as in the paper; join: flow joins the matches
     method: Literal["match", "join"] = "match"
     pin_query: bool = True  # in its own frame a point is the query itself, and visible
-    matching: MatchingConfig = field(default_factory=MatchingConfig)
-    chain: ChainConfig = field(default_factory=ChainConfig)
-    patches: PatchConfig = field(default_factory=PatchConfig)
-    refinding: RefindingConfig = field(default_factory=RefindingConfig)
-    path: PathConfig = field(default_factory=PathConfig)
-    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
-    support: SupportConfig = field(default_factory=SupportConfig)
-    memory: MemoryConfig = field(default_factory=MemoryConfig)
-    confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
+    matching: MatchingConfig = MatchingConfig()
+    chain: ChainConfig = ChainConfig()
+    patches: PatchConfig = PatchConfig()
+    refinding: RefindingConfig = RefindingConfig()
+    path: PathConfig = PathConfig()
+    smoothing: SmoothingConfig = SmoothingConfig()
+    support: SupportConfig = SupportConfig()
+    memory: MemoryConfig = MemoryConfig()
+    confidence: ConfidenceConfig = ConfidenceConfig()
 
 
 @dataclass(frozen=True)
@@ -322,12 +322,12 @@ class Config(Section, key=""):
     """Everything that describes one fit and how its points are tracked."""
 
     preset: str
-    video: VideoConfig = field(default_factory=VideoConfig)
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    flow: FlowConfig = field(default_factory=FlowConfig)
-    trajectories: TrajectoryConfig = field(default_factory=TrajectoryConfig)
-    foreground: ForegroundConfig = field(default_factory=ForegroundConfig)
-    buddies: BuddyConfig = field(default_factory=BuddyConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    inference: InferenceConfig = field(default_factory=InferenceConfig)
+    video: VideoConfig = VideoConfig()
+    backbone: BackboneConfig = BackboneConfig()
+    flow: FlowConfig = FlowConfig()
+    trajectories: TrajectoryConfig = TrajectoryConfig()
+    foreground: ForegroundConfig = ForegroundConfig()
+    buddies: BuddyConfig = BuddyConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    inference: InferenceConfig = InferenceConfig()

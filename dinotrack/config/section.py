@@ -5,12 +5,10 @@ The type of a setting says what may be set. `Share`, for example, is a number fr
 by the command line as in Python, and refuses a wrong one with an InputError that names the key.
 """
 
-import dataclasses
 import math
 import operator
 import typing
 from dataclasses import dataclass
-from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
 from dinotrack.errors import InputError
@@ -57,12 +55,17 @@ class Section:
     key: ClassVar[str]
     """Where the section stands in a Config, such as "inference.path"; "" for the Config itself."""
 
+    kinds: ClassVar[dict[str, Any]]
+    """The settings with their types, bounds included, in the order of the class."""
+
     def __init_subclass__(cls, key: str) -> None:
         super().__init_subclass__()
         cls.key = key
+        types = typing.get_type_hints(cls, include_extras=True)
+        cls.kinds = {name: types[name] for name in cls.__annotations__}
 
     def __post_init__(self) -> None:
-        for name, kind in kinds(type(self)).items():
+        for name, kind in self.kinds.items():
             value = checked(self.full_key(name), getattr(self, name), kind)
             object.__setattr__(self, name, value)
 
@@ -70,13 +73,6 @@ class Section:
     def full_key(cls, name: str) -> str:
         """The key of one of the section's settings, such as "training.steps"."""
         return f"{cls.key}.{name}" if cls.key else name
-
-
-@cache
-def kinds(section: type[Section]) -> dict[str, Any]:
-    """The settings of a section with their types, bounds included, in the order of the class."""
-    hints = typing.get_type_hints(section, include_extras=True)
-    return {field.name: hints[field.name] for field in dataclasses.fields(section)}
 
 
 def is_section(kind: Any) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, get_args, get_origin
 
 from dinotrack.config.numbers import Config
-from dinotrack.config.section import Section, is_section, kinds, plain_type
+from dinotrack.config.section import Section, is_section, plain_type
 from dinotrack.errors import InputError
 
 S = TypeVar("S", bound=Section)
@@ -91,7 +91,7 @@ def flatten(section: Section) -> dict[str, Any]:
     The name of a config's preset is no setting.
     """
     values: dict[str, Any] = {}
-    for name, kind in kinds(type(section)).items():
+    for name, kind in section.kinds.items():
         value = getattr(section, name)
         if is_section(kind):
             values |= flatten(value)
@@ -133,10 +133,8 @@ def difference(a: Config, b: Config) -> list[str]:
 def _with(section: S, path: list[str], value: Any) -> S:
     """The section with another value, or text that stands for one, where a path of names leads."""
     name, *rest = path
-    if rest:
-        new = _with(getattr(section, name), rest, value)
-    else:
-        new = _read(value, kinds(type(section))[name])
+    kind = section.kinds[name]
+    new = _with(getattr(section, name), rest, value) if rest else _read(value, kind)
     return dataclasses.replace(section, **{name: new})
 
 
