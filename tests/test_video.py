@@ -18,16 +18,9 @@ from PIL import Image
 
 from dinotrack.config import VideoConfig
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.video import (
-    Video,
-    content_hash,
-    each_frame,
-    one_frame,
-    read_video,
-    resize,
-    working_size,
-    write_video,
-)
+from dinotrack.ffmpeg import write_video
+from dinotrack.video import Video, content_hash, each_frame, one_frame, read_video
+from dinotrack.working import resize, working_size
 
 
 def picture(height: int, width: int, shift: int = 0) -> np.ndarray:
@@ -341,7 +334,8 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         def write(self, data: object) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("dinotrack.video._scratch", Full)
+    for room in ("ffmpeg", "video"):
+        monkeypatch.setattr(f"dinotrack.{room}.open_scratch", Full)
     for source in (tmp_path / "a.mp4", tmp_path):
         with pytest.raises(InputError, match=r"put aside \(No space left on device\); set TMPDIR"):
             read_video(source)
