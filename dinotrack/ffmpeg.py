@@ -64,9 +64,7 @@ def decode(path: Path, progress: Progress) -> tuple[UInt8[np.ndarray, "T H W 3"]
     return frames, header.fps
 
 
-def write_video(
-    path: str | Path, frames: Iterable[UInt8[np.ndarray, "H W 3"]], fps: float
-) -> None:
+def write_video(path: str | Path, frames: Iterable[UInt8[np.ndarray, "H W 3"]], fps: float) -> None:
     """Write RGB frames, all of one size, as H.264 in an .mp4 that browsers play.
 
     The frames are never scaled. An odd side is padded by repeating its last row or column, as 4:2:0

@@ -149,9 +149,7 @@ def start_pretrained(network: DeltaDino, must: bool) -> None:
         return
     state = weights.read(path)
     own = network.state_dict()
-    fits = state.keys() == own.keys() and all(
-        state[name].shape == own[name].shape for name in own
-    )
+    fits = state.keys() == own.keys() and all(state[name].shape == own[name].shape for name in own)
     if fits:
         network.load_state_dict(state)
     elif must:
@@ -219,9 +217,7 @@ def train(data: TrainingData, state: State, run: Run, store: Store) -> None:
 def refine(inputs: Inputs, state: State, run: Run) -> FeatureMaps:
     """Refined features of all frames, from which points are tracked."""
     with run.watch.stage("refine"):
-        maps = refine_video(
-            state.tracker, inputs.frames, inputs.features, progress=run.progress
-        )
+        maps = refine_video(state.tracker, inputs.frames, inputs.features, progress=run.progress)
     state.tracker.eval()
     return maps
 

@@ -4,9 +4,11 @@ Everything between reading a video and its tracks happens in pixels of the worki
 scaled back to the video's own pixels at the end. The config section `video` chooses its size.
 """
 
+from __future__ import annotations
+
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -16,12 +18,44 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from dinotrack.config import VideoConfig
-from dinotrack.video import one_frame
+from dinotrack.config import Config, VideoConfig
+from dinotrack.errors import InputError
+from dinotrack.model import least_side
+from dinotrack.video import Video, one_frame
 
 Method = Literal["area", "lanczos"]
 """How frames are resized. "area" averages what a new pixel covers (linear where it enlarges);
 "lanczos" is Pillow's, as in the paper."""
+
+
+def working_frames(video: Video, config: Config) -> UInt8[Tensor, "T 3 H W"]:
+    """The stage: all frames of a video at the size that the networks see.
+
+    Raises InputError where that size is too small for the networks.
+    """
+    size = working_size(video.size, config.video)
+    least = least_side(config.model)
+    if min(size) < least:
+        raise InputError(
+            f"the networks need frames of {least} px a side, and these are {size[1]} x {size[0]}; "
+            "take fewer model.widths, or a larger video.min_side (or video.height and video.width)"
+        )
+    return resize(video.frames, size, config.video.filter)
+
+
+def flow_frames(
+    video: Video, frames: UInt8[Tensor, "T 3 H W"], config: Config
+) -> UInt8[Tensor, "T 3 H W"] | Resized:
+    """The frames that flow is computed on: the working frames, or larger ones made when needed.
+
+    A working frame of a fixed size is flow's frame too, as in the paper.
+    """
+    size = int(frames.shape[-2]), int(frames.shape[-1])
+    if config.video.height and config.video.width:
+        return frames
+    wanted = replace(config.video, area=config.flow.area, multiple=1)
+    larger = working_size(video.size, wanted)
+    return frames if larger == size else Resized(video.frames, larger, config.video.filter)
 
 
 def working_size(size: tuple[int, int], config: VideoConfig) -> tuple[int, int]:
