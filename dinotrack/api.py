@@ -22,14 +22,14 @@ from dinotrack import pipeline
 from dinotrack.cache import open_cache
 from dinotrack.config import Config, TrainingConfig, override
 from dinotrack.config import preset as named_preset
-from dinotrack.errors import InputError
+from dinotrack.errors import Argument, InputError
 from dinotrack.flow import VideoFlow
-from dinotrack.points import as_masks, choose_queries
 from dinotrack.maps import FeatureMaps
+from dinotrack.overlay import render as render
 from dinotrack.pipeline import Inputs, Store
+from dinotrack.points import as_masks, choose_queries
 from dinotrack.progress import Progress, Watch, silent
 from dinotrack.queries import Queries
-from dinotrack.overlay import render as render
 from dinotrack.run import Run
 from dinotrack.tracks import Tracks
 from dinotrack.training import checkpoint
@@ -197,7 +197,7 @@ def load(
     identity = stored.identity
     if video is None and not identity.source:
         raise InputError(
-            f"{folder} does not say where its video lies; name it, as in load(folder, video)"
+            f"{folder} does not say where its video lies; name the ", Argument("video")
         )
     watch = Watch(progress)
     with watch.stage("read"):
@@ -251,7 +251,7 @@ def choose_device(device: str | torch.device) -> torch.device:
     if kind not in there:
         raise InputError(f"unknown device {device!r}; choose auto, {', '.join(there)}")
     if not there[kind]:
-        raise InputError(f"this machine has no {device}; choose the device auto or cpu")
+        raise InputError(f"this machine has no {device}; take ", Argument("device", "cpu"))
     return torch.device(device)
 
 

@@ -18,9 +18,8 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from dinotrack.config import Config, VideoConfig
+from dinotrack.config import VideoConfig
 from dinotrack.errors import InputError
-from dinotrack.model import least_side
 from dinotrack.video import Video, one_frame
 
 Method = Literal["area", "lanczos"]
@@ -28,34 +27,33 @@ Method = Literal["area", "lanczos"]
 "lanczos" is Pillow's, as in the paper."""
 
 
-def working_frames(video: Video, config: Config) -> UInt8[Tensor, "T 3 H W"]:
+def working_frames(video: Video, config: VideoConfig, least: int) -> UInt8[Tensor, "T 3 H W"]:
     """The stage: all frames of a video at the size that the networks see.
 
-    Raises InputError where that size is too small for the networks.
+    Raises InputError where a side is shorter than `least` px, too short for the networks.
     """
-    size = working_size(video.size, config.video)
-    least = least_side(config.model)
+    size = working_size(video.size, config)
     if min(size) < least:
         raise InputError(
             f"the networks need frames of {least} px a side, and these are {size[1]} x {size[0]}; "
             "take fewer model.widths, or a larger video.min_side (or video.height and video.width)"
         )
-    return resize(video.frames, size, config.video.filter)
+    return resize(video.frames, size, config.filter)
 
 
 def flow_frames(
-    video: Video, frames: UInt8[Tensor, "T 3 H W"], config: Config
+    video: Video, frames: UInt8[Tensor, "T 3 H W"], config: VideoConfig, area: int
 ) -> UInt8[Tensor, "T 3 H W"] | Resized:
     """The frames that flow is computed on: the working frames, or larger ones made when needed.
 
-    A working frame of a fixed size is flow's frame too, as in the paper.
+    They have at most `area` px. A working frame of a fixed size, as in the paper, is flow's frame
+    too.
     """
     size = int(frames.shape[-2]), int(frames.shape[-1])
-    if config.video.height and config.video.width:
+    if config.height and config.width:
         return frames
-    wanted = replace(config.video, area=config.flow.area, multiple=1)
-    larger = working_size(video.size, wanted)
-    return frames if larger == size else Resized(video.frames, larger, config.video.filter)
+    larger = working_size(video.size, replace(config, area=area, multiple=1))
+    return frames if larger == size else Resized(video.frames, larger, config.filter)
 
 
 def working_size(size: tuple[int, int], config: VideoConfig) -> tuple[int, int]:
