@@ -20,7 +20,8 @@ from torch import Tensor
 
 from dinotrack.config import VideoConfig
 from dinotrack.errors import InputError
-from dinotrack.video import Video, one_frame
+from dinotrack.frames import Frames, one_frame
+from dinotrack.video import Video
 
 Method = Literal["area", "lanczos"]
 """How frames are resized. "area" averages what a new pixel covers (linear where it enlarges);
@@ -100,9 +101,7 @@ def _multiples(side: float, multiple: int, least: int) -> set[int]:
     return {max(least, multiple * whole) for whole in (math.floor(cells), math.ceil(cells))}
 
 
-def resize(
-    frames: UInt8[np.ndarray, "T H W 3"], size: tuple[int, int], method: Method
-) -> UInt8[Tensor, "T 3 h w"]:
+def resize(frames: Frames, size: tuple[int, int], method: Method) -> UInt8[Tensor, "T 3 h w"]:
     """All frames at another size (h, w), as a view of channels-last memory."""
     resized = Resized(frames, size, method)
     out = torch.empty(len(frames), *size, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
@@ -115,7 +114,7 @@ def resize(
 class Resized:
     """Frames at another size (h, w), each made when somebody asks for it."""
 
-    frames: UInt8[np.ndarray, "T H W 3"]
+    frames: Frames
     size: tuple[int, int]
     method: Method
 
