@@ -12,8 +12,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from dinotrack.errors import InputError
+from dinotrack.files import replacing
 from dinotrack.tracks import Tracks
-from dinotrack.video import images_in, replacing
+from dinotrack.video import images_in
 
 Queries = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]

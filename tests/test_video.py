@@ -18,17 +18,9 @@ from PIL import Image
 
 from dinotrack.config import VideoConfig
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.video import (
-    Video,
-    content_hash,
-    each_frame,
-    one_frame,
-    read_video,
-    replacing,
-    resize,
-    working_size,
-    write_video,
-)
+from dinotrack.ffmpeg import write_video
+from dinotrack.video import Video, content_hash, each_frame, one_frame, read_video
+from dinotrack.working import resize, working_size
 
 
 def picture(height: int, width: int, shift: int = 0) -> np.ndarray:
@@ -176,21 +168,6 @@ def test_what_cannot_be_written_says_so(tmp_path: Path) -> None:
         write_video(tmp_path / "v.mp4", [], 25)
     with pytest.raises(InputError, match=r"can't be written.*No such file"):
         write_video(tmp_path / "absent" / "v.mp4", clip(40, 64, 64), 25)
-
-
-def test_replacing_leaves_the_old_file_on_failure(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-
-    def interrupted() -> None:
-        with replacing(path) as part:
-            part.write_text("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        interrupted()
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_variable_rate_keeps_each_frame_once(tmp_path: Path) -> None:
@@ -357,7 +334,8 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         def write(self, data: object) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("dinotrack.video._scratch", Full)
+    for room in ("ffmpeg", "video"):
+        monkeypatch.setattr(f"dinotrack.{room}.open_scratch", Full)
     for source in (tmp_path / "a.mp4", tmp_path):
         with pytest.raises(InputError, match=r"put aside \(No space left on device\); set TMPDIR"):
             read_video(source)

@@ -11,7 +11,10 @@ import numpy.typing as npt
 from dinotrack.errors import InputError
 from dinotrack.progress import Progress, silent
 from dinotrack.tracks import Tracks
-from dinotrack.video import Frames, Source, each_frame, read_video, write_video
+from dinotrack.ffmpeg import write_video
+from dinotrack.video import Source, each_frame, read_video
+
+Frames = npt.NDArray[np.uint8]
 
 Style = Callable[[Frames, Tracks, int], Frames]
 
