@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dinotrack.pretraining.recipes import PretrainConfig
-from dinotrack.synthesis.scene import Layer, Motion, Scene
+from dinotrack.synthesis.layers import Layer, Motion
+from dinotrack.synthesis.scene import Scene
 from dinotrack.synthesis.textures import TEXTURES, blob, octaves, rounded, texture
 
 Array = npt.NDArray[Any]
