@@ -22,9 +22,9 @@ import dinotrack
 from dinotrack import cli
 from dinotrack.benchmarks.methods import Options, make_method
 from dinotrack.config import FAST, PRESETS, flatten, override
+from dinotrack.ffmpeg import write_video
 from dinotrack.formats import FORMATS
 from dinotrack.synthesis import generate
-from dinotrack.ffmpeg import write_video
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -168,7 +168,7 @@ def test_two_commands_for_a_fresh_machine() -> None:
 
 @every_page
 def test_settings_exist(page: str) -> None:
-    """Whatever stands in code and looks like a setting is one, and may have the value it is given."""
+    """Whatever looks like a setting is one, and may have the value it is given."""
     known = flatten(FAST).keys()
     sections = {key.rpartition(".")[0] for key in known}
     tops = {section.split(".")[0] for section in sections}
