@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dinotrack.config import FAST, PAPER, PRESETS, Config, ModelConfig
-from dinotrack.geometry import Grid, from_unit, inside, patch_grid, pixel_grid, rescale, to_unit
+from dinotrack.geometry import Grid, inside, patch_grid, pixel_grid, rescale, to_unit
 from dinotrack.model import DeltaDino, least_side
-from dinotrack.video import working_size
+from dinotrack.working import working_size
 
 SIZES = [
     *(
