@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dinotrack.config import (
@@ -51,7 +51,7 @@ def bounds_of(kind: Any) -> Bounds:
     return next((b for b in getattr(kind, "__metadata__", ())), Bounds())
 
 
-def base_of(kind: Any) -> type:
+def base_of(kind: Any) -> Any:
     """int, float, bool, str or tuple; Literal for a choice."""
     origin = typing.get_origin(kind)
     return origin if origin in (Literal, tuple) else plain_type(kind)
@@ -85,7 +85,7 @@ def wrong_values(kind: Any) -> list[Any]:
         inside = [[*right[:k], wrong, *right[k + 1 :]] for wrong in wrong_items for k in places]
         of_wrong_length = [] if others == [Ellipsis] else [[*right, 1], right[1:]]
         return [*inside, *of_wrong_length, [], 1, None, "many"]
-    of_wrong_type = [None, True, False, "many", [1], (1,), {}]
+    of_wrong_type: list[Any] = [None, True, False, "many", [1], (1,), {}]
     return [*wrong_numbers(kind), *of_wrong_type, *([0.5, np.float32(1)] if base is int else [])]
 
 
@@ -177,6 +177,7 @@ def some_section(section: type[Section]) -> st.SearchStrategy[Any]:
     return st.fixed_dictionaries(values).map(lambda values: section(**values))
 
 
+@settings(deadline=None)
 @given(some_section(Config))
 def test_any_config_survives_json_and_the_command_line(config: Config) -> None:
     back = from_dict(json.loads(json.dumps(to_dict(config))))
@@ -388,9 +389,9 @@ def test_configs_are_frozen() -> None:
 
 def test_difference_is_about_fits() -> None:
     """What only matters after a fit, or how often it is saved, makes no other fit."""
-    settings = {"training.steps": 1, "video.multiple": 4}
+    before = {"training.steps": 1, "video.multiple": 4}
     later = {"inference.path.candidates": 2, "inference.method": "match", "training.save_every": 9}
-    two = override(FAST, settings | later)
+    two = override(FAST, before | later)
     assert difference(FAST, two) == [
         f"video.multiple: {FAST.video.multiple} / 4",
         f"training.steps: {FAST.training.steps} / 1",

@@ -1,8 +1,8 @@
 """Every number of the method, each with its meaning, its type and its bounds.
 
-The defaults are those of the paper (docs/method.md), where the paper has such a number. Pixels are
-those of the working frame, the frame that the networks see, unless a comment says otherwise.
-How much is computed at a time, which changes no result, stands in chunks.py.
+A default holds wherever a preset says nothing else; presets.py has the numbers in which the presets
+differ. Pixels are those of the working frame, the frame that the networks see, unless a comment
+says otherwise. How much is computed at a time, which changes no result, stands in chunks.py.
 """
 
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
-"""The contrast of InfoNCE: log-sum-exp of each vector's cosines with all cells, without their matrix
-(`docs/method.md` 5).
+"""The contrast of InfoNCE: log-sum-exp of each vector's cosines with all cells, without the matrix
+of these cosines (`docs/method.md` 5).
 
 Forward, the kernel keeps a running maximum and a running sum. Backward, a kernel makes the softmax
 anew, a strip of cells at a time, and plain matrix products, which nothing beats, do the rest.

@@ -126,9 +126,7 @@ def hidden_before_relu(
 
 
 @jit
-def gathered_taps(
-    total, taps, row, col, WAY: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr
-):
+def gathered_taps(total, taps, row, col, WAY: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr):
     """A total and, on top, what the cells around rows and columns of a window give to them.
 
     WAY: 1 for the taps of scores, -1 for those of gradients, which go the other way.

@@ -130,7 +130,7 @@ def power_of_two(size: int, least: int = 1) -> int:
     return max(least, 1 << max(0, size - 1).bit_length())
 
 
-def half_precision_scale(gradient: Float[Tensor, "..."]) -> Float[Tensor, ""]:
+def half_precision_scale(gradient: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
     """The largest magnitude of a gradient, by which it is divided before it is rounded.
 
     Small gradients would vanish in half precision. The host does not wait for the number.
