@@ -65,9 +65,7 @@ class Chains:
         start = self.start[rows]
         return (start <= frame) & (frame < start + self.length[rows])
 
-    def at(
-        self, rows: Int[Tensor, " K"], frame: int | Int[Tensor, " K"]
-    ) -> Float[Tensor, "K 2"]:
+    def at(self, rows: Int[Tensor, " K"], frame: int | Int[Tensor, " K"]) -> Float[Tensor, "K 2"]:
         """Positions (px) of chains in a frame, or in one frame each, in which they are valid."""
         return self.xy[self.offset[rows] + frame - self.start[rows]]
 
