@@ -9,6 +9,8 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
+import tests.shapes  # noqa: F401  the import hook below looks for it
+
 if not torch.cuda.is_available():
     # Triton reads this when it is imported: kernels then run in its interpreter, on the CPU
     os.environ.setdefault("TRITON_INTERPRET", "1")
@@ -23,7 +25,7 @@ CHECKED = [
     for path in sorted((ROOT / "dinotrack").iterdir())
     if path.stem not in UNCHECKED and not path.stem.startswith("_")
 ]
-install_import_hook(CHECKED, "beartype.beartype")
+install_import_hook(CHECKED, "tests.shapes.check")
 
 
 @pytest.fixture(scope="module", autouse=True)
