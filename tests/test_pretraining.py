@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor
 
+from dinotrack.backbones import TimmBackbone, load_vit
 from dinotrack.errors import InputError
-from dinotrack.features import TimmBackbone, load_vit
 from dinotrack.geometry import patch_grid
 from dinotrack.maps import FeatureMaps
 from dinotrack.pretraining import losses, matter, scenes, things, trainer, views
@@ -361,7 +361,8 @@ def test_the_network_computes_what_the_tracker_will_see() -> None:
     picture = torch.rand(1, 3, 64, 64)
     summary, tokens = network(picture, torch.tensor([[0.0, 0, 1, 1]]))
     backbone = TimmBackbone(network.vit, TINY.depth - 1, TINY.patch)
-    expected = backbone(picture).flatten(2).transpose(1, 2)
+    (maps,) = backbone(picture, [backbone.layer])
+    expected = maps.flatten(2).transpose(1, 2)
     assert summary.shape == (1, TINY.dim)
     assert torch.allclose(tokens, expected, atol=1e-5)
 
@@ -479,7 +480,7 @@ def test_the_command_writes_a_vit_the_tracker_takes(
     )
     make = {name: facts[name] for name in vit_facts(tiny)}
     backbone = TimmBackbone(load_vit(facts["architecture"], out, **make), 1, 4)
-    maps = backbone(torch.rand(1, 3, 40, 72))
+    (maps,) = backbone(torch.rand(1, 3, 40, 72), [backbone.layer])
     assert maps.shape == (1, 32, 9, 17)
     assert torch.isfinite(maps).all()
     log = json.loads(out.with_suffix(".json").read_text())

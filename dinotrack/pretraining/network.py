@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float
 from safetensors.torch import save as pack
 from torch import Tensor, nn
 
-from dinotrack.features import load_vit
+from dinotrack.backbones import load_vit
 from dinotrack.files import replacing
+from dinotrack.geometry import Grid
 from dinotrack.pretraining.recipes import PretrainConfig
 
 ARCHITECTURE = "vit_tiny_patch16_224"
@@ -120,17 +121,14 @@ def window_positions(
     The windows are (y, x, height, width) as shares of the grid.
     """
     y, x = ((torch.arange(n, device=windows.device) + 0.5) / n for n in size)
-    rows = 2 * (windows[:, :1] + windows[:, 2:3] * y) - 1
-    columns = 2 * (windows[:, 1:2] + windows[:, 3:] * x) - 1
+    rows = native * (windows[:, :1] + windows[:, 2:3] * y) - 0.5
+    columns = native * (windows[:, 1:2] + windows[:, 3:] * x) - 0.5
     across = columns[:, None].expand(-1, size[0], -1)
     down = rows[..., None].expand(-1, -1, size[1])
-    grid = torch.stack((across, down), -1)
+    places = torch.stack((across, down), -1).flatten(1, 2)
     whole = positions.transpose(1, 2).reshape(1, -1, native, native)
     maps = whole.expand(len(windows), -1, -1, -1)
-    values = F.grid_sample(
-        maps, grid.to(maps.dtype), mode="bilinear", padding_mode="border", align_corners=False
-    )
-    return values.flatten(2).transpose(1, 2)
+    return Grid(native, native, 1.0, 0.0).sample(maps, places)
 
 
 def export(network: Network, config: PretrainConfig, path: Path, **facts: Any) -> None:
