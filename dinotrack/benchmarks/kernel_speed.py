@@ -1,11 +1,11 @@
-"""Kernels against their plain twins and the obvious PyTorch formulation: agreement, time, memory,
-share of the peak.
+"""Kernels against their plain twins and the obvious PyTorch formulation.
+
+What is reported is agreement, time, memory, and the share of the machine's peak.
 
 python -m dinotrack.benchmarks.kernel_speed [--dry-run] [--out FILE.json]. On CUDA it takes minutes
 and exits with 1 where a goal is missed; elsewhere only the twins are timed. --dry-run: everything
-once, tiny, on the CPU, kernels in
-Triton's interpreter. Times are of the device: on CUDA the host runs ahead, unless what is timed
-waits for the device.
+once, tiny, on the CPU, kernels in Triton's interpreter. Times are of the device: on CUDA the host
+runs ahead, unless what is timed waits for the device.
 """
 
 import argparse
@@ -15,64 +15,79 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from dinotrack.benchmarks.machine import environment
-from dinotrack.config import PAPER
-from dinotrack.correlation import KERNELS_VARIABLE, correlation_maps
+from dinotrack.benchmarks.kernel_agreement import Agreement, check_agreement
+from dinotrack.benchmarks.kernel_operations import (
+    CPU_SIZES,
+    PAPER_SIZES,
+    SLIM_SIZES,
+    TINY_SIZES,
+    Sizes,
+    operations,
+)
 from dinotrack.errors import InputError
-from dinotrack.geometry import Grid
 from dinotrack.kernels import tiles
-from dinotrack.kernels.contrast import log_sum_exp_torch, log_sum_exp_triton
-from dinotrack.kernels.match import best_cells_torch, best_cells_triton, match_torch, match_triton
-from dinotrack.kernels.mutual import mutual_nearest_torch, mutual_nearest_triton
-from dinotrack.model import Tracker
 
-HELP = "kernels: agreement with their twins, time, memory, share of the peak"
-TEMPERATURE = 0.1  # of InfoNCE
-PAIRS = 2**24  # that a twin holds at a time
-HEAD_START = 10_000_000  # cycles that the GPU idles before a timing, so that the host can run ahead
-AGREE = {
-    torch.float32: 1e-4,
-    torch.float16: 5e-3,
-    torch.bfloat16: 3e-2,
-}  # of gradients, relative to the largest
+HEAD_START = 10_000_000
+"""Cycles that the GPU idles before a timing, so that the host can run ahead."""
+UNCOUNTED = 3
+"""Calls before the timings, in which kernels are compiled and memory is claimed."""
 
-Row = dict[str, Any]
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """What is compared: `queries` in each of `frames` maps of rows x cols cells, and `points` with
-    all cells."""
+class Time:
+    """How long one thing takes."""
 
-    name: str
-    frames: int
-    queries: int
-    rows: int
-    cols: int
-    channels: int
-    points: int
-    matmul: int
-    """Side of the square matrices whose product is the peak."""
-    runs: int
-    """Timings of each thing, after three that don't count."""
+    ms: float
+    """Median."""
+    iqr_ms: float
+    """Interquartile range."""
+    peak_mb: float | None = None
+    """Memory that it takes on CUDA, MiB."""
 
 
-PAPER_SIZES = Sizes("paper", 8, 512, 67, 121, 1024, 1024, 8192, 20)
-SLIM_SIZES = replace(PAPER_SIZES, name="slim", channels=128)
-CPU_SIZES = Sizes("cpu", 2, 64, 60, 107, 96, 128, 1024, 7)
-TINY_SIZES = Sizes("tiny", 2, 2, 3, 4, 8, 3, 16, 1)
+@dataclass(frozen=True)
+class Timing:
+    """How long one operation takes in one of its forms, or how high a peak of the machine is."""
+
+    what: str
+    side: str
+    """obvious, twin or kernel; peak for the machine's."""
+    dtype: str
+    sizes: Sizes
+    time: Time
+    share: float | None = None
+    """Of the measured matmul peak, where products are what takes the time."""
+    tflops: float | None = None
+    gb_per_s: float | None = None
+
+    def as_row(self) -> dict[str, Any]:
+        """All that is known of it, flat."""
+        row = {**asdict(self), **asdict(self.time)}
+        del row["time"]
+        return {key: value for key, value in row.items() if value is not None}
+
+    def line(self) -> str:
+        """For people."""
+        extra = []
+        if self.share is not None:
+            extra.append(f"{self.share:.0%} of matmul")
+        if self.tflops is not None:
+            extra.append(f"{self.tflops:.3g} TFLOP/s")
+        if self.gb_per_s is not None:
+            extra.append(f"{self.gb_per_s:.3g} GB/s")
+        if self.time.peak_mb is not None:
+            extra.append(f"{math.ceil(self.time.peak_mb)} MiB")
+        spread = f"{self.time.ms:10.3f} ms ± {self.time.iqr_ms:.3f}"
+        return f"{self.sizes.name:<6} {self.what:<20} {self.side:<8} {spread}  {', '.join(extra)}"
 
 
 @dataclass(frozen=True)
@@ -88,6 +103,31 @@ class Goal:
         return self.value >= self.goal
 
 
+@dataclass(frozen=True)
+class Report:
+    """All that the benchmark finds."""
+
+    machine: dict[str, Any]
+    agreement: list[Agreement]
+    timings: list[Timing]
+    goals: list[Goal]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all kernels agree with their twins and reach their goals."""
+        agree = all(row.passed for row in self.agreement)
+        return agree and all(goal.passed for goal in self.goals)
+
+    def as_row(self) -> dict[str, Any]:
+        """As it is written to JSON."""
+        return {
+            "machine": self.machine,
+            "agreement": [asdict(row) for row in self.agreement],
+            "timings": [row.as_row() for row in self.timings],
+            "goals": [asdict(goal) | {"passed": goal.passed} for goal in self.goals],
+        }
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
     parser.add_argument(
@@ -96,327 +136,126 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures there, as JSON")
 
 
-def run(args: argparse.Namespace, say: Say) -> Row:
+def run(dry_run: bool, say: Say) -> Report:
     """Says and returns the machine, agreement, timings and goals.
 
     Raises InputError where kernels can't be run dry.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() and not args.dry_run else "cpu")
-    if args.dry_run and not (tiles.AVAILABLE and tiles.INTERPRETED):
+    on_cuda = torch.cuda.is_available() and not dry_run
+    device = torch.device("cuda" if on_cuda else "cpu")
+    if dry_run and not (tiles.AVAILABLE and tiles.INTERPRETED):
         raise InputError(
             "a dry run needs Triton's interpreter; install triton and set TRITON_INTERPRET=1"
         )
-    sizes = (
-        [PAPER_SIZES, SLIM_SIZES]
-        if device.type == "cuda"
-        else [TINY_SIZES if args.dry_run else CPU_SIZES]
-    )
-    kernels = device.type == "cuda" or args.dry_run
-    agreement = check_agreement(device, tiny=args.dry_run) if kernels else []
+    kernels = on_cuda or dry_run
+    agreement = check_agreement(device, tiny=dry_run) if kernels else []
     for row in agreement:
-        say(
-            f"{row['what']:<22} {row['dtype']:<9} differs by {row['error']:.1e}, allowed {row['allowed']:.0e}"
-        )
+        difference = f"differs by {row.error:.1e}, allowed {row.allowed:.0e}"
+        say(f"{row.what:<22} {row.dtype:<9} {difference}")
+    sizes = [PAPER_SIZES, SLIM_SIZES]
+    if not on_cuda:
+        sizes = [TINY_SIZES if dry_run else CPU_SIZES]
     timings = [row for size in sizes for row in measure(device, size, kernels)]
-    for row in timings:
-        say(_line(row))
-    goals = judge(timings) if device.type == "cuda" else []
+    for timing in timings:
+        say(timing.line())
+    goals = judge(timings) if on_cuda else []
     for goal in goals:
-        say(
-            f"{'reached' if goal.passed else 'MISSED '} {goal.name}: {goal.value:.2f}, at least {goal.goal:g}"
-        )
-    report = {
-        "machine": _machine(device),
-        "agreement": agreement,
-        "timings": timings,
-        "goals": [asdict(goal) | {"passed": goal.passed} for goal in goals],
-    }
-    if args.out is not None:
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
-    return report
+        reached = "reached" if goal.passed else "MISSED "
+        say(f"{reached} {goal.name}: {goal.value:.2f}, at least {goal.goal:g}")
+    return Report(_machine(device), agreement, timings, goals)
 
 
-def passed(report: Row) -> bool:
-    """Whether all kernels agree with their twins and reach their goals."""
-    return all(row["error"] <= row["allowed"] for row in report["agreement"]) and all(
-        goal["passed"] for goal in report["goals"]
-    )
-
-
-def judge(timings: Sequence[Row]) -> list[Goal]:
+def judge(timings: Sequence[Timing]) -> list[Goal]:
     """The goals, from timings at the paper's sizes."""
-    row = {(r["what"], r["side"]): r for r in timings if r["sizes"]["name"] == "paper"}
+    known = {(row.what, row.side): row for row in timings if row.sizes.name == PAPER_SIZES.name}
 
     def faster(what: str) -> float:
-        return float(row[what, "obvious"]["ms"] / row[what, "kernel"]["ms"])
+        return known[what, "obvious"].time.ms / known[what, "kernel"].time.ms
 
-    size = row["mutual nearest", "kernel"]["sizes"]
-    matrix = (size["rows"] * size["cols"]) ** 2 * 2 / 2**20  # MiB, in half precision
+    mutual = known["mutual nearest", "kernel"]
+    matrix_mb = mutual.sizes.cells**2 * 2 / 2**20  # in half precision
+    share = known["best cells", "kernel"].share
+    assert share is not None
+    assert mutual.time.peak_mb is not None
     return [
-        Goal("best cells, share of the matmul peak", row["best cells", "kernel"]["share"], 0.5),
-        Goal("match, times the eager path", faster("match"), 5.0),
-        Goal("match and its gradients, times the eager path", faster("match + gradients"), 5.0),
+        Goal("best cells, share of the matmul peak", share, 0.5),
+        Goal("locate, times the eager path", faster("locate"), 5.0),
+        Goal("locate and its gradients, times the eager path", faster("locate + gradients"), 5.0),
         Goal("mutual nearest, times the matrix", faster("mutual nearest"), 3.0),
         Goal(
-            "mutual nearest, the matrix's memory by its own",
-            matrix / row["mutual nearest", "kernel"]["peak_mb"],
-            2.0,
+            "mutual nearest, the matrix's memory by its own", matrix_mb / mutual.time.peak_mb, 2.0
         ),
         Goal("InfoNCE and its gradients, times the matrix", faster("InfoNCE + gradients"), 2.0),
     ]
 
 
-# --- agreement
-# ----------------------------------------------------------------------------------------------------
+def measure(device: torch.device, size: Sizes, kernels: bool) -> list[Timing]:
+    """The machine's peaks and the times of each operation: obvious, twin and, if kernels, kernel.
 
-
-def check_agreement(device: torch.device, tiny: bool) -> list[Row]:
-    """Largest differences of kernels from their twins, values and gradients, and what is allowed.
-
-    33 channels: no multiple of any tile. bfloat16 on CUDA only, as Triton's interpreter does it
-    wrongly.
-    """
-    size = replace(TINY_SIZES, channels=33) if tiny else Sizes("odd", 3, 37, 13, 17, 33, 41, 0, 0)
-    rows = []
-    with torch.backends.cudnn.flags(enabled=False):  # which rounds the twin's convolutions to TF32
-        for dtype in AGREE if device.type == "cuda" else (torch.float32, torch.float16):
-            rows += [
-                {"dtype": str(dtype).removeprefix("torch."), **row}
-                for row in _agreement(size, device, dtype)
-            ]
-    return rows
-
-
-def _agreement(size: Sizes, device: torch.device, dtype: torch.dtype) -> Iterator[Row]:
-    vectors, maps, index = _scene(size, device, dtype)
-    with torch.no_grad():
-        pairs = zip(
-            best_cells_triton(vectors, maps, index),
-            best_cells_torch(vectors, maps, index, PAIRS),
-            strict=True,
-        )
-        yield _differ("best cells", pairs, 1e-5)
-        a, b = (m.flatten(1).T.contiguous() for m in maps[:2])
-        found, expected = mutual_nearest_triton(a, b), mutual_nearest_torch(a, b, PAIRS)
-        same = len(found[0]) == len(expected[0])
-        yield _differ(
-            "mutual nearest", zip(found, expected, strict=True) if same else [(a, a + 1)], 1e-5
-        )
-    filters = _tracker(size, device, whole=False).refiner.filters()
-    reach = PAPER.model.radius / 7
-    inputs = vectors.requires_grad_(), maps.requires_grad_()
-    one = match_triton(*inputs, index, filters, 1.0, reach)
-    two = match_torch(*inputs, index, filters, 1.0, reach, PAIRS)
-    yield _differ("match", [(one, two)], 1e-3)
-    yield _differ(
-        "match's gradients",
-        zip(_slopes(one, inputs), _slopes(two, inputs), strict=True),
-        AGREE[dtype],
-        True,
-    )
-    inputs = vectors, a.requires_grad_()
-    one, two = log_sum_exp_triton(*inputs, TEMPERATURE), log_sum_exp_torch(*inputs, TEMPERATURE)
-    yield _differ("InfoNCE", [(one, two)], 1e-4)
-    yield _differ(
-        "InfoNCE's gradients",
-        zip(_slopes(one, inputs), _slopes(two, inputs), strict=True),
-        AGREE[dtype],
-        True,
-    )
-
-
-def _differ(what: str, pairs: Any, allowed: float, relative: bool = False) -> Row:
-    """The largest difference in pairs of tensors; relative: to the largest value of the second."""
-    errors = [
-        ((one - two).abs().amax() / (two.abs().amax().clamp(min=1e-12) if relative else 1)).item()
-        for one, two in ((one.detach().double(), two.detach().double()) for one, two in pairs)
-        if one.numel()
-    ]
-    return {"what": what, "error": float(torch.tensor([0.0, *errors]).amax()), "allowed": allowed}
-
-
-def _slopes(result: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    weight = torch.linspace(-1, 1, result.numel(), device=result.device).view_as(result)
-    return torch.autograd.grad((result * weight).sum(), inputs)
-
-
-# --- timings
-# ------------------------------------------------------------------------------------------------------
-
-
-def measure(device: torch.device, size: Sizes, kernels: bool) -> list[Row]:
-    """Times of each operation: `obvious` PyTorch, the `twin` and, if kernels, the `kernel`; and the
-    machine's peaks.
-
-    Each row: what, side, dtype, sizes, ms (median), iqr_ms, peak_mb (CUDA) and, where products are
-    what it does, the share of the measured matmul peak. Half precision on CUDA, float32 elsewhere.
+    In half precision on CUDA, in float32 elsewhere.
     """
     dtype = torch.float16 if device.type == "cuda" else torch.float32
-    common = {"dtype": str(dtype).removeprefix("torch."), "sizes": asdict(size)}
-    peaks = [row | common for row in _peaks(device, dtype, size)]
-    flops = peaks[0]["tflops"]
+    name = str(dtype).removeprefix("torch.")
+    matmul, copy = _peaks(device, dtype, size)
+    assert matmul.tflops is not None
     rows = []
-    for what, work, sides in _operations(device, dtype, size):
-        for side, function in sides.items():
-            if side != "kernel" or kernels:
-                row = {"what": what, "side": side, **common, **_timed(function, device, size.runs)}
-                rows.append(row | ({"share": work / row["ms"] / 1e9 / flops} if work else {}))
-    return peaks + rows
+    for operation in operations(device, dtype, size):
+        for side, function in operation.sides.items():
+            if side == "kernel" and not kernels:
+                continue
+            taken = timed(function, device, size.runs)
+            share = operation.flops / taken.ms / 1e9 / matmul.tflops if operation.flops else None
+            rows.append(Timing(operation.what, side, name, size, taken, share))
+    return [matmul, copy, *rows]
 
 
-def _operations(
-    device: torch.device, dtype: torch.dtype, size: Sizes
-) -> Iterator[tuple[str, float, dict[str, Callable[[], object]]]]:
-    """(what, floating-point operations of its products or 0, what to call for each side)."""
-    vectors, maps, index = _scene(size, device, dtype)
-    cells, count = size.rows * size.cols, size.frames * size.queries
-    yield (
-        "best cells",
-        2.0 * count * cells * size.channels,
-        {
-            "obvious": lambda: _obvious_best(vectors, maps, size),
-            "twin": lambda: best_cells_torch(vectors, maps, index, PAIRS),
-            "kernel": lambda: best_cells_triton(vectors, maps, index),
-        },
-    )
-    yield from _match_operations(vectors, maps, index, size)
-    a, b = (m.flatten(1).T.contiguous() for m in maps[:2])
-    yield (
-        "mutual nearest",
-        2.0 * cells * cells * size.channels,
-        {
-            "obvious": lambda: _obvious_mutual(a, b),
-            "twin": lambda: mutual_nearest_torch(a, b, PAIRS),
-            "kernel": lambda: mutual_nearest_triton(a, b),
-        },
-    )
-    points, others = vectors[: size.points].clone().requires_grad_(), a.clone().requires_grad_()
-    forms = {"obvious": _obvious_contrast, "twin": log_sum_exp_torch, "kernel": log_sum_exp_triton}
-    yield (
-        "InfoNCE + gradients",
-        6.0 * len(points) * cells * size.channels,
-        {side: _with_gradients(form, points, others) for side, form in forms.items()},
-    )
-
-
-def _match_operations(
-    vectors: Tensor, maps: Tensor, index: Tensor, size: Sizes
-) -> Iterator[tuple[str, float, dict[str, Callable[[], object]]]]:
-    """The whole of a match, from features of any length, under autocast; `obvious`: whole maps, as
-    in the reference."""
-    device, grid = vectors.device, Grid(size.rows, size.cols, 7.0, 7.0)
-    whole, part = _tracker(size, device, whole=True), _tracker(size, device, whole=False)
-    inputs = vectors.clone().requires_grad_(), maps.clone().requires_grad_()
-
-    def call(side: str, gradients: bool) -> object:
-        half = (
-            torch.autocast(device.type, vectors.dtype) if device.type == "cuda" else nullcontext()
-        )
-        with _forced("triton" if side == "kernel" else "torch"), torch.set_grad_enabled(gradients):
-            with half:
-                if side == "obvious":
-                    found = whole.locate(correlation_maps(*inputs, index), grid)
-                else:
-                    found = part.match(*inputs, index, grid)
-            learned = [*inputs, *(whole if side == "obvious" else part).refiner.parameters()]
-            return torch.autograd.grad(found.sum(), learned) if gradients else found
-
-    for what, gradients in (("match", False), ("match + gradients", True)):
-        yield (
-            what,
-            0.0,
-            {side: partial(call, side, gradients) for side in ("obvious", "twin", "kernel")},
-        )
-
-
-def _obvious_best(vectors: Tensor, maps: Tensor, size: Sizes) -> object:
-    products = vectors.view(size.frames, size.queries, -1) @ maps.flatten(2)
-    return products.max(dim=-1)
-
-
-def _obvious_mutual(a: Tensor, b: Tensor) -> object:
-    products = a @ b.T
-    row, column = products.max(dim=1), products.max(dim=0)
-    mutual = (column.indices[row.indices] == torch.arange(len(a), device=a.device)).nonzero()[:, 0]
-    return mutual, row.indices[mutual], row.values[mutual].float()
-
-
-def _obvious_contrast(vectors: Tensor, cells: Tensor, temperature: float) -> Tensor:
-    return torch.logsumexp((vectors @ cells.T).float() / temperature, dim=-1)
-
-
-def _with_gradients(
-    form: Callable[[Tensor, Tensor, float], Tensor], a: Tensor, b: Tensor
-) -> Callable[[], object]:
-    return lambda: torch.autograd.grad(form(a, b, TEMPERATURE).sum(), (a, b))
-
-
-def _forced(side: str) -> AbstractContextManager[None]:
-    """One side of correlation.py's choice."""
-    return environment(KERNELS_VARIABLE, side)
-
-
-def _scene(size: Sizes, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Vectors [frames queries, C] and maps [frames, C, rows, cols], channels last, of unit length;
-    index, in order."""
-    dice = torch.Generator().manual_seed(0)
-    vectors = torch.randn(size.frames * size.queries, size.channels, generator=dice)
-    maps = torch.randn(size.frames, size.channels, size.rows, size.cols, generator=dice)
-    maps = (
-        F.normalize(maps.to(device), dim=1).to(dtype).contiguous(memory_format=torch.channels_last)
-    )
-    index = torch.arange(size.frames, device=device).repeat_interleave(size.queries)
-    return F.normalize(vectors.to(device), dim=1).to(dtype), maps, index
-
-
-def _tracker(size: Sizes, device: torch.device, whole: bool) -> Tracker:
-    """The paper's refiner, the same whichever; its network isn't used and small."""
-    torch.manual_seed(0)
-    tracker = Tracker(replace(PAPER.model, whole_map=whole, widths=(4, 4, 4)), size.channels)
-    tracker.refiner.start_as_identity()
-    return tracker.to(device)
-
-
-def _peaks(device: torch.device, dtype: torch.dtype, size: Sizes) -> list[Row]:
+def _peaks(device: torch.device, dtype: torch.dtype, size: Sizes) -> tuple[Timing, Timing]:
     """What the machine can do: products of square matrices, and copies within memory."""
-    a, b = (torch.randn(size.matmul, size.matmul, device=device, dtype=dtype) for _ in range(2))
-    product = _timed(lambda: a @ b, device, size.runs)
-    source = torch.zeros(size.matmul**2 * 2, device=device)
+    name = str(dtype).removeprefix("torch.")
+    side = size.matmul
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    product = timed(lambda: a @ b, device, size.runs)
+    source = torch.zeros(side**2 * 2, device=device)
     goal = torch.empty_like(source)
-    copy = _timed(lambda: goal.copy_(source), device, size.runs)
-    return [
-        {
-            "what": "matmul",
-            "side": "peak",
-            **product,
-            "tflops": 2 * size.matmul**3 / product["ms"] / 1e9,
-        },
-        {"what": "copy", "side": "peak", **copy, "gb_per_s": 2 * source.nbytes / copy["ms"] / 1e6},
-    ]
+    copied = timed(lambda: goal.copy_(source), device, size.runs)
+    tflops = 2 * side**3 / product.ms / 1e9
+    gb_per_s = 2 * source.nbytes / copied.ms / 1e6
+    return (
+        Timing("matmul", "peak", name, size, product, tflops=tflops),
+        Timing("copy", "peak", name, size, copied, gb_per_s=gb_per_s),
+    )
 
 
-def _timed(function: Callable[[], object], device: torch.device, runs: int) -> Row:
-    """Median and interquartile range of the time, ms, after three that don't count; on CUDA peak
-    memory too, MiB."""
-    memory: Row = {}
-    for k in range(min(3, runs)):
-        if device.type == "cuda" and k == min(3, runs) - 1:  # the first calls also try tile sizes
-            torch.cuda.synchronize(device)
-            before = torch.cuda.memory_allocated(device)
-            torch.cuda.reset_peak_memory_stats(device)
-            function()
-            torch.cuda.synchronize(device)
-            memory = {"peak_mb": (torch.cuda.max_memory_allocated(device) - before) / 2**20}
-        else:
-            function()
-    clock = _cuda_ms if device.type == "cuda" else _host_ms
+def timed(function: Callable[[], object], device: torch.device, runs: int) -> Time:
+    """The function's time over several runs, after a few that don't count."""
+    on_cuda = device.type == "cuda"
+    peak_mb = None
+    uncounted = min(UNCOUNTED, runs)
+    for _ in range(uncounted - 1):  # the first calls also try tile sizes
+        function()
+    if on_cuda:
+        peak_mb = _peak_mb(function, device)
+    else:
+        function()
+    clock = _cuda_ms if on_cuda else _host_ms
     times = sorted(clock(function) for _ in range(runs))
     low, _, high = statistics.quantiles(times, n=4) if runs > 1 else (0.0, 0.0, 0.0)
-    return {"ms": statistics.median(times), "iqr_ms": high - low, **memory}
+    return Time(statistics.median(times), high - low, peak_mb)
+
+
+def _peak_mb(function: Callable[[], object], device: torch.device) -> float:
+    """Memory that a call takes on top of what is held, MiB."""
+    torch.cuda.synchronize(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    function()
+    torch.cuda.synchronize(device)
+    return (torch.cuda.max_memory_allocated(device) - before) / 2**20
 
 
 def _cuda_ms(function: Callable[[], object]) -> float:
-    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start = torch.cuda.Event(enable_timing=True)
+    end = torch.cuda.Event(enable_timing=True)
     torch.cuda.synchronize()
     torch.cuda._sleep(HEAD_START)
     start.record()
@@ -432,30 +271,16 @@ def _host_ms(function: Callable[[], object]) -> float:
     return (time.perf_counter() - start) * 1e3
 
 
-def _machine(device: torch.device) -> Row:
-    name = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else platform.processor() or platform.machine()
-    )
-    versions = {
+def _machine(device: torch.device) -> dict[str, Any]:
+    processor = platform.processor() or platform.machine()
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor,
+        "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
+        "triton": tiles.triton.__version__ if tiles.AVAILABLE else None,
     }
-    triton = tiles.triton.__version__ if tiles.AVAILABLE else None
-    return {"device": name, "threads": torch.get_num_threads(), **versions, "triton": triton}
-
-
-def _line(row: Row) -> str:
-    extra = [f"{row['share']:.0%} of matmul"] if "share" in row else []
-    extra += [f"{row['tflops']:.3g} TFLOP/s"] if "tflops" in row else []
-    extra += [f"{row['gb_per_s']:.3g} GB/s"] if "gb_per_s" in row else []
-    extra += [f"{math.ceil(row['peak_mb'])} MiB"] if "peak_mb" in row else []
-    spread = f"{row['ms']:10.3f} ms ± {row['iqr_ms']:.3f}"
-    return (
-        f"{row['sizes']['name']:<6} {row['what']:<20} {row['side']:<8} {spread}  {', '.join(extra)}"
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -464,15 +289,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m dinotrack.benchmarks.kernel_speed", description=__doc__
     )
     add_arguments(parser)
+    args = parser.parse_args(argv)
     try:
-        return (
-            0
-            if passed(run(parser.parse_args(argv), say=lambda line: print(line, flush=True)))
-            else 1
-        )
+        report = run(args.dry_run, say=lambda line: print(line, flush=True))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    if args.out is not None:
+        args.out.write_text(json.dumps(report.as_row(), indent=1) + "\n")
+    return 0 if report.passed else 1
 
 
 if __name__ == "__main__":
