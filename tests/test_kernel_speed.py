@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from dinotrack.benchmarks import kernel_speed
-from dinotrack.benchmarks.kernel_agreement import Agreement
-from dinotrack.benchmarks.kernel_operations import PAPER_SIZES, SLIM_SIZES
-from dinotrack.benchmarks.kernel_speed import Goal, Report, Time, Timing, judge, main
+from dinotrack.benchmarks.kernel_speed.__main__ import main
+from dinotrack.benchmarks.kernel_speed.agreement import Agreement
+from dinotrack.benchmarks.kernel_speed.operations import PAPER_SIZES, SLIM_SIZES
+from dinotrack.benchmarks.kernel_speed.report import Goal, Report, judge
+from dinotrack.benchmarks.kernel_speed.timing import Time, Timing
 from dinotrack.kernels import tiles
 
 OPERATIONS = (
@@ -77,6 +78,6 @@ def test_a_row_says_what_is_known():
 
 
 def test_without_the_interpreter_nothing_runs_dry(monkeypatch, capsys):
-    monkeypatch.setattr(kernel_speed.tiles, "INTERPRETED", False)
+    monkeypatch.setattr(tiles, "INTERPRETED", False)
     assert main(["--dry-run"]) == 2
     assert "TRITON_INTERPRET=1" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dinotrack.benchmarks.kernel_operations import (
+from dinotrack.benchmarks.kernel_speed.operations import (
     STRIDE,
     TEMPERATURE,
     TINY_SIZES,
