@@ -240,5 +240,5 @@ def _both_multiplied(
 def _in_groups(rows: Float[Tensor, "N C"], others: int) -> Sequence[Float[Tensor, "_ C"]]:
     """Rows in groups small enough to be compared with `others` things each."""
     size = max(1, chunks.COSINES // max(1, others))
-    groups: Sequence[Tensor] = torch.split(rows, size)
+    groups: Sequence[Float[Tensor, "_ C"]] = torch.split(rows, size)
     return groups
