@@ -78,11 +78,11 @@ class Correlation:
     def _log_softmax_without_maps(
         self, xy: Float[Tensor, "N 2"], temperature: float
     ) -> Float[Tensor, " N"]:
-        """As a cosine with a cell is linear in the cell, the cosines' bilinear sample at xy is the
-        cosine with the sample.
+        """The same, from kernels.
 
-        Each query is compared with the cells of all maps, so that no size depends on how the maps
-        share the queries.
+        A cosine with a cell is linear in the cell's unit vector, so that the bilinear sample of the
+        cosines is the product with the sample of these vectors. Each query is compared with the
+        cells of all maps, so that no size depends on how the maps share the queries.
         """
         units = normalise(self.maps.values, dim=1)
         queries = normalise(self.vectors, dim=1)
