@@ -112,7 +112,9 @@ def make_batch(pool: Pool, step: int, seed: int) -> PretrainBatch:
     )
 
 
-def _changed_crops(images: Images, config: PretrainConfig, dice: torch.Generator) -> Images:
+def _changed_crops(
+    images: Images, config: PretrainConfig, dice: torch.Generator
+) -> Float[Tensor, "B 3 s s"]:
     crops = random_crops(images, config.local_side, dice)
     return photometric(crops, config.photometric, dice)
 
