@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from safetensors.torch import save as pack
 from torch import Tensor, nn
 
-from dinotrack.features import load_vit
+from dinotrack.backbones import load_vit
 from dinotrack.files import replacing
 from dinotrack.pretraining.recipes import PretrainConfig
 
