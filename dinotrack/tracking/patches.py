@@ -7,7 +7,7 @@ Gradients are taken in the query's own patch, so that they are computed only onc
 are compared with mean 0 and deviation 1, so that the light may change.
 
 Source: S. Baker and I. Matthews, "Lucas-Kanade 20 Years On: A Unifying Framework", IJCV 2004;
-docs/method.md 8 "Patches". All positions are px of the working frame.
+docs/method.md 8. All positions are px of the working frame.
 """
 
 from __future__ import annotations
