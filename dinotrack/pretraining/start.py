@@ -19,19 +19,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from safetensors.torch import save as pack
 from torch import Tensor
 
-from dinotrack import training
 from dinotrack.config import FAST, Config, override
 from dinotrack.errors import InputError
+from dinotrack.files import replacing
 from dinotrack.geometry import rescale
 from dinotrack.model import DeltaDino, Tracker
 from dinotrack.pretraining.images import matches, paint_thing
 from dinotrack.pretraining.views import photometric
 from dinotrack.synthesis.scene import Scene, build_scene
-from dinotrack.training import Pairs, State, View
-from dinotrack.video import replacing
+from dinotrack.training import loop
+from dinotrack.training.loop import State, descent, take_step
+from dinotrack.training.sampling import Labels
+from dinotrack.training.terms import due, weighted_losses
+from dinotrack.training.view import RefinedFrames, StepView
 
 PRINTED = 20  # steps to a line
 SAVED = 200  # steps between checkpoints
@@ -40,10 +44,8 @@ SCENES = 40  # scenes that steps draw from
 RECIPE = override(
     FAST, {"training.steps": 2400, "training.matrix_rate": 2.0, "training.flow_weight": 0.0}
 )
-"""Fifty minutes on one CPU core.
-
-Without the Huber loss: no match is near enough for it at first.
-"""
+"""Fifty minutes on one CPU core. The Huber loss is left out because no match is near enough for it
+at first."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,8 @@ class Shots:
     points: int = 128  # known correspondences of each two shots
     layers: tuple[int, int] = (3, 9)  # from, below
     difficulty: tuple[float, float] = (0.5, 2.0)
-    scales: tuple[float, ...] = (
-        0.6,
-        1.0,
-        1.0,
-        1.6,
-    )  # scenes are made that much larger, and seen at `size`
+    # Scenes are made that much larger than `size`, at which they are seen.
+    scales: tuple[float, ...] = (0.6, 1.0, 1.0, 1.6)
     painted: float = 0.5  # share of the things that are painted as the ViT's pictures are
     radius: tuple[float, float] = (0.06, 0.4)  # of these, as a share of the frame's height
     photometric: float = 0.5  # strength of all changes of light and colour
@@ -73,55 +71,70 @@ SHOTS = Shots()
 def train(
     config: Config, shots: Shots, seed: int, state: State, on_step: Callable[[State], None]
 ) -> None:
-    """Train in place to config.training.steps; state.terms gets each step's."""
-    grid = state.tracker.grid(shots.size, None)
-    while state.step < config.training.steps:
-        frames, pairs = draw(shots, config.training.frames, seed, state.step)
-        maps = state.tracker.refine(frames, None, grid)
-        view = View(torch.arange(len(frames)), maps, grid, shots.size)
-        training.descend(
-            state, training.flow_terms(state.tracker, view, pairs, config.training), config.training
-        )
+    """Train in place up to config.training.steps, and call on_step after each step."""
+    training = config.training
+    while state.step < training.steps:
+        frames, labels = draw(shots, training.frames, seed, state.step)
+        view = _view(state.tracker, config, frames, labels)
+        found = weighted_losses(view, due(training, state.step))
+        take_step(state, descent(state.tracker, found), training)
         on_step(state)
 
 
-def draw(shots: Shots, count: int, seed: int, step: int) -> tuple[Tensor, Pairs]:
-    """`count` frames [F, 3, H, W] in [0, 1] of one scene, and known correspondences; by (seed,
-    step) alone."""
+def _view(
+    tracker: Tracker, config: Config, frames: Float[Tensor, "F 3 H W"], labels: Labels
+) -> StepView:
+    """What the losses see of some frames, in which nothing is known but the labels."""
+    count, _, height, width = frames.shape
+    refined = RefinedFrames(torch.arange(count), tracker.refine(frames, None), (height, width))
+    masks = torch.zeros(count, height, width, dtype=torch.bool)
+    return StepView(tracker, config, refined, None, labels, masks, {}, torch.Generator())
+
+
+def draw(
+    shots: Shots, count: int, seed: int, step: int
+) -> tuple[Float[Tensor, "F 3 H W"], Labels]:
+    """`count` frames of one scene in [0, 1], and where points of one frame are in the others.
+
+    They depend on the seed and the step alone.
+    """
     rng = np.random.default_rng((seed, 1, step))
     scene = _scene(shots, seed, step // shots.renewed + int(rng.integers(SCENES)))
     first = rng.uniform(0, 200)
     times = [first, *(first + rng.uniform(-shots.gap, shots.gap, count - 1))]
     frames, tops = zip(*(scene.render(t) for t in times), strict=True)
-    sources: list[Tensor] = []
-    targets: list[Tensor] = []
-    rows: list[Tensor] = []
+    parts: list[Labels] = []
     for i, j in combinations(range(count), 2):
         known, valid = matches(scene, (tops[i], tops[j]), shots.points, rng, (times[i], times[j]))
-        ends = rescale(torch.from_numpy(known[valid]), scene.size, shots.size).unbind(1)
-        rows += [
-            torch.tensor((i, j)).expand(len(ends[0]), 2),
-            torch.tensor((j, i)).expand(len(ends[0]), 2),
-        ]
-        sources += ends
-        targets += ends[::-1]
-    source_frame, target_frame = torch.cat(rows).T.contiguous()
-    height, width = shots.size
-    pictures = np.stack(
-        [cv2.resize(f, (width, height), interpolation=cv2.INTER_AREA) for f in frames]
-    )
-    clean = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+        ends = rescale(torch.from_numpy(known[valid]), scene.size, shots.size)
+        in_i, in_j = ends.unbind(1)
+        frame_i = torch.full((len(ends),), i)
+        frame_j = torch.full((len(ends),), j)
+        parts.append(Labels(frame_i, in_i, frame_j, in_j))
+        parts.append(Labels(frame_j, in_j, frame_i, in_i))
     dice = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    labels = Pairs(source_frame, torch.cat(sources), target_frame, torch.cat(targets))
-    return photometric(clean, shots.photometric, dice), labels
+    clean = _resized(frames, shots.size)
+    return photometric(clean, shots.photometric, dice), Labels.joined(parts)
+
+
+def _resized(
+    frames: Sequence[UInt8[np.ndarray, "h w 3"]], size: tuple[int, int]
+) -> Float[Tensor, "F 3 H W"]:
+    """Rendered frames at a size (H, W), in [0, 1]."""
+    height, width = size
+    area = cv2.INTER_AREA
+    pictures = np.stack([cv2.resize(f, (width, height), interpolation=area) for f in frames])
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
 
 
 @lru_cache(maxsize=SCENES)
 def _scene(shots: Shots, seed: int, number: int) -> Scene:
     """Scene `number` of a run."""
     rng = np.random.default_rng((seed, 0, number))
-    height, width = (round(side * s) for s in (rng.choice(shots.scales),) for side in shots.size)
-    layers, difficulty = int(rng.integers(*shots.layers)), rng.uniform(*shots.difficulty)
+    scale = rng.choice(shots.scales)
+    height, width = (round(side * scale) for side in shots.size)
+    layers = int(rng.integers(*shots.layers))
+    difficulty = rng.uniform(*shots.difficulty)
     scene = build_scene((height, width), layers, int(rng.integers(2**31)), difficulty)
     low, high = (max(share * height, 4.0) for share in shots.radius)
     things = [
@@ -138,11 +151,11 @@ def begin(config: Config, seed: int) -> State:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         tracker = Tracker(config.model, None)
-    return training.start(tracker, config.training)
+    return loop.start(tracker, config.training)
 
 
 def export(network: DeltaDino, path: Path, **facts: object) -> None:
-    """Write the CNN, float16 safetensors; what came before, as JSON, in the metadata."""
+    """Write the CNN as float16 safetensors, with facts about its training as JSON in its header."""
     tensors = {
         name: value.detach().half().contiguous() for name, value in network.state_dict().items()
     }
@@ -176,6 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     config = override(RECIPE, {"training.steps": args.steps})
+    steps = config.training.steps
     checkpoint = args.out.with_suffix(".pt")
     state = begin(config, args.seed)
     if args.resume:
@@ -183,25 +197,28 @@ def _run(args: argparse.Namespace) -> None:
     since = time.monotonic()
 
     def on_step(state: State) -> None:
-        last = state.step == config.training.steps
+        last = state.step == steps
         if state.step % PRINTED == 0 or last:
             means = [
                 f"{name} {np.mean(values[-PRINTED:]):.3f}" for name, values in state.losses.items()
             ]
             minutes = (time.monotonic() - since) / 60
-            print(
-                f"step {state.step}/{config.training.steps} {minutes:.1f} min", *means, flush=True
-            )
+            print(f"step {state.step}/{steps} {minutes:.1f} min", *means, flush=True)
         if state.step % SAVED == 0 or last:
             export(state.tracker.delta_dino, args.out, steps=state.step, seed=args.seed)
-            content = {
-                "tracker": state.tracker.state_dict(),
-                "optimizer": state.optimizer.state_dict(),
-            }
-            with replacing(checkpoint) as part:
-                torch.save({**content, "step": state.step}, part)
+            _save(state, checkpoint)
 
     train(config, SHOTS, args.seed, state, on_step)
+
+
+def _save(state: State, path: Path) -> None:
+    content = {
+        "tracker": state.tracker.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "step": state.step,
+    }
+    with replacing(path) as part:
+        torch.save(content, part)
 
 
 def _restore(state: State, path: Path) -> None:
