@@ -22,14 +22,14 @@ from dinotrack import pipeline
 from dinotrack.cache import open_cache
 from dinotrack.config import Config, TrainingConfig, override
 from dinotrack.config import preset as named_preset
-from dinotrack.errors import InputError
+from dinotrack.errors import Argument, InputError
 from dinotrack.flow import VideoFlow
-from dinotrack.formats import as_masks, choose_queries
 from dinotrack.maps import FeatureMaps
+from dinotrack.overlay import render as render
 from dinotrack.pipeline import Inputs, Store
+from dinotrack.points import as_masks, choose_queries
 from dinotrack.progress import Progress, Watch, silent
 from dinotrack.queries import Queries
-from dinotrack.render import render as render
 from dinotrack.run import Run
 from dinotrack.tracks import Tracks
 from dinotrack.training import checkpoint
@@ -101,9 +101,7 @@ class Fitted:
 
         Raises InputError for queries outside the video and for a mask of another size.
         """
-        asked = choose_queries(
-            self.video, queries, grid=grid, query_frame=query_frame, mask=mask
-        )
+        asked = choose_queries(self.video, queries, grid=grid, query_frame=query_frame, mask=mask)
         watch = self.run.watch if progress is None else replace(self.run.watch, progress=progress)
         return self._tracks(asked, replace(self.run, watch=watch))
 
@@ -199,7 +197,7 @@ def load(
     identity = stored.identity
     if video is None and not identity.source:
         raise InputError(
-            f"{folder} does not say where its video lies; name it, as in load(folder, video)"
+            f"{folder} does not say where its video lies; name the ", Argument("video")
         )
     watch = Watch(progress)
     with watch.stage("read"):
@@ -253,7 +251,7 @@ def choose_device(device: str | torch.device) -> torch.device:
     if kind not in there:
         raise InputError(f"unknown device {device!r}; choose auto, {', '.join(there)}")
     if not there[kind]:
-        raise InputError(f"this machine has no {device}; choose the device auto or cpu")
+        raise InputError(f"this machine has no {device}; take ", Argument("device", "cpu"))
     return torch.device(device)
 
 
@@ -273,7 +271,5 @@ def default_steps(config: TrainingConfig, frames: int) -> int:
 def _check_seed(seed: int) -> int:
     """The seed as Python's own integer; every step's random numbers are counted on from it."""
     if not 0 <= seed < 2**32:
-        raise InputError(
-            f"seed {seed} is out of range; give a whole number from 0 to {2**32 - 1}"
-        )
+        raise InputError(f"seed {seed} is out of range; give a whole number from 0 to {2**32 - 1}")
     return int(seed)

@@ -25,14 +25,14 @@ from jaxtyping import UInt8
 
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.files import replacing
+from dinotrack.frames import Frame, Frames, frames_of, open_scratch, put
 from dinotrack.progress import Progress
-from dinotrack.scratch import frames_in, open_scratch, put
 
 DEFAULT_FPS = 24.0
 MAX_FPS = 1000.0  # more than that is a broken header
 
 
-def decode(path: Path, progress: Progress) -> tuple[UInt8[np.ndarray, "T H W 3"], float]:
+def decode(path: Path, progress: Progress) -> tuple[Frames, float]:
     """All frames of a file's first video stream, on disk, and how many there are a second.
 
     Warnings and errors are those of `read_video`, which alone calls this.
@@ -57,16 +57,14 @@ def decode(path: Path, progress: Progress) -> tuple[UInt8[np.ndarray, "T H W 3"]
         count = size // header.frame_bytes if header else 0
         if header is None or count == 0:
             raise _no_frames(path, f"{_reason(path, text)}; give another file")
-        frames = frames_in(store, (count, *header.size, 3))
+        frames = frames_of(store, (count, *header.size, 3))
     for warning in _worth_knowing(text, header, count):
         warnings.warn(f"{path}: {warning}", DinotrackWarning, stacklevel=3)
     progress("read", count, count)
     return frames, header.fps
 
 
-def write_video(
-    path: str | Path, frames: Iterable[UInt8[np.ndarray, "H W 3"]], fps: float
-) -> None:
+def write_video(path: str | Path, frames: Iterable[Frame], fps: float) -> None:
     """Write RGB frames, all of one size, as H.264 in an .mp4 that browsers play.
 
     The frames are never scaled. An odd side is padded by repeating its last row or column, as 4:2:0
@@ -147,7 +145,7 @@ def _drain(
     return size
 
 
-def _even(frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H2 W2 3"]:
+def _even(frame: Frame) -> UInt8[np.ndarray, "even_H even_W 3"]:
     """The frame with its last row and column repeated where the sides are odd."""
     height, width = frame.shape[:2]
     padded = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -223,8 +221,8 @@ def _worth_knowing(log: str, header: _Header, count: int) -> Iterator[str]:
     if not header.square:
         yield "its pixels are not square, and are taken as square"
     if "Reconfiguring filter graph because video parameters changed" in log:
-        height, width = header.size
-        yield f"its frame size or format changes midway; every frame is scaled to {width} x {height}"
+        size = f"{header.size[1]} x {header.size[0]}"
+        yield f"its frame size or format changes midway; every frame is scaled to {size}"
     if complaint := _complaint(log):
         declared = f" of about {header.declared}" if header.declared > count else ""
         yield f"the file is damaged ({complaint}); frames read: {count}{declared}"

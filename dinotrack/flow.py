@@ -26,7 +26,7 @@ from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.geometry import pixel_grid
 from dinotrack.progress import Progress, silent
 from dinotrack.run import Run
-from dinotrack.video import Resized
+from dinotrack.working import Resized
 
 Estimator = Callable[[Tensor, Tensor], Tensor]
 """From first frames to second ones, uint8 [B, 3, H, W] each: float32 displacements [B, 2, H, W],
@@ -249,9 +249,7 @@ def raft_source(name: str) -> weights.Source:
     return weights.Source("RAFT large", url=optical_flow.Raft_Large_Weights.C_T_SKHT_V2.url)
 
 
-def _raft(
-    model: torch.nn.Module, name: str, config: FlowConfig, device: torch.device
-) -> Estimator:
+def _raft(model: torch.nn.Module, name: str, config: FlowConfig, device: torch.device) -> Estimator:
     path = weights.obtain(raft_source(name))
     weights.load_into(model, weights.read(path), path)
     return raft_estimator(model.to(device), config.updates)

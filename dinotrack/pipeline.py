@@ -13,17 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from dinotrack import weights
 from dinotrack.buddies import video_buddies
-from dinotrack.errors import DinotrackWarning, InputError
+from dinotrack.errors import DinotrackWarning, InputError, setting
 from dinotrack.features import Features, make_backbone, video_features
 from dinotrack.flow import VideoEstimator, VideoFlow, make_estimator, video_flow
 from dinotrack.foreground import find_foreground
 from dinotrack.maps import FeatureMaps
-from dinotrack.model import DeltaDino, Tracker, memory_format
+from dinotrack.model import DeltaDino, Tracker, least_side, memory_format
 from dinotrack.queries import Queries, Trajectories
 from dinotrack.refinement import refine_video
 from dinotrack.run import Run
@@ -99,9 +99,11 @@ def observe(video: Video, run: Run, finds_foreground: bool) -> Inputs:
     finds_foreground: False where the user gave masks, so that the ViT need not tell.
     """
     with run.watch.stage("flow"):
-        frames = working_frames(video, run.config)
+        config = run.config.video
+        frames = working_frames(video, config, least_side(run.config.model))
         size = int(frames.shape[-2]), int(frames.shape[-1])
-        estimator = make_estimator(flow_frames(video, frames, run.config), size, run)
+        seen_by_flow = flow_frames(video, frames, config, run.config.flow.area)
+        estimator = make_estimator(seen_by_flow, size, run)
         flow = video_flow(estimator, run)
     backbone = make_backbone(run.config.backbone, run.device, run.named)
     if backbone is None:
@@ -143,21 +145,20 @@ def start_pretrained(network: DeltaDino, must: bool) -> None:
     if path is None:
         missing = f"the weights a fit starts from, {START.files[0]}, are missing"
         if must:
-            raise InputError(f"{missing}; put them into ./weights, or set model.start=random")
+            advice = "; put them into ./weights, or take "
+            raise InputError(missing, advice, setting("model.start", "random"))
         advice = "put them into ./weights; starting from random ones instead"
         warnings.warn(f"{missing}; {advice}", DinotrackWarning, stacklevel=2)
         return
     state = weights.read(path)
     own = network.state_dict()
-    fits = state.keys() == own.keys() and all(
-        state[name].shape == own[name].shape for name in own
-    )
+    fits = state.keys() == own.keys() and all(state[name].shape == own[name].shape for name in own)
     if fits:
         network.load_state_dict(state)
     elif must:
         raise InputError(
-            f"{path} is for other model.* settings; leave those as in `fast`, "
-            "or set model.start=random"
+            f"{path} is for other model.* settings; leave those as in `fast`, or take ",
+            setting("model.start", "random"),
         )
 
 
@@ -219,9 +220,7 @@ def train(data: TrainingData, state: State, run: Run, store: Store) -> None:
 def refine(inputs: Inputs, state: State, run: Run) -> FeatureMaps:
     """Refined features of all frames, from which points are tracked."""
     with run.watch.stage("refine"):
-        maps = refine_video(
-            state.tracker, inputs.frames, inputs.features, progress=run.progress
-        )
+        maps = refine_video(state.tracker, inputs.frames, inputs.features, progress=run.progress)
     state.tracker.eval()
     return maps
 

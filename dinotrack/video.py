@@ -1,26 +1,23 @@
 """Any video in, whole: a file, a folder of images, or an array.
 
-Frames of files and folders lie on disk (`dinotrack.scratch`), so a video may be larger than memory.
-Who goes through all of them uses `each_frame`.
+Frames of files and folders lie on disk (`dinotrack.frames`), so a video may be larger than memory.
 """
 
 import hashlib
 import re
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from dinotrack import ffmpeg
 from dinotrack.errors import DinotrackWarning, InputError
+from dinotrack.frames import Frame, Frames, each_frame, frames_of, open_scratch, put
 from dinotrack.progress import Progress, silent
-from dinotrack.scratch import forget, frames_in, mapping_of, open_scratch, put
 
 IMAGE_SUFFIXES = frozenset(
     (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -35,7 +32,7 @@ class Video:
     "" for an array.
     """
 
-    frames: UInt8[np.ndarray, "T H W 3"]
+    frames: Frames
     fps: float
     name: str
     path: str = ""
@@ -83,25 +80,6 @@ def content_hash(video: Video) -> str:
     return digest.hexdigest()
 
 
-def one_frame(frames: UInt8[np.ndarray, "T H W 3"], t: int) -> UInt8[np.ndarray, "H W 3"]:
-    """Frame t.
-
-    Where the frames lie on disk this is a copy, and none of them stays in memory. Where they lie in
-    memory it is a view.
-    """
-    frame: npt.NDArray[np.uint8] = frames[t]
-    if mapping_of(frames) is None:
-        return frame
-    copy = frame.copy()
-    forget(frames)
-    return copy
-
-
-def each_frame(frames: UInt8[np.ndarray, "T H W 3"]) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-    """`one_frame` of every frame, one after the other."""
-    return (one_frame(frames, t) for t in range(len(frames)))
-
-
 def natural_key(path: Path) -> list[tuple[int, str]]:
     """A key that sorts frame2 before frame10."""
     runs = re.split(r"([0-9]+)", path.name.lower())
@@ -118,7 +96,7 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(images, key=natural_key)
 
 
-def _checked(frames: npt.NDArray[Any]) -> UInt8[np.ndarray, "T H W 3"]:
+def _checked(frames: npt.NDArray[Any]) -> Frames:
     pictures = frames.ndim == 4 and frames.shape[-1] == 3 and 0 not in frames.shape
     if frames.dtype != np.uint8 or not pictures:
         raise InputError(
@@ -147,7 +125,7 @@ def _read_folder(folder: Path, progress: Progress) -> Video:
                 f"{folder}: holds no image that can be read; "
                 "give a video file or a folder of jpg or png frames"
             )
-        frames = frames_in(store, (count, *shape))
+        frames = frames_of(store, (count, *shape))
     place = folder.resolve()
     return Video(frames, ffmpeg.DEFAULT_FPS, place.name, str(place))
 
@@ -158,8 +136,8 @@ def _check_shape(file: Path, shape: tuple[int, ...], before: tuple[int, ...]) ->
         raise InputError(f"{file}: is {sizes}; all images of a video need one size")
 
 
-def _read_image(file: Path) -> UInt8[np.ndarray, "H W 3"] | None:
-    """An image as it is meant to be seen: turned upright, in RGB, 8 bits; None for a damaged one."""
+def _read_image(file: Path) -> Frame | None:
+    """An image as it is meant to be seen: turned upright, in 8 bits; None for a damaged one."""
     try:
         with Image.open(file) as opened:
             image = ImageOps.exif_transpose(opened)

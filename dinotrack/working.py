@@ -4,9 +4,11 @@ Everything between reading a video and its tracks happens in pixels of the worki
 scaled back to the video's own pixels at the end. The config section `video` chooses its size.
 """
 
+from __future__ import annotations
+
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -17,11 +19,42 @@ from PIL import Image
 from torch import Tensor
 
 from dinotrack.config import VideoConfig
-from dinotrack.video import one_frame
+from dinotrack.errors import InputError
+from dinotrack.frames import Frames, one_frame
+from dinotrack.video import Video
 
 Method = Literal["area", "lanczos"]
 """How frames are resized. "area" averages what a new pixel covers (linear where it enlarges);
 "lanczos" is Pillow's, as in the paper."""
+
+
+def working_frames(video: Video, config: VideoConfig, least: int) -> UInt8[Tensor, "T 3 H W"]:
+    """The stage: all frames of a video at the size that the networks see.
+
+    Raises InputError where a side is shorter than `least` px, too short for the networks.
+    """
+    size = working_size(video.size, config)
+    if min(size) < least:
+        raise InputError(
+            f"the networks need frames of {least} px a side, and these are {size[1]} x {size[0]}; "
+            "take fewer model.widths, or a larger video.min_side (or video.height and video.width)"
+        )
+    return resize(video.frames, size, config.filter)
+
+
+def flow_frames(
+    video: Video, frames: UInt8[Tensor, "T 3 H W"], config: VideoConfig, area: int
+) -> UInt8[Tensor, "T 3 H W"] | Resized:
+    """The frames that flow is computed on: the working frames, or larger ones made when needed.
+
+    They have at most `area` px. A working frame of a fixed size, as in the paper, is flow's frame
+    too.
+    """
+    size = int(frames.shape[-2]), int(frames.shape[-1])
+    if config.height and config.width:
+        return frames
+    larger = working_size(video.size, replace(config, area=area, multiple=1))
+    return frames if larger == size else Resized(video.frames, larger, config.filter)
 
 
 def working_size(size: tuple[int, int], config: VideoConfig) -> tuple[int, int]:
@@ -68,9 +101,7 @@ def _multiples(side: float, multiple: int, least: int) -> set[int]:
     return {max(least, multiple * whole) for whole in (math.floor(cells), math.ceil(cells))}
 
 
-def resize(
-    frames: UInt8[np.ndarray, "T H W 3"], size: tuple[int, int], method: Method
-) -> UInt8[Tensor, "T 3 h w"]:
+def resize(frames: Frames, size: tuple[int, int], method: Method) -> UInt8[Tensor, "T 3 h w"]:
     """All frames at another size (h, w), as a view of channels-last memory."""
     resized = Resized(frames, size, method)
     out = torch.empty(len(frames), *size, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
@@ -83,7 +114,7 @@ def resize(
 class Resized:
     """Frames at another size (h, w), each made when somebody asks for it."""
 
-    frames: UInt8[np.ndarray, "T H W 3"]
+    frames: Frames
     size: tuple[int, int]
     method: Method
 

@@ -1,8 +1,8 @@
 """Every number of the method, each with its meaning, its type and its bounds.
 
-The defaults are those of the paper (docs/method.md), where the paper has such a number. Pixels are
-those of the working frame, the frame that the networks see, unless a comment says otherwise.
-How much is computed at a time, which changes no result, stands in chunks.py.
+A default holds wherever a preset says nothing else; presets.py has the numbers in which the presets
+differ. Pixels are those of the working frame, the frame that the networks see, unless a comment
+says otherwise. How much is computed at a time, which changes no result, stands in chunks.py.
 """
 
 from dataclasses import dataclass
@@ -52,8 +52,9 @@ class FlowConfig(Section, key="flow"):
     """Optical flow between neighbouring frames."""
 
     name: str = "auto"  # dis, raft_small, raft_large; auto: the best one at hand
-    area: AtLeastOne = 854 * 480  # flow is computed on frames of at most so many pixels
-    updates: AtLeastOne = 24  # RAFT: rounds of refinement
+    # Flow is computed on frames of at most so many pixels, then rescaled to the working frame.
+    area: AtLeastOne = 854 * 480
+    updates: AtLeastOne = 24  # RAFT: how often it updates its flow
     # DIS works on frames that were halved several times, from coarse to fine.
     # OpenCV's medium preset stops at 1, which loses thin and fast parts.
     finest_scale: Count = 0  # halvings at which it stops
@@ -262,8 +263,8 @@ class SmoothingConfig(Section, key="inference.smoothing"):
     flow_noise: Positive = 0.05  # in each frame
     match_noise: Positive = 6.0
     match_reach: Pixels = 2.0  # only a match this near to the path is a measurement
-    patch_noise: Positive = 0.3
-    query_noise: Positive = 0.01
+    patch_noise: Pixels = 0.3
+    query_noise: Pixels = 0.01
 
 
 @dataclass(frozen=True)
