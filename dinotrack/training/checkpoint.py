@@ -44,7 +44,7 @@ class Stored:
     identity: Identity
     step: int
     losses: dict[str, list[float]]
-    weights: dict[str, Float[Tensor, "..."]]
+    weights: dict[str, Float[Tensor, "*shape"]]
     optimizer: dict[str, Any]
 
 
@@ -109,9 +109,7 @@ def _parse(values: Any) -> Stored:
         foreground_hash=about["foreground_hash"],
         source=about["source"],
     )
-    return Stored(
-        identity, about["step"], about["losses"], values["weights"], values["optimizer"]
-    )
+    return Stored(identity, about["step"], about["losses"], values["weights"], values["optimizer"])
 
 
 def find(folder: Path, identity: Identity, resume: bool) -> Stored | None:

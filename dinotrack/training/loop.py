@@ -51,7 +51,7 @@ class Descent:
     """The losses of one step, and the gradients of their sum."""
 
     losses: dict[str, Scalar] = field(default_factory=dict)
-    gradients: Sequence[Float[Tensor, "..."] | None] = ()
+    gradients: Sequence[Float[Tensor, "*shape"] | None] = ()
     """One for each parameter of the tracker, None where no loss depends on it; empty without any
     loss."""
 
@@ -112,7 +112,9 @@ class Descents:
         return descent(self.tracker, weighted_losses(view, names))
 
 
-def can_be_recorded(names: Sequence[str], config: Config, parameter: Float[Tensor, "..."]) -> bool:
+def can_be_recorded(
+    names: Sequence[str], config: Config, parameter: Float[Tensor, "*shape"]
+) -> bool:
     """Whether steps with these terms can be recorded and replayed, by CUDA graphs.
 
     No term may hinder that, and correlations must be compared without making maps of them: maps
@@ -134,7 +136,7 @@ def descent(tracker: Tracker, losses: Mapping[str, Scalar]) -> Descent:
 
 def take_step(state: State, found: Descent, config: TrainingConfig) -> None:
     """One step, in place, along the gradients. Without any, the step only counts."""
-    rates = SCHEDULES[config.schedule](config, state.step)
+    rates = learning_rates(config, state.step)
     for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
     if found.gradients:
@@ -150,19 +152,21 @@ def take_step(state: State, found: Descent, config: TrainingConfig) -> None:
         state.curves.setdefault(name, []).append(loss.clone())
 
 
-def stepwise(config: TrainingConfig, step: int) -> tuple[float, float]:
-    """The paper's learning rates at a step, of Delta-DINO and of the refiner.
+def learning_rates(config: TrainingConfig, step: int) -> tuple[float, float]:
+    """The learning rates of Delta-DINO and of the refiner at a step."""
+    return SCHEDULES[config.schedule](config, step)
 
-    Delta-DINO's is multiplied by config.decay every config.decay_every steps.
-    """
+
+def stepwise(config: TrainingConfig, step: int) -> tuple[float, float]:
+    """The paper's: Delta-DINO's is multiplied by config.decay every config.decay_every steps."""
     decay = config.decay ** (step // config.decay_every)
     return config.learning_rate * decay, config.learning_rate
 
 
 def cosine(config: TrainingConfig, step: int) -> tuple[float, float]:
-    """Our learning rates at a step, the same for both networks (docs/method.md 8).
+    """Ours, the same for both networks (docs/method.md 8).
 
-    They rise for the share config.warm_up of the steps, then fall to zero as half a cosine.
+    It rises for the share config.warm_up of the steps, then falls to zero as half a cosine does.
     """
     warm = max(1.0, config.warm_up * config.steps)
     if step < warm:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dinotrack import losses
@@ -89,10 +89,10 @@ def cycle(step: StepView) -> Scalar:
     points = [draw_points(step.masks[i], training, step.rng) for i, _ in pairs]
     origin = torch.cat(points).to(device)
     counts = torch.tensor([len(some) for some in points])
-    source, target = torch.tensor(pairs).repeat_interleave(counts, dim=0).to(device).unbind(1)
+    source, target = torch.tensor(pairs).T.repeat_interleave(counts, dim=1).to(device)
 
     def ask(
-        frame: Tensor, xy: Float[Tensor, "N 2"], other: Tensor
+        frame: Int[Tensor, " N"], xy: Float[Tensor, "N 2"], other: Int[Tensor, " N"]
     ) -> Float[Tensor, "N 2"]:
         vectors = refined.at(frame, xy)
         return step.tracker.locate(vectors, refined.maps, refined.rows(other))
@@ -125,9 +125,7 @@ def _nothing(step: StepView) -> Scalar:
     return step.refined.maps.values.sum() * 0
 
 
-def _contrast(
-    step: StepView, drawn: Buddies, weight: Float[Tensor, " K"]
-) -> Scalar:
+def _contrast(step: StepView, drawn: Buddies, weight: Float[Tensor, " K"]) -> Scalar:
     """The contrastive loss of best buddies of one pair of frames."""
     refined = step.refined
     device = refined.maps.device

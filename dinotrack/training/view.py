@@ -1,4 +1,4 @@
-"""What the terms of the loss see of one step: the refined features of its frames, and its labels."""
+"""What the terms of the loss see of one step: refined features of its frames, and its labels."""
 
 from __future__ import annotations
 
@@ -98,6 +98,4 @@ def look_at(
     values = maps.values.half() if half else maps.values.float()
     refined = RefinedFrames(batch.frames, FeatureMaps(values, maps.grid), data.size)
     bound = frozen if config.model.fusion == "sum" else None
-    return StepView(
-        tracker, config, refined, bound, batch.labels, data.masks, data.buddies, rng
-    )
+    return StepView(tracker, config, refined, bound, batch.labels, data.masks, data.buddies, rng)

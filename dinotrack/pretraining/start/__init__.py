@@ -1,15 +1,12 @@
-"""python -m dinotrack.pretraining.start: the CNN a fit starts from.
+"""The CNN that a fit starts from (`python -m dinotrack.pretraining.start` trains it).
 
-A fit on one video has a minute to learn what a feature is. What holds for all videos, that a
-feature survives another light, blur and background and is found nowhere else, can be learnt once.
-It is learnt here from nothing, with the losses of a fit; but the clips are of
+A fit has a minute to learn what the features of one video are. What holds for all videos can be
+learnt once: that a feature survives another light, blur and background, and is found nowhere else.
+The CNN learns it here from nothing and with the losses of a fit. But the clips come from
 `dinotrack.synthesis`, ever new ones, and the labels are their exact truth.
 """
 
-import argparse
 import json
-import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -24,7 +21,6 @@ from safetensors.torch import save as pack
 from torch import Tensor
 
 from dinotrack.config import FAST, Config, override
-from dinotrack.errors import InputError
 from dinotrack.files import replacing
 from dinotrack.geometry import rescale
 from dinotrack.model import DeltaDino, Tracker
@@ -37,8 +33,6 @@ from dinotrack.training.sampling import Labels
 from dinotrack.training.terms import due, weighted_losses
 from dinotrack.training.view import RefinedFrames, StepView
 
-PRINTED = 20  # steps to a line
-SAVED = 200  # steps between checkpoints
 SCENES = 40  # scenes that steps draw from
 
 RECIPE = override(
@@ -91,9 +85,7 @@ def _view(
     return StepView(tracker, config, refined, None, labels, masks, {}, torch.Generator())
 
 
-def draw(
-    shots: Shots, count: int, seed: int, step: int
-) -> tuple[Float[Tensor, "F 3 H W"], Labels]:
+def draw(shots: Shots, count: int, seed: int, step: int) -> tuple[Float[Tensor, "F 3 H W"], Labels]:
     """`count` frames of one scene in [0, 1], and where points of one frame are in the others.
 
     They depend on the seed and the step alone.
@@ -162,74 +154,3 @@ def export(network: DeltaDino, path: Path, **facts: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
         part.write_bytes(pack(tensors, {name: json.dumps(value) for name, value in facts.items()}))
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line. 0; 2 for what the user can mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dinotrack.pretraining.start", description=__doc__
-    )
-    parser.add_argument("--out", type=Path, default=Path("weights/dinotrack_cnn.safetensors"))
-    parser.add_argument("--steps", type=int, default=RECIPE.training.steps)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from the checkpoint beside --out"
-    )
-    args = parser.parse_args(argv)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    try:
-        _run(args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def _run(args: argparse.Namespace) -> None:
-    config = override(RECIPE, {"training.steps": args.steps})
-    steps = config.training.steps
-    checkpoint = args.out.with_suffix(".pt")
-    state = begin(config, args.seed)
-    if args.resume:
-        _restore(state, checkpoint)
-    since = time.monotonic()
-
-    def on_step(state: State) -> None:
-        last = state.step == steps
-        if state.step % PRINTED == 0 or last:
-            means = [
-                f"{name} {np.mean(values[-PRINTED:]):.3f}" for name, values in state.losses.items()
-            ]
-            minutes = (time.monotonic() - since) / 60
-            print(f"step {state.step}/{steps} {minutes:.1f} min", *means, flush=True)
-        if state.step % SAVED == 0 or last:
-            export(state.tracker.delta_dino, args.out, steps=state.step, seed=args.seed)
-            _save(state, checkpoint)
-
-    train(config, SHOTS, args.seed, state, on_step)
-
-
-def _save(state: State, path: Path) -> None:
-    content = {
-        "tracker": state.tracker.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "step": state.step,
-    }
-    with replacing(path) as part:
-        torch.save(content, part)
-
-
-def _restore(state: State, path: Path) -> None:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        state.tracker.load_state_dict(content["tracker"])
-        state.optimizer.load_state_dict(content["optimizer"])
-        state.step = content["step"]
-    except Exception as error:
-        raise InputError(f"can't go on from {path}; start anew without --resume") from error
-
-
-if __name__ == "__main__":
-    sys.exit(main())
