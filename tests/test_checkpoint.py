@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from dinotrack import checkpoint
 from dinotrack.config import FAST, override
-from dinotrack.errors import InputError
+from dinotrack.errors import InputError, on_command_line
 from dinotrack.model import Tracker
-from dinotrack.training import State, start
+from dinotrack.training import checkpoint
+from dinotrack.training.loop import State, start
 
 CONFIG = override(
     FAST, {"training.steps": 8, "model.widths": "4", "model.dims": 8, "model.blocks": 0}
@@ -27,7 +27,8 @@ def make_state(seed: int) -> State:
         state = start(Tracker(CONFIG.model, None), CONFIG.training)
         sum(p.square().sum() + p.sum() for p in state.tracker.parameters()).backward()
     state.optimizer.step()
-    state.step, state.terms = 5, {"flow": list(torch.tensor((3.0, 2.5)))}
+    state.step = 5
+    state.curves = {"flow": list(torch.tensor((3.0, 2.5)))}
     return state
 
 
@@ -38,7 +39,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_comes_back_whole(folder: Path) -> None:
-    stored, original, other = checkpoint.read(folder), make_state(0), make_state(1)
+    stored = checkpoint.read(folder)
+    original = make_state(0)
+    other = make_state(1)
     assert stored.identity == IDENTITY
     checkpoint.restore(stored, other)
     assert other.step == 5
@@ -82,7 +85,7 @@ def test_unfinished_is_continued_only_where_asked(folder: Path, tmp_path: Path) 
 
 def test_inference_and_place_are_no_difference(folder: Path) -> None:
     moved = checkpoint.Identity(
-        override(CONFIG, {"inference.candidates": 7}), 3, "video", "masks", "elsewhere.mp4"
+        override(CONFIG, {"inference.path.candidates": 7}), 3, "video", "masks", "elsewhere.mp4"
     )
     assert checkpoint.find(folder, moved, resume=True) is not None
 

@@ -44,7 +44,7 @@ class Stored:
     identity: Identity
     step: int
     losses: dict[str, list[float]]
-    weights: dict[str, Float[Tensor, "*shape"]]
+    weights: dict[str, Float[Tensor, "..."]]
     optimizer: dict[str, Any]
 
 

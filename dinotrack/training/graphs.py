@@ -12,6 +12,10 @@ UNRECORDED = 3
 """Calls before one is recorded. In these, kernels are compiled and their tile sizes chosen."""
 
 
+Record = tuple[Callable[[], None], list[Tensor | None], Any]
+"""What replays a call, where it finds its inputs, and where it leaves its result."""
+
+
 class Recorded:
     """A function of tensors on CUDA that is recorded once and then replayed.
 
@@ -27,7 +31,7 @@ class Recorded:
     def __init__(self, function: Callable[..., Any]):
         self.function = function
         self._calls: dict[Hashable, int] = {}
-        self._records: dict[Hashable, tuple[torch.cuda.CUDAGraph, list[Tensor | None], Any]] = {}
+        self._records: dict[Hashable, Record] = {}
 
     def __call__(self, *arguments: Any) -> Any:
         """The function's result."""
@@ -38,19 +42,17 @@ class Recorded:
             if self._calls[key] <= UNRECORDED:
                 return self.function(*arguments)
             self._records[key] = self._record(inputs, form)
-        graph, places, result = self._records[key]
+        replay, places, result = self._records[key]
         for place, tensor in zip(places, inputs, strict=True):
             if place is not None:
                 place.copy_(tensor)
-        graph.replay()
+        replay()
         return result
 
-    def _record(
-        self, inputs: list[Tensor | None], form: Any
-    ) -> tuple[torch.cuda.CUDAGraph, list[Tensor | None], Any]:
-        """Where replays find their inputs and leave their result. Nothing is computed yet."""
+    def _record(self, inputs: list[Tensor | None], form: Any) -> Record:
+        """Record a call with inputs like these. Nothing is computed yet."""
         places = [None if tensor is None else tensor.clone() for tensor in inputs]
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             result = self.function(*tree_unflatten(places, form))
-        return graph, places, result
+        return graph.replay, places, result

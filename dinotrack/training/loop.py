@@ -1,8 +1,6 @@
 """The training loop: draw a batch, refine its frames, add up the terms, take a step
 (docs/method.md 5; section 3.3 of the paper)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,7 +49,7 @@ class Descent:
     """The losses of one step, and the gradients of their sum."""
 
     losses: dict[str, Scalar] = field(default_factory=dict)
-    gradients: Sequence[Float[Tensor, "*shape"] | None] = ()
+    gradients: Sequence[Float[Tensor, "..."] | None] = ()
     """One for each parameter of the tracker, None where no loss depends on it; empty without any
     loss."""
 
@@ -113,7 +111,7 @@ class Descents:
 
 
 def can_be_recorded(
-    names: Sequence[str], config: Config, parameter: Float[Tensor, "*shape"]
+    names: Sequence[str], config: Config, parameter: Float[Tensor, "..."]
 ) -> bool:
     """Whether steps with these terms can be recorded and replayed, by CUDA graphs.
 

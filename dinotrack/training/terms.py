@@ -63,10 +63,9 @@ def refined_buddies(step: StepView) -> Scalar:
     refined = step.refined
     parts = [_nothing(step)]
     for pair in step.frame_pairs[: training.contrastive_pairs]:
-        source = refined.of(pair[0])
-        target = refined.of(pair[1])
+        rows = refined.row[pair[0]], refined.row[pair[1]]
         with torch.no_grad():
-            found = best_buddies(source, target, refined.maps.grid, pair)
+            found = best_buddies(refined.maps, rows, pair)
         if len(found.source):
             drawn = draw_buddies(found, step.masks[pair[0]], training, step.rng)
             loss = _contrast(step, drawn, cosine_weight(drawn.cosine))
@@ -130,8 +129,8 @@ def _contrast(step: StepView, drawn: Buddies, weight: Float[Tensor, " K"]) -> Sc
     refined = step.refined
     device = refined.maps.device
     grid = refined.maps.grid
-    source_map = refined.of(drawn.frames[0])
-    target_map = refined.of(drawn.frames[1])
+    source_map = refined.maps.values[refined.row[drawn.frames[0]]]
+    target_map = refined.maps.values[refined.row[drawn.frames[1]]]
     source = grid.sample(source_map[None], drawn.source.to(device)[None])[0]
     target = grid.sample(target_map[None], drawn.target.to(device)[None])[0]
     source_cells = source_map.flatten(1).T

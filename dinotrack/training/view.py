@@ -29,12 +29,13 @@ class RefinedFrames:
     size: tuple[int, int]
     """(H, W) of the frames in px."""
 
-    def of(self, frame: int) -> Float[Tensor, "C h w"]:
-        """The features of one frame."""
-        return self.maps.values[self.frames.tolist().index(frame)]
+    @cached_property
+    def row(self) -> dict[int, int]:
+        """Where the map of each frame stands among all."""
+        return {frame: row for row, frame in enumerate(self.frames.tolist())}
 
     def rows(self, frame: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
-        """Where the maps of these frames stand among all."""
+        """The same for many frames at once, without waiting for the device."""
         return torch.searchsorted(self.frames, frame)
 
     def at(self, frame: Int[Tensor, " B"], xy: Float[Tensor, "B 2"]) -> Float[Tensor, "B C"]:
