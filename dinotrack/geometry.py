@@ -1,8 +1,8 @@
 """Where things are: pixels, the cells of a grid, frames of another size, the scale of the losses.
 
 There is one convention of coordinates: (x, y) in float pixels, and (0, 0) is the centre of the
-top-left pixel (`docs/method.md` "Conventions"). Whoever of the tracker reads a map or a picture
-between its cells does so by `Grid.sample`. Pretraining alone warps its pictures by other rules.
+top-left pixel (`docs/method.md` "Conventions"). Whatever the tracker reads of a map or a picture
+between its cells, it reads by `Grid.sample`.
 """
 
 from dataclasses import dataclass
