@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
+from jaxtyping import Bool
 
 from dinotrack.config import Config, difference, from_dict, to_dict
 from dinotrack.errors import Argument, InputError
@@ -44,8 +43,10 @@ class Stored:
     identity: Identity
     step: int
     losses: dict[str, list[float]]
-    weights: dict[str, Float[Tensor, "..."]]
-    optimizer: dict[str, Any]
+    weights: Any
+    """The state of the networks, as it was read; `restore` finds out whether it fits."""
+    optimizer: Any
+    """The state of the optimizer, likewise."""
 
 
 def hash_masks(masks: Bool[np.ndarray, "T H W"] | None) -> str:
