@@ -85,8 +85,8 @@ def cycle_loss(
 
 def norm_regularizer(refined: Float[Tensor, "B C h w"], raw: Float[Tensor, "B C h w"]) -> Scalar:
     """How far refinement changes the norms of features: mean of |ratio of norms - 1| ("norm")."""
-    norm: Tensor = torch.linalg.vector_norm(refined, dim=1)
-    raw_norm: Tensor = torch.linalg.vector_norm(raw, dim=1)
+    norm: Float[Tensor, "B h w"] = torch.linalg.vector_norm(refined, dim=1)
+    raw_norm: Float[Tensor, "B h w"] = torch.linalg.vector_norm(raw, dim=1)
     ratio = norm / raw_norm.clamp(min=LEAST_NORM)
     return (ratio - 1).abs().sum() / max(ratio.numel(), 1)
 

@@ -27,9 +27,7 @@ def test_flow_loss_agrees_with_the_reference(numbers):
 
 
 def test_cycle_loss_agrees_with_the_reference(numbers):
-    points = (
-        numbers[f"cycle_{name}"] for name in ("there", "there_label", "back", "back_label")
-    )
+    points = (numbers[f"cycle_{name}"] for name in ("there", "there_label", "back", "back_label"))
     weight = numbers["cycle_gamma"] ** numbers["cycle_distance"]
     loss = losses.cycle_loss(*points, weight, numbers["huber_delta"])
     agree(loss, numbers["cycle_loss"])

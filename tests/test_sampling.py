@@ -22,7 +22,7 @@ from dinotrack.training.sampling import (
 )
 from dinotrack.trajectories import Chains
 from tests.dense import table_of
-from tests.moving import LENGTH, SHIFT, seeded, seen_once, training_data, without_chains
+from tests.training_clip import LENGTH, SHIFT, seeded, seen_once, training_data, without_chains
 
 
 def is_foreground(
@@ -114,9 +114,7 @@ def random_chains(count: int, rng: torch.Generator) -> Chains:
     return Chains(torch.rand(int(length.sum()), 2, generator=rng) * 50, start, length, LENGTH)
 
 
-def drawn_from_a_table(
-    known: TrainingData, config: TrainingConfig, rng: torch.Generator
-) -> Labels:
+def drawn_from_a_table(known: TrainingData, config: TrainingConfig, rng: torch.Generator) -> Labels:
     """`draw_labels` from a table of chains and frames."""
     xy, valid = table_of(known.chains)
     start, end = known.chains.start.tolist(), known.chains.end.tolist()

@@ -15,7 +15,7 @@ from dinotrack.training.loop import State, can_be_recorded, fit
 from dinotrack.training.sampling import TrainingData, draw_batch
 from dinotrack.training.terms import TERMS, Term, due, weighted_losses
 from dinotrack.training.view import RefinedFrames, StepView, look_at
-from tests.moving import LENGTH, TINY_FAST, TINY_PAPER, fresh, on_cuda, seeded, training_data
+from tests.training_clip import LENGTH, TINY_FAST, TINY_PAPER, fresh, on_cuda, seeded, training_data
 
 ALWAYS = {"flow", "buddies", "norm", "angle"}
 LATE = {"refined_buddies", "cycle"}

@@ -24,7 +24,7 @@ from dinotrack.training.loop import (
 )
 from dinotrack.training.sampling import TrainingData
 from dinotrack.training.terms import due
-from tests.moving import (
+from tests.training_clip import (
     TINY_FAST,
     TINY_PAPER,
     fresh,
@@ -78,9 +78,7 @@ def test_warming_up_takes_its_share_of_the_steps() -> None:
     assert rates.index(max(rates)) == 100
 
 
-@pytest.mark.parametrize(
-    ("key", "choices"), [("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)]
-)
+@pytest.mark.parametrize(("key", "choices"), [("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)])
 def test_what_the_config_offers_is_there(key: str, choices: dict[str, object]) -> None:
     assert choices.keys() == set(get_args(TrainingConfig.kinds[key]))
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
@@ -12,7 +13,9 @@ UNRECORDED = 3
 """Calls before one is recorded. In these, kernels are compiled and their tile sizes chosen."""
 
 
-Record = tuple[Callable[[], None], list[Tensor | None], Any]
+Inputs = list[Shaped[Tensor, "..."] | None]
+"""The tensors of a call, None where an argument or a part of it is None."""
+Record = tuple[Callable[[], None], Inputs, Any]
 """What replays a call, where it finds its inputs, and where it leaves its result."""
 
 
@@ -49,7 +52,7 @@ class Recorded:
         replay()
         return result
 
-    def _record(self, inputs: list[Tensor | None], form: Any) -> Record:
+    def _record(self, inputs: Inputs, form: Any) -> Record:
         """Record a call with inputs like these. Nothing is computed yet."""
         places = [None if tensor is None else tensor.clone() for tensor in inputs]
         graph = torch.cuda.CUDAGraph()

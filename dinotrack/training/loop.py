@@ -21,10 +21,9 @@ from dinotrack.training.terms import TERMS, due, weighted_losses
 from dinotrack.training.view import look_at
 
 SEED_STRIDE = 1_000_003
-"""From the random numbers of a fit's seed to those of the next seed: step k of a fit with seed s
-draws from a generator with the seed SEED_STRIDE * s + k. Fits with different seeds then share no
-random numbers before they are a million steps long. It is the first prime number above a million.
-"""
+"""How far apart the random numbers of two neighbouring seeds begin. Step k of a fit with seed s
+draws from a generator with the seed SEED_STRIDE * s + k. Fits with different seeds thus share no
+random numbers unless they have more than a million steps. It is the first prime above a million."""
 
 
 @dataclass
@@ -89,7 +88,7 @@ def fit(
 
 
 class Descents:
-    """Computes the descents of a fit, and replays recorded ones where that is possible."""
+    """Computes the descents of a fit. Where steps can be recorded, each is a replay of another."""
 
     def __init__(self, tracker: Tracker, data: TrainingData, config: Config):
         self.tracker = tracker
@@ -110,13 +109,11 @@ class Descents:
         return descent(self.tracker, weighted_losses(view, names))
 
 
-def can_be_recorded(
-    names: Sequence[str], config: Config, parameter: Float[Tensor, "..."]
-) -> bool:
-    """Whether steps with these terms can be recorded and replayed, by CUDA graphs.
+def can_be_recorded(names: Sequence[str], config: Config, parameter: Float[Tensor, "..."]) -> bool:
+    """Whether steps with these terms can be recorded and replayed, as CUDA graphs.
 
-    No term may hinder that, and correlations must be compared without making maps of them: maps
-    are made in groups, whose number depends on how the frames share the labels.
+    Each of the terms must allow it, and no correlation maps may be made: their sizes depend on how
+    the frames share the labels, and the host waits for them.
     """
     possible = parameter.device.type == "cuda" and not makes_maps(parameter)
     wanted = config.training.recorded and not config.model.whole_map
@@ -187,10 +184,10 @@ def _groups(tracker: Tracker, **of_cnn: float) -> list[dict[str, object]]:
     return [cnn, {"params": tracker.refiner.parameters()}]
 
 
-def _torchs(
+def _standard(
     kind: type[torch.optim.Adam], tracker: Tracker, config: TrainingConfig
 ) -> torch.optim.Optimizer:
-    """An optimizer of torch's, which treats both networks alike."""
+    """One of torch's, which treats both networks alike."""
     return kind(_groups(tracker), lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
@@ -201,8 +198,8 @@ def _muon(tracker: Tracker, config: TrainingConfig) -> torch.optim.Optimizer:
 
 
 OPTIMIZERS: dict[str, Callable[[Tracker, TrainingConfig], torch.optim.Optimizer]] = {
-    "adam": partial(_torchs, torch.optim.Adam),
-    "adamw": partial(_torchs, torch.optim.AdamW),
+    "adam": partial(_standard, torch.optim.Adam),
+    "adamw": partial(_standard, torch.optim.AdamW),
     "muon": _muon,
 }
 """training.optimizer -> what makes it, with Delta-DINO's parameters in the first group."""

@@ -74,16 +74,18 @@ class Muon(torch.optim.AdamW):
         if not state:  # AdamW, when it loads a state, asks every parameter's for its step
             state.update(step=torch.tensor(0.0), momentum=torch.zeros_like(flat))
         state["step"] += 1
-        momentum: Tensor = state["momentum"].mul_(self._inertia).add_(flat)
+        momentum: Float[Tensor, "m n"] = state["momentum"].mul_(self._inertia).add_(flat)
         return flat + self._inertia * momentum
 
 
-def _is_matrix(weight: Tensor) -> bool:
+def _is_matrix(weight: Float[Tensor, "..."]) -> bool:
     """Whether a parameter with a gradient is a convolution of feature maps."""
     return weight.grad is not None and weight.ndim == 4 and weight.shape[1] > COLOURS
 
 
-def _all_orthogonal(*matrices: Tensor, config: TrainingConfig) -> list[Tensor]:
+def _all_orthogonal(
+    *matrices: Float[Tensor, "_ _"], config: TrainingConfig
+) -> list[Float[Tensor, "_ _"]]:
     return [orthogonal(matrix, config) for matrix in matrices]
 
 
@@ -99,5 +101,5 @@ def orthogonal(matrix: Float[Tensor, "m n"], config: TrainingConfig) -> Float[Te
     for _ in range(config.muon_rounds):
         square = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
-    out: Tensor = x.T if tall else x
+    out: Float[Tensor, "m n"] = x.T if tall else x
     return out

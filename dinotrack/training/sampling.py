@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
@@ -57,7 +57,7 @@ class Batch(NamedTuple):
         return moved
 
 
-def _copy(part: Tensor, device: torch.device) -> Tensor:
+def _copy(part: Shaped[Tensor, "*shape"], device: torch.device) -> Shaped[Tensor, "*shape"]:
     if device.type == "cuda" and part.device.type == "cpu":
         return part.pin_memory().to(device, non_blocking=True)
     return part.to(device)

@@ -26,7 +26,7 @@ from dinotrack.training.view import StepView
 def flow(step: StepView) -> Scalar:
     """How far the tracker's answers lie from where the flow chains go."""
     size = step.refined.size
-    predicted = to_unit(step.tracker.answer(step.found), size)
+    predicted = to_unit(step.tracker.answer(step.correlation), size)
     target = to_unit(step.labels.target, size)
     return losses.flow_loss(predicted, target, step.config.training.huber_delta)
 
@@ -34,13 +34,13 @@ def flow(step: StepView) -> Scalar:
 def heatmap(step: StepView) -> Scalar:
     """How little of the softmax of all correlations lies where the flow chains go."""
     temperature = step.config.training.heatmap_temperature
-    return losses.heatmap_loss(step.found.log_softmax_at(step.labels.target, temperature))
+    return losses.heatmap_loss(step.correlation.log_softmax_at(step.labels.target, temperature))
 
 
 def buddies(step: StepView) -> Scalar:
-    """How similar the video's best buddies are, rather than anything else in their frames.
+    """How little the video's best buddies still choose each other among all cells of their frames.
 
-    They weigh by how unambiguous and how similar the frozen features found them.
+    They weigh by how unambiguous and how similar they are to the frozen features.
     """
     training = step.config.training
     pairs = step.frame_pairs
@@ -58,7 +58,10 @@ def buddies(step: StepView) -> Scalar:
 
 
 def refined_buddies(step: StepView) -> Scalar:
-    """The same for best buddies of the refined features, which weigh by their similarity alone."""
+    """The same for best buddies of the refined features, which are found anew in each step.
+
+    They weigh by their similarity alone.
+    """
     training = step.config.training
     refined = step.refined
     parts = [_nothing(step)]

@@ -52,8 +52,9 @@ class StepView:
     refined: RefinedFrames
     """The frames of the step, with gradients."""
     frozen: FeatureMaps | None
-    """What the refined features may not leave far: the ViT's features of the same frames, float32.
-    None without a ViT, and where the CNN's features stand beside the ViT's, which stay."""
+    """The ViT's features of the same frames, float32, to which the CNN adds: the regularisers keep
+    the refined features near them. None without a ViT, and where the CNN's features stand beside
+    the ViT's, as nothing binds them then."""
     labels: Labels
     masks: Bool[Tensor, "T H W"]
     """The foreground of all frames of the video."""
@@ -63,7 +64,7 @@ class StepView:
     """What terms draw from. Each goes on where the one before stopped, in the order of TERMS."""
 
     @cached_property
-    def found(self) -> Correlation:
+    def correlation(self) -> Correlation:
         """How similar each label's source is to all cells of the label's target frame."""
         labels = self.labels
         vectors = self.refined.at(labels.source_frame, labels.source)

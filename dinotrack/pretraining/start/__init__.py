@@ -24,7 +24,8 @@ from dinotrack.config import FAST, Config, override
 from dinotrack.files import replacing
 from dinotrack.geometry import rescale
 from dinotrack.model import DeltaDino, Tracker
-from dinotrack.pretraining.images import matches, paint_thing
+from dinotrack.pretraining.correspondences import known_correspondences
+from dinotrack.pretraining.things import paint_thing
 from dinotrack.pretraining.views import photometric
 from dinotrack.synthesis.scene import Scene, build_scene
 from dinotrack.training import loop
@@ -97,7 +98,9 @@ def draw(shots: Shots, count: int, seed: int, step: int) -> tuple[Float[Tensor, 
     frames, tops = zip(*(scene.render(t) for t in times), strict=True)
     parts: list[Labels] = []
     for i, j in combinations(range(count), 2):
-        known, valid = matches(scene, (tops[i], tops[j]), shots.points, rng, (times[i], times[j]))
+        both = tops[i], tops[j]
+        when = times[i], times[j]
+        known, valid = known_correspondences(scene, both, shots.points, rng, when)
         ends = rescale(torch.from_numpy(known[valid]), scene.size, shots.size)
         in_i, in_j = ends.unbind(1)
         frame_i = torch.full((len(ends),), i)
