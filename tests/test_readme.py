@@ -266,7 +266,7 @@ def test_what_the_code_cites_is_in_the_method() -> None:
         for number, paragraph in pattern.findall(source):
             count += 1
             assert not number or number in numbers, (file, number)
-            titles = (f"## {paragraph}\n", f"**{paragraph}.**", f"### {paragraph}\n")
+            titles = (f"# {paragraph}\n", f"**{paragraph}.**", f"**{paragraph}**")
             assert not paragraph or any(title in METHOD for title in titles), (file, paragraph)
     assert count > 20
 
