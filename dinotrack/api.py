@@ -33,10 +33,8 @@ from dinotrack.progress import Progress, Watch, silent
 from dinotrack.queries import Queries
 from dinotrack.run import Run
 from dinotrack.tracks import Tracks
-from dinotrack.training import checkpoint
-from dinotrack.training.beginning import begin
-from dinotrack.training.checkpoint import Identity, Store
-from dinotrack.training.loop import State
+from dinotrack.training import State, Store, begin, checkpoint
+from dinotrack.training.checkpoint import Identity
 from dinotrack.video import Source, Video, content_hash, read_video
 
 

@@ -136,7 +136,10 @@ class Features:
 def video_features(
     frames: UInt8[Tensor, "T 3 H W"], backbone: Backbone, run: Run, foreground: bool
 ) -> Features:
-    """The stage: frozen features of a video, and foreground cells if wanted, unless they are known.
+    """The stage: frozen features of a video, and the foreground cells that they tell.
+
+    foreground: whether these cells are of use. They are told where the config asks for them
+    (foreground.method "pca").
 
     What the cache does not hold comes from one pass through the video. The features lie where the
     frames do.
@@ -163,7 +166,7 @@ def video_features(
         return {"cells": pca_foreground(maps[last], threshold)}
 
     found = None
-    if foreground:
+    if foreground and run.config.foreground.method == "pca":
         found = run.cache.remember("foreground", key | {"threshold": threshold}, cells)["cells"]
     if wanted not in maps:
         features()

@@ -26,7 +26,8 @@ from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.geometry import pixel_grid
 from dinotrack.progress import Progress, silent
 from dinotrack.run import Run
-from dinotrack.working import Resized
+from dinotrack.video import Video
+from dinotrack.working import Resized, flow_frames
 
 Estimator = Callable[[Tensor, Tensor], Tensor]
 """From first frames to second ones, uint8 [B, 3, H, W] each: float32 displacements [B, 2, H, W],
@@ -150,13 +151,16 @@ class VideoEstimator:
         return resize_flow(displacement, self.size)
 
 
-def make_estimator(
-    frames: UInt8[Tensor, "T 3 H W"] | Resized, size: tuple[int, int], run: Run
-) -> VideoEstimator:
-    """What computes the flow of a video, from its frames at the size that flow wants."""
-    config = run.config.flow
-    name = resolve_flow_name(config.name, run.device, named=run.named)
-    return VideoEstimator(frames, size, FLOWS[name](config, run.device), name)
+def make_estimator(video: Video, frames: UInt8[Tensor, "T 3 H W"], run: Run) -> VideoEstimator:
+    """What computes the flow of a video whose working frames are given.
+
+    Flow sees larger frames than the networks do, where config.flow.area is larger.
+    """
+    config = run.config
+    name = resolve_flow_name(config.flow.name, run.device, named=run.named)
+    seen = flow_frames(video, frames, config.video, config.flow.area)
+    size = int(frames.shape[-2]), int(frames.shape[-1])
+    return VideoEstimator(seen, size, FLOWS[name](config.flow, run.device), name)
 
 
 def video_flow(estimator: VideoEstimator, run: Run) -> VideoFlow:

@@ -7,7 +7,6 @@ of this one.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,25 +15,18 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from dinotrack.buddies import Buddies, video_buddies
-from dinotrack.errors import DinotrackWarning
 from dinotrack.features import Features, make_backbone, video_features
 from dinotrack.flow import VideoEstimator, VideoFlow, make_estimator, video_flow
-from dinotrack.foreground import find_foreground
+from dinotrack.labels import FlowLabels, video_labels
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import least_side
 from dinotrack.queries import Queries, Trajectories
 from dinotrack.refinement import refine_video
 from dinotrack.run import Run
-from dinotrack.tracking.joining import TrackedVideo, track_by_joining
-from dinotrack.tracking.matching import track_by_matching
-from dinotrack.training import loop
-from dinotrack.training.beginning import begin
-from dinotrack.training.checkpoint import Store
-from dinotrack.training.loop import State
-from dinotrack.training.sampling import TrainingData
-from dinotrack.trajectories import Chains, flow_chains, in_foreground
+from dinotrack.tracking import TrackedVideo, track_video
+from dinotrack.training import State, Store, TrainingData, begin, train
 from dinotrack.video import Video
-from dinotrack.working import Resized, flow_frames, working_frames
+from dinotrack.working import working_frames
 
 Masks = Bool[np.ndarray, "T H W"]
 """The foreground of every frame, where the user knows it, in px of the video."""
@@ -62,15 +54,6 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class FlowLabels:
-    """What flow says of a video."""
-
-    chains: Chains
-    foreground: Bool[Tensor, "T H W"]
-    """Masks of the working frames."""
-
-
-@dataclass(frozen=True)
 class Learnt:
     """A tracker that was fitted to a video, and what it tracks with."""
 
@@ -91,7 +74,8 @@ def learn(video: Video, run: Run, masks: Masks | None, store: Store) -> Learnt:
     if unfinished:
         found = labels(inputs, masks, run)
         pairs = buddies(inputs, found, run)
-        fit(inputs, found, pairs, state, run, store)
+        data = TrainingData(inputs.frames, inputs.features, found, pairs)
+        fit(data, state, run, store)
     return Learnt(inputs, state, refine(inputs, state, run))
 
 
@@ -101,31 +85,26 @@ def observe(video: Video, run: Run, finds_foreground: bool) -> Inputs:
     finds_foreground: whether the ViT may be asked which cells are foreground. Where the user gave
     masks, or nothing is to be learned, it need not be.
     """
-    frames, seen_by_flow = read(video, run)
-    estimator, between = flow(frames, seen_by_flow, run)
+    frames = read(video, run)
+    estimator, between = flow(video, frames, run)
     frozen = features(frames, run, finds_foreground)
     if frozen is None:
         return Inputs(frames, estimator, between, None, None)
     return Inputs(frames, estimator, between, frozen.maps, frozen.foreground)
 
 
-def read(
-    video: Video, run: Run
-) -> tuple[UInt8[Tensor, "T 3 H W"], UInt8[Tensor, "T 3 h w"] | Resized]:
-    """The working frames, and the frames that flow is computed on."""
-    config = run.config
+def read(video: Video, run: Run) -> UInt8[Tensor, "T 3 H W"]:
+    """The working frames."""
     with run.watch.stage("read"):
-        frames = working_frames(video, config.video, least_side(config.model))
-        return frames, flow_frames(video, frames, config.video, config.flow.area)
+        return working_frames(video, run.config.video, least_side(run.config.model))
 
 
 def flow(
-    frames: UInt8[Tensor, "T 3 H W"], seen: UInt8[Tensor, "T 3 h w"] | Resized, run: Run
+    video: Video, frames: UInt8[Tensor, "T 3 H W"], run: Run
 ) -> tuple[VideoEstimator, VideoFlow]:
     """Flow between neighbouring frames, and what computes it between any two."""
-    size = int(frames.shape[-2]), int(frames.shape[-1])
     with run.watch.stage("flow"):
-        estimator = make_estimator(seen, size, run)
+        estimator = make_estimator(video, frames, run)
         return estimator, video_flow(estimator, run)
 
 
@@ -134,19 +113,14 @@ def features(frames: UInt8[Tensor, "T 3 H W"], run: Run, finds_foreground: bool)
     backbone = make_backbone(run.config.backbone, run.device, run.named)
     if backbone is None:
         return None
-    wanted = finds_foreground and run.config.foreground.method == "pca"
     with run.watch.stage("features"):
-        return video_features(frames, backbone, run, wanted)
+        return video_features(frames, backbone, run, finds_foreground)
 
 
 def labels(inputs: Inputs, masks: Masks | None, run: Run) -> FlowLabels:
-    """Chains of flow, and the foreground."""
-    config = run.config
-    direct = inputs.estimator.between if config.trajectories.direct_filter else None
+    """Chains of flow, and which of them are of the foreground."""
     with run.watch.stage("labels"):
-        chains = flow_chains(inputs.flow, config.trajectories, direct, run.progress)
-        found = find_foreground(inputs.flow, inputs.foreground, masks, config.foreground)
-    return FlowLabels(chains, found)
+        return video_labels(inputs.flow, inputs.estimator, inputs.foreground, masks, run)
 
 
 def buddies(inputs: Inputs, found: FlowLabels, run: Run) -> Mapping[tuple[int, int], Buddies]:
@@ -157,39 +131,10 @@ def buddies(inputs: Inputs, found: FlowLabels, run: Run) -> Mapping[tuple[int, i
         return video_buddies(inputs.features, found.chains, run)
 
 
-def fit(
-    inputs: Inputs,
-    found: FlowLabels,
-    pairs: Mapping[tuple[int, int], Buddies],
-    state: State,
-    run: Run,
-    store: Store,
-) -> None:
-    """Fit the networks, in place. Checkpoints are kept now and then, and at Ctrl-C."""
-    training = run.config.training
-    on_foreground = in_foreground(found.chains, found.foreground)
-    data = TrainingData(
-        inputs.frames, inputs.features, found.chains, on_foreground, found.foreground, pairs
-    )
-
-    def on_step(state: State) -> None:
-        if state.step % training.save_every == 0:
-            store.save(state)
-        run.progress("fit", state.step, training.steps)
-
-    run.progress("fit", state.step, training.steps)
+def fit(data: TrainingData, state: State, run: Run, store: Store) -> None:
+    """Fit the networks, in place."""
     with run.watch.stage("fit"):
-        try:
-            loop.fit(data, run.config, run.seed, state, on_step)
-        except KeyboardInterrupt:
-            store.save(state)
-            raise
-        if not data.has_labels:
-            state.step = training.steps
-            run.progress("fit", state.step, training.steps)
-            nothing = "no point could be followed from any frame to the next, so nothing was learnt"
-            warnings.warn(DinotrackWarning(f"{nothing}; tracks are guesses"), stacklevel=2)
-        store.save(state)
+        train(data, state, run, store)
 
 
 def refine(inputs: Inputs, state: State, run: Run) -> FeatureMaps:
@@ -202,13 +147,7 @@ def refine(inputs: Inputs, state: State, run: Run) -> FeatureMaps:
 
 def track(learnt: Learnt, queries: Queries, run: Run) -> Trajectories:
     """Where queries in working px are in every frame, and where they are visible."""
-    config = run.config.inference
-    tracker, maps, inputs = learnt.state.tracker, learnt.maps, learnt.inputs
-    queries = queries.to(maps.device)
+    inputs = learnt.inputs
+    video = TrackedVideo(learnt.state.tracker, learnt.maps, inputs.flow, inputs.frames)
     with run.watch.stage("track"):
-        if config.method == "match":
-            return track_by_matching(tracker, maps, queries, config.matching, run.progress)
-        motion = inputs.flow.to(maps.device)
-        frames = inputs.frames.to(maps.device)
-        video = TrackedVideo(tracker, maps, motion, frames)
-        return track_by_joining(video, queries, config, run.progress)
+        return track_video(video, queries, run.config.inference, run.progress)

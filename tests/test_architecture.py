@@ -27,7 +27,7 @@ LAYERS: list[set[str]] = [
     {"correlation", "working", "points", "overlay"},
     {"losses", "model", "flow", "formats"},
     {"refinement", "foreground", "trajectories"},
-    {"features", "backbones", "buddies"},
+    {"features", "backbones", "buddies", "labels"},
     {"tracking", "training"},
     {"pipeline"},
     {"api"},

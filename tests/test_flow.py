@@ -28,6 +28,7 @@ from dinotrack.flow import (
 )
 from dinotrack.progress import Watch
 from dinotrack.run import Run
+from dinotrack.video import Video
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")
@@ -192,7 +193,11 @@ def test_another_flow_is_a_function_of_two_frames_and_one_line(
     told: list[tuple[str, int, int]] = []
     config = override(FAST, {"flow.name": "still"})
     run = Run(config, CPU, watch=Watch(lambda *report: told.append(report)))
-    flow = video_flow(make_estimator(shifted(30, 40, (1, 0), 3), (15, 20), run), run)
+    video = Video(shifted(60, 80, (1, 0), 3).permute(0, 2, 3, 1).numpy(), 24.0, "shifted")
+    working = shifted(15, 20, (1, 0), 3)
+    estimator = make_estimator(video, working, run)
+    assert estimator.frames[0].shape == (3, 60, 80), "flow sees more than the networks"
+    flow = video_flow(estimator, run)
     assert flow.size == (15, 20)
     assert not flow.forward.any()
     assert told[-1] == ("flow", 2, 2)

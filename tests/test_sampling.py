@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dinotrack.buddies import Buddies
 from dinotrack.config import TrainingConfig
+from dinotrack.labels import FlowLabels
 from dinotrack.training.sampling import (
     ChainPool,
     Labels,
@@ -29,10 +30,10 @@ def is_foreground(
     known: TrainingData, frame: Int[Tensor, " B"], xy: Float[Tensor, "B 2"]
 ) -> Bool[Tensor, " B"]:
     """The kind of the chain through each position in its frame."""
-    positions, valid = table_of(known.chains)
+    positions, valid = table_of(known.labels.chains)
     near = (positions[:, frame] - xy).norm(dim=-1).masked_fill(~valid[:, frame], torch.inf)
     assert (near.amin(0) == 0).all()
-    return known.chain_foreground[near.argmin(0)]
+    return known.labels.on_foreground[near.argmin(0)]
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -63,8 +64,8 @@ def test_half_of_the_labels_are_foreground_and_all_lie_on_one_chain(
 @pytest.mark.parametrize("foreground", [True, False])
 def test_a_half_without_labels_leaves_its_places(foreground: bool) -> None:
     known = training_data()
-    kinds = torch.full_like(known.chain_foreground, foreground)
-    known = replace(known, chain_foreground=kinds)
+    kinds = torch.full_like(known.labels.on_foreground, foreground)
+    known = replace(known, labels=replace(known.labels, on_foreground=kinds))
     labels = draw_labels(known, TrainingConfig(batch=40), seeded())
     assert labels is not None
     assert len(labels.source) == 40
@@ -116,12 +117,12 @@ def random_chains(count: int, rng: torch.Generator) -> Chains:
 
 def drawn_from_a_table(known: TrainingData, config: TrainingConfig, rng: torch.Generator) -> Labels:
     """`draw_labels` from a table of chains and frames."""
-    xy, valid = table_of(known.chains)
-    start, end = known.chains.start.tolist(), known.chains.end.tolist()
+    xy, valid = table_of(known.labels.chains)
+    start, end = known.labels.chains.start.tolist(), known.labels.chains.end.tolist()
     while True:
         first = draw_frames(LENGTH, config, rng)
         second = first if config.shared_frames else draw_frames(LENGTH, config, rng)
-        kinds = [(first, known.chain_foreground), (second, ~known.chain_foreground)]
+        kinds = [(first, known.labels.on_foreground), (second, ~known.labels.on_foreground)]
         halves = [
             (frames, (kind & (valid[:, frames].sum(dim=1) > 1)).nonzero()[:, 0])
             for frames, kind in kinds
@@ -148,7 +149,9 @@ def test_draws_are_those_from_a_table(shared: bool, gap: int) -> None:
     for seed in range(40):
         chains = random_chains(1 + 7 * (seed % 4), seeded(seed))
         foreground = torch.rand(len(chains.start), generator=seeded(seed)) < 0.4
-        known = replace(training_data(), chains=chains, chain_foreground=foreground)
+        known = training_data()
+        labels = FlowLabels(chains, foreground, known.labels.masks)
+        known = replace(known, labels=labels)
         rng = seeded(seed)
         other = seeded(seed)
         found = draw_labels(known, config, rng)

@@ -18,9 +18,9 @@ from dinotrack.features import SHIPPED, make_backbone
 from dinotrack.geometry import Grid
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import DeltaDino, Tracker
-from dinotrack.training.beginning import fill_pretrained
 from dinotrack.pretraining import start
 from dinotrack.pretraining.start import __main__ as command
+from dinotrack.training.fitting import fill_pretrained
 from dinotrack.training.loop import State
 from dinotrack.training.view import RefinedFrames
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from dinotrack.buddies import Buddies, best_buddies
 from dinotrack.config import FAST, PAPER, Config, override
 from dinotrack.geometry import patch_grid
+from dinotrack.labels import FlowLabels
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
 from dinotrack.training.loop import State, start
@@ -79,7 +80,8 @@ def training_data(channels: int = 0) -> TrainingData:
     masks[..., : WIDTH // 2] = True
     on = chains.first[:, 0] < WIDTH // 2
     features = random_features(channels) if channels else None
-    return TrainingData(moving_picture(), features, chains, on, masks, all_buddies(features))
+    labels = FlowLabels(chains, on, masks)
+    return TrainingData(moving_picture(), features, labels, all_buddies(features))
 
 
 def random_features(channels: int) -> FeatureMaps:
@@ -105,14 +107,15 @@ def fresh(config: Config, channels: int = 0) -> State:
 
 def without_chains(known: TrainingData) -> TrainingData:
     nothing = chains_of(torch.zeros(0, LENGTH, 2), torch.zeros(0, LENGTH, dtype=torch.bool))
-    return replace(known, chains=nothing, chain_foreground=torch.zeros(0, dtype=torch.bool))
+    none = torch.zeros(0, dtype=torch.bool)
+    return replace(known, labels=FlowLabels(nothing, none, known.labels.masks))
 
 
 def seen_once(known: TrainingData) -> TrainingData:
     """The same clip where flow is sure of no step at all."""
-    chains = known.chains
+    chains = known.labels.chains
     short = Chains(chains.first, chains.start, torch.ones_like(chains.length), chains.frames)
-    return replace(known, chains=short)
+    return replace(known, labels=replace(known.labels, chains=short))
 
 
 class OnCuda(Tensor):

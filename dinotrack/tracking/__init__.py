@@ -7,3 +7,24 @@ track precisely, `evidence` says how sure we are, `memory` learns from what was 
 lets neighbouring points vote. `patches` knows what a query looks like in the picture, with the
 algebra of `matrices`.
 """
+
+from dinotrack.config import InferenceConfig
+from dinotrack.progress import Progress, silent
+from dinotrack.queries import Queries, Trajectories
+from dinotrack.tracking.joining import TrackedVideo, track_by_joining
+from dinotrack.tracking.matching import track_by_matching
+
+__all__ = ["TrackedVideo", "track_video"]
+
+
+def track_video(
+    video: TrackedVideo, queries: Queries, config: InferenceConfig, progress: Progress = silent
+) -> Trajectories:
+    """The stage: where queries are in every frame, and where they are visible.
+
+    Everything is in px of the working frame.
+    """
+    queries = queries.to(video.maps.device)
+    if config.method == "match":
+        return track_by_matching(video.tracker, video.maps, queries, config.matching, progress)
+    return track_by_joining(video.to(video.maps.device), queries, config, progress)

@@ -44,16 +44,18 @@ from dinotrack.tracking.support import agree, surround
 
 @dataclass(frozen=True)
 class TrackedVideo:
-    """A video as it is tracked: how its frames look to the networks and to the eye, and move.
-
-    Everything lies on one device.
-    """
+    """A video as it is tracked: how its frames look to the networks and to the eye, and move."""
 
     tracker: Tracker
     maps: FeatureMaps
     """Refined features of all frames."""
     flow: VideoFlow
     frames: UInt8[Tensor, "T 3 H W"]
+
+    def to(self, device: torch.device) -> TrackedVideo:
+        """With everything on a device, but for the networks, which stay where they are."""
+        moved = self.flow.to(device), self.frames.to(device)
+        return TrackedVideo(self.tracker, self.maps.to(device), *moved)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,10 @@ class Start:
 def track_by_joining(
     video: TrackedVideo, queries: Queries, config: InferenceConfig, progress: Progress = silent
 ) -> Trajectories:
-    """Where queries are in every frame, by matches that are joined by flow."""
+    """Where queries are in every frame, by matches that are joined by flow.
+
+    The video and the queries lie on one device.
+    """
 
     def track(part: slice) -> Trajectories:
         joined = join(video, queries[part], config)

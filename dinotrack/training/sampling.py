@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_map_only
 
 from dinotrack.buddies import Buddies
 from dinotrack.config import TrainingConfig
+from dinotrack.labels import FlowLabels
 from dinotrack.maps import FeatureMaps
 from dinotrack.trajectories import Chains
 
@@ -71,12 +72,8 @@ class TrainingData:
     """The working frames."""
     features: FeatureMaps | None
     """Frozen features of a ViT; None without one."""
-    chains: Chains
-    """Flow chains, from which labels are drawn."""
-    chain_foreground: Bool[Tensor, " N"]
-    """Which of the chains are of the foreground."""
-    masks: Bool[Tensor, "T H W"]
-    """The foreground."""
+    labels: FlowLabels
+    """Chains of flow, from which pairs of positions are drawn, and the foreground."""
     buddies: Mapping[tuple[int, int], Buddies]
     """Best buddies of ordered pairs of frames."""
 
@@ -88,17 +85,17 @@ class TrainingData:
     @property
     def has_labels(self) -> bool:
         """Whether any chain is seen in two frames. Without one there is nothing to learn."""
-        return bool((self.chains.length > 1).any())
+        return bool((self.labels.chains.length > 1).any())
 
     @cached_property
     def foreground(self) -> ChainPool:
         """The chains of the foreground, to draw from."""
-        return ChainPool.of(self.chains, self.chain_foreground.nonzero()[:, 0])
+        return ChainPool.of(self.labels.chains, self.labels.on_foreground.nonzero()[:, 0])
 
     @cached_property
     def background(self) -> ChainPool:
         """The other chains, to draw from."""
-        return ChainPool.of(self.chains, (~self.chain_foreground).nonzero()[:, 0])
+        return ChainPool.of(self.labels.chains, (~self.labels.on_foreground).nonzero()[:, 0])
 
 
 @dataclass(frozen=True)
@@ -201,7 +198,7 @@ def draw_labels(data: TrainingData, config: TrainingConfig, rng: torch.Generator
             (foreground, half if background.total else config.batch),
             (background, config.batch - half if foreground.total else config.batch),
         ]
-        parts = [one.draw(data.chains, count, rng) for one, count in shares if one.total]
+        parts = [one.draw(data.labels.chains, count, rng) for one, count in shares if one.total]
         if parts:
             return Labels.joined(parts)
     return None

@@ -100,4 +100,6 @@ def look_at(
     values = maps.values.half() if half else maps.values.float()
     refined = RefinedFrames(batch.frames, FeatureMaps(values, maps.grid), data.size)
     bound = frozen if config.model.fusion == "sum" else None
-    return StepView(tracker, config, refined, bound, batch.labels, data.masks, data.buddies, rng)
+    return StepView(
+        tracker, config, refined, bound, batch.labels, data.labels.masks, data.buddies, rng
+    )

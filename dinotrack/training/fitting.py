@@ -1,4 +1,8 @@
-"""Where a fit begins: networks and optimizer before the first step, or as they were kept."""
+"""A fit from its beginning to its end, as runs take it: it is kept while it goes on, and continued.
+
+`loop` takes the steps; here is what surrounds them: the networks before the first step, or as they
+were kept, checkpoints, and what happens at Ctrl-C.
+"""
 
 import warnings
 
@@ -10,8 +14,9 @@ from dinotrack.maps import FeatureMaps
 from dinotrack.model import DeltaDino, Tracker, memory_format
 from dinotrack.run import Run
 from dinotrack.training import checkpoint, loop
-from dinotrack.training.checkpoint import Stored
+from dinotrack.training.checkpoint import Store, Stored
 from dinotrack.training.loop import State
+from dinotrack.training.sampling import TrainingData
 
 START = weights.Origin("the CNN a fit starts from", files=("dinotrack_cnn.safetensors",))
 
@@ -62,3 +67,29 @@ def fill_pretrained(network: DeltaDino, must: bool) -> None:
             f"{path} is for other model.* settings; leave those as in `fast`, or take ",
             setting("model.start", "random"),
         )
+
+
+def train(data: TrainingData, state: State, run: Run, store: Store) -> None:
+    """Fit the networks, in place. Checkpoints are kept now and then, and at Ctrl-C.
+
+    Where there is nothing to learn from, the fit counts as finished, with a DinotrackWarning.
+    """
+    training = run.config.training
+
+    def on_step(state: State) -> None:
+        if state.step % training.save_every == 0:
+            store.save(state)
+        run.progress("fit", state.step, training.steps)
+
+    run.progress("fit", state.step, training.steps)
+    try:
+        loop.fit(data, run.config, run.seed, state, on_step)
+    except KeyboardInterrupt:
+        store.save(state)
+        raise
+    if not data.has_labels:
+        state.step = training.steps
+        run.progress("fit", state.step, training.steps)
+        nothing = "no point could be followed from any frame to the next, so nothing was learnt"
+        warnings.warn(DinotrackWarning(f"{nothing}; tracks are guesses"), stacklevel=2)
+    store.save(state)
