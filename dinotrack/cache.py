@@ -22,8 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dinotrack.errors import DinotrackWarning, InputError
+from dinotrack.files import replacing
 from dinotrack.progress import Progress, silent
-from dinotrack.video import replacing
 
 FOLDER_VARIABLE = "DINOTRACK_CACHE"
 LIMIT_VARIABLE = "DINOTRACK_CACHE_GB"

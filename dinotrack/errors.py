@@ -1,15 +1,88 @@
-"""What can go wrong that the user can mend, told apart from our own bugs."""
+"""What can go wrong that the user can mend, told apart from our own bugs.
+
+An error or a warning is one sentence that says what is wrong and what to do. Often the thing to do
+is to give an argument, and its name depends on the door the user came through: what is
+`resume=True` in Python is `--resume` on the command line. A message is therefore given in parts,
+the text as it is and each argument as an `Argument`:
+
+    raise InputError(f"{folder} holds an unfinished fit; go on with ", Argument("resume", True))
+
+`str(error)` then speaks of the API, and a command line prints `on_command_line(error)` instead.
+Who adds to the message of another error passes the parts on: `InputError(*error.args, "; or ...")`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 
-class InputError(ValueError):
+@dataclass(frozen=True)
+class Argument:
+    """An argument of the public functions that a message asks for, as `resume=True`.
+
+    Without a value the message speaks of the argument itself, as in "choose another folder".
+    """
+
+    name: str
+    value: Any = None
+
+    def __str__(self) -> str:
+        return self.name if self.value is None else f"{self.name}={self.value!r}"
+
+
+def setting(key: str, value: Any) -> Argument:
+    """One changed number of the method, such as `settings={'backbone.name': 'none'}`."""
+    return Argument("settings", {key: value})
+
+
+class _Message(Exception):
+    """An exception whose arguments are the parts of one sentence: text and `Argument`."""
+
+    def __str__(self) -> str:
+        return "".join(str(part) for part in self.args)
+
+
+class InputError(_Message, ValueError):
     """Bad input. The message is one sentence: what is wrong and what to do.
 
     The command line exits with 2.
     """
 
 
-class DinotrackWarning(UserWarning):
+class DinotrackWarning(_Message, UserWarning):
     """Something the user should know that does not stop the run.
 
     The command line prints it as one line.
     """
+
+
+def on_command_line(error: BaseException, **flags: str) -> str:
+    """The message of an error or a warning on one line, in the words of a command line.
+
+    There `resume=True` is `--resume`, `query_frame=3` is `--query-frame 3`, and
+    `settings={'training.steps': 9}` is `--set training.steps=9`.
+
+    flags: the flags of arguments that a command line calls otherwise, as in `folder="--out"`.
+    """
+    names = {"settings": "--set", **flags}
+    parts = (_flag(part, names) if isinstance(part, Argument) else str(part) for part in error.args)
+    return " ".join("".join(parts).split())
+
+
+def _flag(argument: Argument, names: Mapping[str, str]) -> str:
+    flag = names.get(argument.name, "--" + argument.name.replace("_", "-"))
+    if argument.value is None or argument.value is True:
+        return flag
+    if isinstance(argument.value, dict):
+        pairs = [f"{key}={_text(value)}" for key, value in argument.value.items()]
+        return " ".join((flag, *pairs))
+    return f"{flag} {_text(argument.value)}"
+
+
+def _text(value: Any) -> str:
+    """A value as it is typed after "=": true, none, 8.5 or 64,128."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ",".join(_text(part) for part in value)
+    return str(value)

@@ -1,190 +1,265 @@
-"""Optical flow: a frame pair -> where every pixel moves.
+"""Optical flow: where every pixel of a frame is in another frame.
 
-Flow as a value one can sample, follow and check.
+Flow is a value here: one can sample it, follow it, and ask how far a point misses itself after
+going there and back. A method of flow is a function of two frames, named in `FLOWS`.
 """
+
+from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, UInt8
 from torch import Tensor
-from torchvision.models import optical_flow as raft
 
 from dinotrack import weights
 from dinotrack.config import FlowConfig
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.geometry import pixel_grid
 from dinotrack.progress import Progress, silent
-from dinotrack.video import Resized
+from dinotrack.run import Run
+from dinotrack.working import Resized
 
 Estimator = Callable[[Tensor, Tensor], Tensor]
-"""first, second: uint8 [B, 3, H, W] -> displacement float32 [B, 2, H, W], (dx, dy) in px of these
-frames."""
+"""From first frames to second ones, uint8 [B, 3, H, W] each: float32 displacements [B, 2, H, W],
+(dx, dy) in px of these frames."""
 
-DIS_MIN_SIDE = 16  # OpenCV's DIS refuses sides under 12 px, and under 16 px it crashes (segfault) on long frames
-RAFT_MIN_SIDE = 128  # torchvision's RAFT correlates four scales of a map an eighth the size
+DIS_MIN_SIDE = 16
+"""Px. OpenCV's DIS refuses sides under 12 px, and crashes on long frames under 16 px."""
+RAFT_MIN_SIDE = 128
+"""Px. torchvision's RAFT correlates four scales of a map that is an eighth of the frame."""
 RAFT_MULTIPLE = 8
+"""Px. RAFT's frames have sides of multiples of this."""
+
+
+class Step(NamedTuple):
+    """Where flow takes N points, and how well it agrees with the way back."""
+
+    xy: Float[Tensor, "N 2"]
+    """Px, possibly outside the frame."""
+    error: Float[Tensor, " N"]
+    """The cycle error |F(p) + B(p + F(p))|, px. A point that leaves the frame reads the way back
+    at the border; what that means is the caller's to say."""
 
 
 @dataclass(frozen=True)
 class Flow:
-    """The motion from one frame to another. displacement: [2, H, W] px, (dx, dy); float16 or
-    float32."""
+    """The motion from one frame to another."""
 
-    displacement: Tensor
+    displacement: Float[Tensor, "2 H W"]
+    """(dx, dy) px of any float type."""
 
-    def at(self, xy: Tensor) -> Tensor:
-        """Displacement at xy [N, 2] px, bilinear, of the nearest pixel outside the frame: float32
-        [N, 2] px."""
+    def at(self, xy: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2"]:
+        """Displacements at positions (px), bilinear; outside the frame that of the border."""
         grid = pixel_grid(*self.displacement.shape[-2:])
         return grid.sample(self.displacement.float()[None], xy.float()[None])[0]
 
-    def move(self, xy: Tensor) -> Tensor:
-        """Where xy [N, 2] px go: float32 [N, 2] px, possibly outside the frame."""
+    def move(self, xy: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2"]:
+        """Where positions (px) go: float32, possibly outside the frame."""
         return xy + self.at(xy)
 
-    def cycle_error(self, back: "Flow", xy: Tensor) -> Tensor:
-        """How far xy [N, 2] px miss themselves after there and `back`, |F(p) + B(p + F(p))|:
-        float32 [N] px.
-
-        A point that leaves the frame reads `back` at its border; what that means is the caller's to
-        say.
-        """
+    def step(self, back: Flow, xy: Float[Tensor, "N 2"]) -> Step:
+        """Where positions (px) go, and how far they miss themselves after the way back."""
         there = self.at(xy)
-        return (there + back.at(xy + there)).square().sum(dim=-1).sqrt()
+        moved = xy + there
+        error = (there + back.at(moved)).square().sum(dim=-1).sqrt()
+        return Step(moved, error)
 
 
 @dataclass(frozen=True)
-class ConsecutiveFlow:
-    """Flow between neighbouring frames, in working px (dx, dy).
+class VideoFlow:
+    """The motion between neighbouring frames of a whole video, both ways, in working px."""
 
-    forward: [T - 1, 2, h, w], frame t -> t + 1. backward: [T - 1, 2, h, w], frame t + 1 -> t.
-    """
+    forward: Float[Tensor, "M 2 H W"]
+    """M = T - 1: from frame t to t + 1."""
+    backward: Float[Tensor, "M 2 H W"]
+    """From frame t + 1 to t."""
 
-    forward: Tensor
-    backward: Tensor
+    @property
+    def frames(self) -> int:
+        """Frames of the video."""
+        return len(self.forward) + 1
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the frames."""
+        return int(self.forward.shape[-2]), int(self.forward.shape[-1])
 
-def pair_flow(
-    first: Tensor, second: Tensor, estimator: Estimator, working_size: tuple[int, int]
-) -> tuple[Flow, Flow]:
-    """Flow first -> second and second -> first, of two frames uint8 [3, H, W], in working px at
-    working_size (h, w)."""
-    forth, back = _both_ways(first, second, estimator, working_size)
-    return Flow(forth), Flow(back)
+    def to(self, device: torch.device) -> VideoFlow:
+        """The same flow on a device."""
+        return VideoFlow(self.forward.to(device), self.backward.to(device))
 
+    def between(self, t: int, u: int) -> Flow:
+        """Flow from a frame to the next or the previous one."""
+        assert abs(t - u) == 1, f"frames {t} and {u} are no neighbours"
+        return Flow(self.forward[t] if u > t else self.backward[u])
 
-def consecutive_flow(
-    frames: Tensor | Resized,
-    estimator: Estimator,
-    working_size: tuple[int, int],
-    progress: Progress = silent,
-    dtype: torch.dtype = torch.float16,
-) -> ConsecutiveFlow:
-    """Flow between consecutive frames both ways (METHOD 1), computed at the frames' own size, told
-    in working px.
-
-    frames: uint8 [T, 3, H, W]. working_size: (h, w). The result lies on the frames' device. float16
-    keeps motion of under 32 px to 1/64 px. One frame gives empty tensors.
-    """
-    pairs = len(frames) - 1
-    first = frames[0]
-    flows = torch.empty(2, pairs, 2, *working_size, dtype=dtype, device=first.device)
-    for t in range(pairs):
-        second = frames[t + 1]
-        flows[:, t] = _both_ways(first, second, estimator, working_size)
-        first = second
-        progress("flow", t + 1, pairs)
-    return ConsecutiveFlow(forward=flows[0], backward=flows[1])
+    def step(self, xy: Float[Tensor, "N 2"], t: int, u: int) -> Step:
+        """Where positions (px) of frame t are in its neighbour u."""
+        return self.between(t, u).step(self.between(u, t), xy)
 
 
-def _both_ways(
-    first: Tensor, second: Tensor, estimator: Estimator, working_size: tuple[int, int]
-) -> Tensor:
-    pair = torch.stack((first, second))
-    return resize_flow(estimator(pair, pair.flip(0)).to(first.device), working_size)
+@dataclass(frozen=True)
+class VideoEstimator:
+    """Computes flow between any two frames of one video."""
+
+    frames: UInt8[Tensor, "T 3 H W"] | Resized
+    """What flow is computed on: the working frames, or larger ones that are made when needed."""
+    size: tuple[int, int]
+    """(H, W) of the working frames, in whose px flow is told."""
+    estimate: Estimator
+    method: str
+    """Its name in `FLOWS`."""
+
+    def between(self, t: int, u: int) -> tuple[Flow, Flow]:
+        """Flow from frame t to u, and from u to t."""
+        there, back = self._both_ways(self.frames[t], self.frames[u])
+        return Flow(there), Flow(back)
+
+    def neighbours(
+        self, progress: Progress = silent, dtype: torch.dtype = torch.float16
+    ) -> VideoFlow:
+        """Flow between all neighbours. float16 keeps motion of under 32 px to 1/64 px.
+
+        One frame gives empty tensors. The result lies where the frames do.
+        """
+        pairs = len(self.frames) - 1
+        first = self.frames[0]
+        shape = 2, pairs, 2, *self.size
+        flows = torch.empty(shape, dtype=dtype, device=first.device)
+        for t in range(pairs):
+            second = self.frames[t + 1]
+            flows[:, t] = self._both_ways(first, second)
+            first = second
+            progress("flow", t + 1, pairs)
+        return VideoFlow(forward=flows[0], backward=flows[1])
+
+    def _both_ways(
+        self, first: UInt8[Tensor, "3 H W"], second: UInt8[Tensor, "3 H W"]
+    ) -> Float[Tensor, "2 2 h w"]:
+        pair = torch.stack((first, second))
+        displacement = self.estimate(pair, pair.flip(0)).to(first.device)
+        return resize_flow(displacement, self.size)
 
 
-def resize_flow(displacement: Tensor, size: tuple[int, int]) -> Tensor:
-    """Displacement [B, 2, H, W] px of its own frame -> [B, 2, *size] px of a frame of that size (h,
-    w)."""
+def make_estimator(
+    frames: UInt8[Tensor, "T 3 H W"] | Resized, size: tuple[int, int], run: Run
+) -> VideoEstimator:
+    """What computes the flow of a video, from its frames at the size that flow wants."""
+    config = run.config.flow
+    name = resolve_flow_name(config.name, run.device, named=run.named)
+    return VideoEstimator(frames, size, FLOWS[name](config, run.device), name)
+
+
+def video_flow(estimator: VideoEstimator, run: Run) -> VideoFlow:
+    """The stage: flow between all neighbouring frames, computed unless it is known."""
+
+    def compute() -> dict[str, Tensor]:
+        flow = estimator.neighbours(run.progress)
+        return {"forward": flow.forward, "backward": flow.backward}
+
+    key = {
+        **asdict(run.config.flow),
+        "name": estimator.method,
+        "size": estimator.size,
+        "computed_at": list(estimator.frames[0].shape),
+        "filter": run.config.video.filter,
+    }
+    return VideoFlow(**run.cache.remember("flow", key, compute, run.progress))
+
+
+def resize_flow(
+    displacement: Float[Tensor, "B 2 H W"], size: tuple[int, int]
+) -> Float[Tensor, "B 2 h w"]:
+    """Displacements in px of their own frame, in px of a frame of another size (h, w)."""
     height, width = displacement.shape[-2:]
     if (height, width) == size:
         return displacement
-    ratio = torch.tensor(
-        (size[1] / width, size[0] / height), dtype=displacement.dtype, device=displacement.device
-    )
+    ratio = displacement.new_tensor((size[1] / width, size[0] / height))
     resized = F.interpolate(displacement, size, mode="bilinear", antialias=True)
     return resized * ratio[:, None, None]
 
 
-def dis(config: FlowConfig, device: torch.device, offline: bool) -> Estimator:
-    """OpenCV's Dense Inverse Search (Kroeger et al. 2016) on grey frames; no weights, on CPU."""
+def dis(config: FlowConfig, device: torch.device) -> Estimator:
+    """OpenCV's Dense Inverse Search (Kroeger et al. 2016) on grey frames.
+
+    It has no weights and runs on the CPU.
+    """
 
     def estimate(first: Tensor, second: Tensor) -> Tensor:
-        method: Any = cv2.DISOpticalFlow.create(
-            cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
-        )  # it keeps state of its frames' size
-        method.setFinestScale(config.finest_scale)
-        method.setVariationalRefinementAlpha(config.smoothness)
         height, width = first.shape[-2:]
         size = max(height, DIS_MIN_SIDE), max(width, DIS_MIN_SIDE)
-        if config.coarsest_scale:
-            most = int(
-                math.log2(min(size) / method.getPatchSize())
-            )  # a patch must fit into the coarsest frame
-            method.setCoarsestScale(min(max(config.coarsest_scale, config.finest_scale), most))
-        flows = [
-            method.calc(a, b, None)
-            for a, b in zip(_grey(first, size), _grey(second, size), strict=True)
-        ]
+        method = _dis_method(config, size)
+        pairs = zip(_grey(first, size), _grey(second, size), strict=True)
+        flows = [method.calc(a, b, None) for a, b in pairs]
         displacement = torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2)
         return resize_flow(displacement, (height, width)).to(first.device)
 
     return estimate
 
 
-def _grey(frames: Tensor, size: tuple[int, int]) -> list[np.ndarray]:
-    images = [
-        cv2.cvtColor(cv2.merge(list(f.numpy())), cv2.COLOR_RGB2GRAY) for f in frames.cpu()
-    ]  # merges planes fast
-    return [
-        i if i.shape == size else cv2.resize(i, size[::-1], interpolation=cv2.INTER_LINEAR)
-        for i in images
-    ]
+def _dis_method(config: FlowConfig, size: tuple[int, int]) -> Any:
+    """OpenCV's object, which keeps a state of its frames' size and so serves one call."""
+    method: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    method.setFinestScale(config.finest_scale)
+    method.setVariationalRefinementAlpha(config.smoothness)
+    if config.coarsest_scale:
+        # a patch must fit into the coarsest frame
+        most = int(math.log2(min(size) / method.getPatchSize()))
+        wanted = max(config.coarsest_scale, config.finest_scale)
+        method.setCoarsestScale(min(wanted, most))
+    return method
 
 
-def raft_small(config: FlowConfig, device: torch.device, offline: bool) -> Estimator:
-    """torchvision's small RAFT (Teed & Deng 2020)."""
-    return _raft(raft.raft_small(), RAFT_WEIGHTS["raft_small"], config, device, offline)
+def _grey(frames: UInt8[Tensor, "B 3 H W"], size: tuple[int, int]) -> list[npt.NDArray[Any]]:
+    """Grey frames of that size (H, W). Merging planes in OpenCV is faster than moving axes."""
+    merged = [cv2.merge(list(frame.numpy())) for frame in frames.cpu()]
+    grey: list[Any] = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in merged]
+    return [image if image.shape == size else cv2.resize(image, size[::-1]) for image in grey]
 
 
-def raft_large(config: FlowConfig, device: torch.device, offline: bool) -> Estimator:
-    """torchvision's RAFT (Teed & Deng 2020), the paper's flow."""
-    return _raft(raft.raft_large(), RAFT_WEIGHTS["raft_large"], config, device, offline)
+def raft_small(config: FlowConfig, device: torch.device) -> Estimator:
+    """torchvision's small RAFT (Teed and Deng 2020)."""
+    from torchvision.models.optical_flow import raft_small as network
+
+    return _raft(network(), "raft_small", config, device)
 
 
-def _raft(
-    model: torch.nn.Module,
-    source: weights.Source,
-    config: FlowConfig,
-    device: torch.device,
-    offline: bool,
-) -> Estimator:
-    path = weights.obtain(source, offline)
+def raft_large(config: FlowConfig, device: torch.device) -> Estimator:
+    """torchvision's RAFT (Teed and Deng 2020), the paper's flow."""
+    from torchvision.models.optical_flow import raft_large as network
+
+    return _raft(network(), "raft_large", config, device)
+
+
+def raft_source(name: str) -> weights.Source:
+    """Where the weights of a RAFT come from."""
+    from torchvision.models import optical_flow
+
+    if name == "raft_small":
+        return weights.Source("RAFT small", url=optical_flow.Raft_Small_Weights.C_T_V2.url)
+    return weights.Source("RAFT large", url=optical_flow.Raft_Large_Weights.C_T_SKHT_V2.url)
+
+
+def _raft(model: torch.nn.Module, name: str, config: FlowConfig, device: torch.device) -> Estimator:
+    path = weights.obtain(raft_source(name))
     weights.load_into(model, weights.read(path), path)
     return raft_estimator(model.to(device), config.updates)
 
 
 def raft_estimator(model: torch.nn.Module, updates: int) -> Estimator:
-    """An estimator from a RAFT network: frames in [-1, 1], padded with their border to sides RAFT
-    takes."""
+    """An estimator from a RAFT network.
+
+    Frames are scaled to [-1, 1], and padded with their border to sides that RAFT takes.
+    """
     model.eval().requires_grad_(False)
     device = next(model.parameters()).device
 
@@ -193,7 +268,8 @@ def raft_estimator(model: torch.nn.Module, updates: int) -> Estimator:
         left, right = _padding(width)
         top, bottom = _padding(height)
         pair = torch.stack((first, second)).to(device).float() / 127.5 - 1
-        one, two = F.pad(pair.flatten(0, 1), (left, right, top, bottom), mode="replicate").chunk(2)
+        padded = F.pad(pair.flatten(0, 1), (left, right, top, bottom), mode="replicate")
+        one, two = padded.chunk(2)
         displacement: Tensor = model(one, two, num_flow_updates=updates)[-1]
         return displacement[..., top : top + height, left : left + width]
 
@@ -207,25 +283,20 @@ def _padding(side: int) -> tuple[int, int]:
     return before, wanted - side - before
 
 
-RAFT_WEIGHTS = {
-    "raft_small": weights.Source("RAFT small", url=raft.Raft_Small_Weights.C_T_V2.url),
-    "raft_large": weights.Source("RAFT large", url=raft.Raft_Large_Weights.C_T_SKHT_V2.url),
-}
-
-FLOWS: dict[str, Callable[[FlowConfig, torch.device, bool], Estimator]] = {
+FLOWS: dict[str, Callable[[FlowConfig, torch.device], Estimator]] = {
     "dis": dis,
     "raft_small": raft_small,
     "raft_large": raft_large,
 }
+"""Name -> what gives the function of two frames on a device."""
 
 
-def resolve_flow_name(name: str, device: torch.device, offline: bool = False) -> str:
-    """The name in FLOWS that "auto" stands for: raft_large on CUDA where its weights can be had,
-    else dis.
+def resolve_flow_name(name: str, device: torch.device, named: bool = False) -> str:
+    """The name in `FLOWS` that is meant. A name of `FLOWS` means itself.
 
-    A name of FLOWS is itself. May download the weights. Warns (DinotrackWarning) where auto has to
-    settle for dis on
-    CUDA. Raises InputError for an unknown name.
+    "auto" means raft_large on CUDA, whose weights may be downloaded, and dis elsewhere. Where
+    these weights can't be had, "auto" settles for dis with a DinotrackWarning, unless the preset
+    was `named`. Raises InputError for an unknown name, and for what is missing though named.
     """
     if name in FLOWS:
         return name
@@ -234,16 +305,10 @@ def resolve_flow_name(name: str, device: torch.device, offline: bool = False) ->
     if device.type != "cuda":
         return "dis"
     try:
-        weights.obtain(RAFT_WEIGHTS["raft_large"], offline)
+        weights.obtain(raft_source("raft_large"))
     except InputError as missing:
+        if named:
+            raise
         warnings.warn(f"{missing}; using dis flow instead", DinotrackWarning, stacklevel=2)
         return "dis"
     return "raft_large"
-
-
-def make_flow(config: FlowConfig, device: torch.device, offline: bool = False) -> Estimator:
-    """The estimator config.name asks for, on that device; offline: nothing is downloaded.
-
-    Raises InputError for an unknown name, and for a named RAFT whose weights can't be had.
-    """
-    return FLOWS[resolve_flow_name(config.name, device, offline)](config, device, offline)

@@ -1,49 +1,55 @@
-"""Files others open: queries and masks in, tracks out."""
+"""Files of other programs: query points and masks in, tracks out.
+
+A format is one function and one line: `QUERY_FORMATS` says who reads a file of queries, `FORMATS`
+who writes tracks.
+"""
 
 import csv
 import json
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Bool, Float
 from PIL import Image
 
 from dinotrack.errors import InputError
+from dinotrack.files import replacing
 from dinotrack.tracks import Tracks
-from dinotrack.video import images_in, replacing
+from dinotrack.video import images_in
 
-Queries = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
+MALFORMED = (OSError, ValueError, EOFError, zipfile.BadZipFile)
+"""How numpy, csv, json and Pillow say that a file is not what its name promises."""
+
+# Queries
 
 
-def read_queries(path: str | Path) -> Queries:
-    """Query points (t, x, y) of a file, float32 [N, 3]: frames counted from 0, px of the original
-    video.
+def read_queries(path: str | Path) -> Float[np.ndarray, "N 3"]:
+    """The query points (t, x, y) of a file, float32.
 
-    CSV with a header that has t, x and y; JSON, a list of [t, x, y]; .npy [N, 3]; or .npz with
-    `queries` or `query`.
-    Raises InputError, naming the file and the row, where it is malformed.
+    Frames count from 0; x and y are in pixels of the video, with (0, 0) the centre of the top-left
+    pixel. The file is a CSV with a header that has t, x and y; JSON, a list of [t, x, y]; .npy
+    [N, 3]; or .npz with `queries` or `query`. Whether the points lie in a video is for
+    `check_queries` to say.
+
+    Raises InputError that names the file, and the row, where the file is malformed.
     """
     path = Path(path)
-    readers = {".csv": _csv_rows, ".json": _json_rows, ".npy": _npy_rows, ".npz": _npz_rows}
-    reader = readers.get(path.suffix.lower())
+    reader = QUERY_FORMATS.get(path.suffix.lower())
     if reader is None:
-        raise InputError(
-            f"{path}: queries are read from {', '.join(readers)} files; give one of these"
-        )
+        known = ", ".join(QUERY_FORMATS)
+        raise InputError(f"{path}: queries are read from {known} files; give one of these")
     try:
         rows = reader(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, csv.Error) as error:
-        raise (
-            error
-            if isinstance(error, InputError)
-            else InputError(f"{path}: can't be read as queries ({error})")
-        ) from error
+    except InputError:
+        raise
+    except (*MALFORMED, csv.Error) as error:
+        raise InputError(f"{path}: can't be read as queries ({error})") from error
     if isinstance(rows, np.ndarray):
         return _query_array(rows, path)
     queries = [_query_row(row, f"{path}: row {i}") for i, row in enumerate(rows)]
@@ -52,11 +58,11 @@ def read_queries(path: str | Path) -> Queries:
     return np.array(queries, np.float32)
 
 
-def check_queries(queries: npt.ArrayLike, length: int, size: tuple[int, int]) -> Queries:
-    """Queries as float32 [N, 3], or InputError with the first bad row (counted from 0).
+def check_queries(queries: Any, length: int, size: tuple[int, int]) -> Float[np.ndarray, "N 3"]:
+    """Queries as float32, or InputError that names the first bad row, counted from 0.
 
-    t is a whole number in [0, length - 1]; x in [-0.5, W - 0.5] and y in [-0.5, H - 0.5] for size
-    (H, W).
+    queries: numbers [N, 3], rows of (t, x, y), N at least 1. In a video of `length` frames of size
+    (H, W) t is a whole number in [0, length - 1], x lies in [-0.5, W - 0.5], y in [-0.5, H - 0.5].
     """
     points = _query_array(queries, "queries").astype(np.float64)
     height, width = size
@@ -74,18 +80,22 @@ def check_queries(queries: npt.ArrayLike, length: int, size: tuple[int, int]) ->
     return points.astype(np.float32)
 
 
-def grid_queries(n: int, size: tuple[int, int], frame: int, mask: Mask | None = None) -> Queries:
-    """n columns x n rows of points of one frame, row by row: float32 [M, 3].
+def grid_queries(
+    n: int, size: tuple[int, int], frame: int, mask: Bool[np.ndarray, "H W"] | None = None
+) -> Float[np.ndarray, "N 3"]:
+    """n columns x n rows of points of one frame, row by row, float32.
 
-    They lie at ((i + 0.5) W / n - 0.5, (j + 0.5) H / n - 0.5).
-    With a mask [H, W] only those whose nearest pixel it holds. Raises InputError where that leaves
-    none.
+    They lie in the middle of n x n equal parts of the picture, at ((i + 0.5) W / n - 0.5,
+    (j + 0.5) H / n - 0.5). With a mask only those stay whose nearest pixel it holds. Raises
+    InputError where no point is left.
     """
     if n < 1:
         raise InputError(f"a grid of {n} x {n} has no points; give 1 or more")
     height, width = size
-    steps = np.arange(n) + 0.5
-    x, y = (a.ravel() for a in np.meshgrid(steps * width / n - 0.5, steps * height / n - 0.5))
+    middles = np.arange(n) + 0.5
+    columns, rows = np.meshgrid(middles * width / n - 0.5, middles * height / n - 0.5)
+    x = columns.ravel()
+    y = rows.ravel()
     queries = np.stack((np.full_like(x, frame), x, y), axis=-1)
     if mask is not None:
         column = np.clip(np.rint(x).astype(int), 0, width - 1)
@@ -93,55 +103,148 @@ def grid_queries(n: int, size: tuple[int, int], frame: int, mask: Mask | None = 
         queries = queries[mask[row, column]]
     if not len(queries):
         raise InputError(
-            f"no point of the {n} x {n} grid lies inside the mask; give a finer grid or another mask"
+            f"no point of the {n} x {n} grid lies inside the mask; "
+            "give a finer grid or another mask"
         )
     return queries.astype(np.float32)
 
 
-def read_mask(path: str | Path, size: tuple[int, int]) -> Mask:
-    """A mask image, or .npy [H, W], as bool [H, W], true where it is not zero.
+def _csv_rows(path: Path) -> list[Any]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, skipinitialspace=True)
+        names = {name.strip().lower(): name for name in reader.fieldnames or ()}
+        if not {"t", "x", "y"} <= names.keys():
+            raise InputError(f"{path}: its first line is no header with t,x,y; add the line t,x,y")
+        return [[row[names[name]] for name in "txy"] for row in reader]
 
-    Raises InputError for another size than (H, W).
+
+def _json_rows(path: Path) -> list[Any]:
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+        raise InputError(f"{path}: is no JSON list of lists; give [[t, x, y], ...]")
+    return rows
+
+
+def _npy_rows(path: Path) -> npt.NDArray[Any]:
+    return np.asarray(np.load(path))
+
+
+def _npz_rows(path: Path) -> npt.NDArray[Any]:
+    with np.load(path) as file:
+        for name in ("queries", "query"):
+            if name in file:
+                return np.asarray(file[name])
+        found = ", ".join(file) or "nothing"
+        raise InputError(f"{path}: has neither `queries` nor `query`, only {found}")
+
+
+QUERY_FORMATS: dict[str, Callable[[Path], Iterable[Any] | npt.NDArray[Any]]] = {
+    ".csv": _csv_rows,
+    ".json": _json_rows,
+    ".npy": _npy_rows,
+    ".npz": _npz_rows,
+}
+"""What queries are read from: the end of a file's name -> who reads its rows."""
+
+
+def _query_row(row: Any, where: str) -> tuple[float, float, float]:
+    try:
+        t, x, y = (float(value) for value in row)
+    except (TypeError, ValueError):
+        raise InputError(f"{where}: {row!r} is not three numbers t, x, y") from None
+    return t, x, y
+
+
+def _query_array(values: Any, where: str | Path) -> Float[np.ndarray, "N 3"]:
+    wanted = f"{where}: queries are numbers [N, 3], rows of t, x, y, N at least 1"
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise InputError(f"{wanted}; not rows of different lengths") from error
+    if array.ndim != 2 or array.shape[1] != 3 or not len(array) or array.dtype.kind not in "iuf":
+        raise InputError(f"{wanted}; not {array.dtype} {list(array.shape)}")
+    return array.astype(np.float32)
+
+
+# Masks
+
+
+def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
+    """A mask image, or .npy [H, W]: true where its value is not zero.
+
+    Raises InputError where its size is not (H, W).
     """
     mask = _mask_values(Path(path))
-    if mask.ndim != 2 or mask.shape != size:
-        found = (
-            f"{mask.shape[1]} x {mask.shape[0]}"
-            if mask.ndim == 2
-            else f"an array {list(mask.shape)}"
-        )
-        raise InputError(
-            f"{path}: the mask is {found}, the video {size[1]} x {size[0]}; give a mask of the video's size"
-        )
+    if mask.shape != size:
+        _refuse_mask(path, mask.shape, size)
     return mask
 
 
-def read_masks(path: str | Path, length: int, size: tuple[int, int]) -> Mask:
-    """Masks of all frames, bool [T, H, W].
+def read_masks(path: str | Path, length: int, size: tuple[int, int]) -> Bool[np.ndarray, "T H W"]:
+    """Masks of all `length` frames of a video of size (H, W).
 
-    path: one image or .npy [H, W] for all frames, .npy [T, H, W], or a folder of T images in
-    natural order.
-    One mask for all frames becomes a read-only view. Raises InputError for another number or size.
+    path: one image or .npy [H, W] for all frames, which gives a read-only view; .npy [T, H, W]; or
+    a folder of T images in natural order. Raises InputError for another number or size.
     """
     path = Path(path)
     if path.is_dir():
         files = images_in(path)
         _check_count(path, len(files), length)
         return np.stack([read_mask(file, size) for file in files])
-    if path.suffix.lower() == ".npy" and (masks := _mask_values(path)).ndim == 3:
+    masks = _mask_values(path)
+    if path.suffix.lower() == ".npy" and masks.ndim == 3:
         _check_count(path, len(masks), length)
         if masks.shape[1:] != size:
-            raise InputError(
-                f"{path}: the masks are {masks.shape[2]} x {masks.shape[1]}, the video {size[1]} x {size[0]}"
-            )
+            _refuse_mask(path, masks.shape[1:], size)
         return masks
-    return np.broadcast_to(read_mask(path, size), (length, *size))
+    if masks.shape != size:
+        _refuse_mask(path, masks.shape, size)
+    return np.broadcast_to(masks, (length, *size))
+
+
+def _mask_values(path: Path) -> npt.NDArray[np.bool_]:
+    """Where the values of a file are not zero.
+
+    A palette image (DAVIS) counts by its indices, a colour image where any channel is not zero.
+    """
+    try:
+        if path.suffix.lower() == ".npy":
+            return np.asarray(np.load(path)).astype(np.bool_)
+        with Image.open(path) as image:
+            coloured = image.mode in ("RGBA", "LA", "PA", "CMYK", "YCbCr")
+            values = np.asarray(image.convert("RGB") if coloured else image)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the path") from None
+    except (*MALFORMED, SyntaxError) as error:
+        raise InputError(
+            f"{path}: can't be read as a mask ({error}); give an image or a .npy file"
+        ) from error
+    return np.asarray(values.any(axis=-1) if values.ndim == 3 else values != 0)
+
+
+def _refuse_mask(path: str | Path, shape: tuple[int, ...], size: tuple[int, int]) -> NoReturn:
+    is_picture = len(shape) == 2
+    found = f"{shape[1]} x {shape[0]}" if is_picture else f"an array {list(shape)}"
+    raise InputError(
+        f"{path}: the mask is {found}, the video {size[1]} x {size[0]}; "
+        "give a mask of the video's size"
+    )
+
+
+def _check_count(path: Path, count: int, length: int) -> None:
+    if count != length:
+        raise InputError(
+            f"{path}: holds {count} masks, the video has {length} frames; give one a frame"
+        )
+
+
+# Tracks
 
 
 def save_tracks(path: str | Path, tracks: Tracks) -> None:
-    """tracks.npz: `tracks` float32 [N, T, 2] px, and the other fields of Tracks under their names.
+    """Write tracks.npz: `tracks` float32 [N, T, 2] px, and the other fields of Tracks by name.
 
-    The same tracks give the same bytes.
+    The same tracks give the same bytes. Raises InputError where the file can't be written.
     """
     with replacing(path) as part, part.open("wb") as file:
         np.savez(
@@ -170,119 +273,33 @@ def load_tracks(path: str | Path) -> Tracks:
             )
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        zipfile.BadZipFile,
-    ) as error:
+    except (*MALFORMED, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: is no tracks.npz of ours ({error})") from error
 
 
 def save_csv(path: str | Path, tracks: Tracks) -> None:
-    """tracks.csv: point,t,x,y,visible,confidence, one row a point and frame, points in query
-    order."""
-    count, length = tracks.visible.shape
-    points, frames = (a.ravel().tolist() for a in np.indices((count, length)))
-    xs, ys = tracks.xy.reshape(-1, 2).T.tolist()
-    columns = zip(
-        points,
-        frames,
-        xs,
-        ys,
+    """Write tracks.csv: point,t,x,y,visible,confidence.
+
+    One row a point and frame, points in the order of the queries, and of each point its frames.
+    Raises InputError where the file can't be written.
+    """
+    points, frames = np.indices(tracks.visible.shape)
+    columns = (
+        points.ravel().tolist(),
+        frames.ravel().tolist(),
+        tracks.xy[..., 0].ravel().tolist(),
+        tracks.xy[..., 1].ravel().tolist(),
         tracks.visible.ravel().tolist(),
         tracks.confidence.ravel().tolist(),
-        strict=True,
     )
+    rows = zip(*columns, strict=True)
     with replacing(path) as part, part.open("w", encoding="ascii", newline="\n") as file:
         file.write("point,t,x,y,visible,confidence\n")
-        file.writelines(f"{p},{t},{x:.3f},{y:.3f},{v:d},{c:.4f}\n" for p, t, x, y, v, c in columns)
+        file.writelines(f"{p},{t},{x:.3f},{y:.3f},{v:d},{c:.4f}\n" for p, t, x, y, v, c in rows)
 
 
 FORMATS: dict[str, Callable[[Path, Tracks], None]] = {
     "tracks.npz": save_tracks,
     "tracks.csv": save_csv,
 }
-"""What a run writes: file name -> its writer."""
-
-
-def _csv_rows(path: Path) -> Iterable[Any]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        names = {name.strip().lower(): name for name in reader.fieldnames or ()}
-        if not {"t", "x", "y"} <= names.keys():
-            raise InputError(f"{path}: its first line is no header with t,x,y; add the line t,x,y")
-        return [[row[names[name]] for name in "txy"] for row in reader]
-
-
-def _json_rows(path: Path) -> Iterable[Any]:
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
-        raise InputError(f"{path}: is no JSON list of lists; give [[t, x, y], ...]")
-    return rows
-
-
-def _npy_rows(path: Path) -> npt.NDArray[Any]:
-    return np.asarray(np.load(path))
-
-
-def _npz_rows(path: Path) -> npt.NDArray[Any]:
-    with np.load(path) as file:
-        for name in ("queries", "query"):
-            if name in file:
-                return np.asarray(file[name])
-        raise InputError(
-            f"{path}: has neither `queries` nor `query`, only {', '.join(file) or 'nothing'}"
-        )
-
-
-def _query_row(row: Any, where: str) -> tuple[float, float, float]:
-    try:
-        t, x, y = (float(value) for value in row)
-    except (TypeError, ValueError):
-        raise InputError(f"{where}: {row!r} is not three numbers t, x, y") from None
-    return t, x, y
-
-
-def _query_array(values: npt.ArrayLike, where: str | Path) -> Queries:
-    wanted = f"{where}: queries are numbers [N, 3], rows of t, x, y, N at least 1"
-    try:
-        array = np.asarray(values)
-    except ValueError as error:  # rows of different lengths
-        raise InputError(f"{wanted}; not rows of different lengths") from error
-    if array.ndim != 2 or array.shape[1] != 3 or not len(array) or array.dtype.kind not in "iuf":
-        raise InputError(f"{wanted}; not {array.dtype} {list(array.shape)}")
-    return array.astype(np.float32)
-
-
-def _mask_values(path: Path) -> Mask:
-    """Nonzero pixels.
-
-    A palette image (DAVIS) counts by its indices, a colour image where any channel is not zero.
-    """
-    try:
-        if path.suffix.lower() == ".npy":
-            return np.asarray(np.load(path)).astype(np.bool_)
-        with Image.open(path) as image:
-            values = np.asarray(
-                image.convert("RGB")
-                if image.mode in ("RGBA", "LA", "PA", "CMYK", "YCbCr")
-                else image
-            )
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the path") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise InputError(
-            f"{path}: can't be read as a mask ({error}); give an image or a .npy file"
-        ) from error
-    return np.asarray(values.any(axis=-1) if values.ndim == 3 else values != 0)
-
-
-def _check_count(path: Path, count: int, length: int) -> None:
-    if count != length:
-        raise InputError(
-            f"{path}: holds {count} masks, the video has {length} frames; give one a frame"
-        )
+"""What a run writes: the name of a file -> who writes it."""

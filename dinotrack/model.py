@@ -1,5 +1,6 @@
 """All that is trained: Delta-DINO, which corrects the frozen features, and the refiner, which turns
-a correlation map into a correspondence map (METHOD 4; paper sections 3.1 and 3.2)."""
+a correlation map into a correspondence map (docs/method.md 4; sections 3.1 and 3.2 of the paper).
+"""
 
 import math
 from collections.abc import Mapping
@@ -8,47 +9,54 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from kornia.filters import blur_pool2d
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dinotrack.config import ModelConfig
-from dinotrack.correlation import Filters, correlation_maps, locate_in_disc, match, refine
+from dinotrack.correlation import Correlation, Filters, locate_in_disc, refiner_scores
 from dinotrack.errors import InputError
 from dinotrack.geometry import Grid
-
-MASS_FLOOR = 1e-8  # below this mass in the disc the answer is the plain mean of its cells
+from dinotrack.maps import FeatureMaps
 
 
 class Blur(nn.Module):
-    """Anti-aliased halving: the outer product of [1, 3, 3, 1] / 8 with itself, reflect padding; n
-    -> ceil(n / 2)."""
+    """Anti-aliased halving (Zhang 2019): a side of n cells becomes one of ceil(n / 2).
 
-    def forward(self, x: Tensor) -> Tensor:
+    The kernel is the outer product of [1, 3, 3, 1] / 8 with itself, and borders are reflected.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        from kornia.filters import BlurPool2D  # slow to import, and only `paper` blurs
+
+        self.pool = BlurPool2D(4, 2)
+
+    def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h2 w2"]:
         rows, cols = x.shape[-2:]
-        # kornia pads with zeros, so what is kept must not see its padding: output 1 is centred on
-        # our first pixel
-        blurred = blur_pool2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), 4, 2)
+        # kornia pads with zeros. What is kept must not see its padding, so more is padded here,
+        # and output 1 is the one that is centred on our first cell.
+        padded = F.pad(x, (2, 2, 2, 2), mode="reflect")
+        blurred: Tensor = self.pool(padded)
         return blurred[..., 1 : 1 + math.ceil(rows / 2), 1 : 1 + math.ceil(cols / 2)]
 
 
 class Residual(nn.Module):
-    """x + f(x)."""
+    """Layers whose output is added to their input."""
 
     def __init__(self, *layers: nn.Module):
         super().__init__()
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
         out: Tensor = x + self.layers(x)
         return out
 
 
 class DeltaDino(nn.Module):
-    """The CNN that predicts what to add to the frozen features; without a ViT its map is the
-    features.
+    """The CNN that predicts what to add to the frozen features.
 
-    `paper`: three stages of conv 5x5, batch norm, ReLU, blur, then a dilated conv and a batch norm
-    of gain 0.05.
+    Without a ViT its output is the features. In `paper` it has three stages of a 5x5 convolution,
+    batch norm, ReLU and blur, then a dilated convolution and a batch norm of gain 0.05.
     """
 
     def __init__(self, config: ModelConfig, dims: int):
@@ -57,23 +65,18 @@ class DeltaDino(nn.Module):
         layers: list[nn.Module] = []
         channels = 3
         for width in config.widths:
-            layers += [
-                _conv(channels, width, config.kernel, 2 if config.downsample == "stride" else 1)
-            ]
-            layers += [_norm(config.norm, width), nn.ReLU()]
-            layers += [Blur()] if config.downsample == "blur" else []
+            layers += _stage(channels, width, config)
             channels = width
         for _ in range(config.blocks):
-            layers += [
-                Residual(_conv(channels, channels, 3), _norm(config.norm, channels), nn.ReLU())
-            ]
-        last = _conv(channels, dims, config.kernel, dilation=config.dilation)
+            convolution = _convolution(channels, channels, 3)
+            layers.append(Residual(convolution, _norm(config.norm, channels), nn.ReLU()))
+        last = _convolution(channels, dims, config.kernel, dilation=config.dilation)
         norm = _norm(config.norm, dims)
         nn.init.constant_(norm.weight, config.gain)
         self.layers = nn.Sequential(*layers, last, norm)
 
     def zero_last(self) -> None:
-        """Start from the frozen features unchanged: the last convolution is zero."""
+        """Make the last convolution zero, so that a fit starts from the frozen features."""
         last = self.layers[-2]
         assert isinstance(last, nn.Conv2d)
         assert last.bias is not None
@@ -81,27 +84,32 @@ class DeltaDino(nn.Module):
         nn.init.zeros_(last.bias)
 
     def grid(self, height: int, width: int) -> Grid:
-        """Where the cells of the map lie on a height x width frame."""
+        """Where the cells of the output lie on a height x width frame."""
         return delta_grid(self.config, height, width)
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """frames [B, 3, H, W] in [0, 1] -> [B, dims, rows, cols] on `grid(H, W)`."""
+    def forward(self, frames: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
+        """Corrections of the features of frames in [0, 1], at the cells of `grid(H, W)`."""
         delta: Tensor = self.layers(frames)
         return delta
 
 
 def memory_format(device: torch.device) -> torch.memory_format:
-    """How maps lie in memory: channels last, but for CPUs, whose convolutions then learn a third
-    slower."""
+    """How maps lie in memory where convolutions learn fastest.
+
+    That is with channels last, except on CPUs, which then take a third longer.
+    """
     return torch.contiguous_format if device.type == "cpu" else torch.channels_last
 
 
 def least_side(config: ModelConfig) -> int:
-    """The shortest side, in px, of a frame that Delta-DINO takes: a border can reflect fewer cells
-    than there are."""
+    """The shortest side, in px, of a frame that Delta-DINO takes.
+
+    A border can reflect fewer cells than there are.
+    """
+    least = 3 if config.downsample == "blur" else 1
     side = 1 + max(config.dilation * (config.kernel // 2), int(config.blocks > 0))
     for _ in config.widths:
-        side = max(2 * side - 1, config.kernel // 2 + 1, 3 if config.downsample == "blur" else 1)
+        side = max(2 * side - 1, config.kernel // 2 + 1, least)
     return side
 
 
@@ -112,14 +120,18 @@ def delta_grid(config: ModelConfig, height: int, width: int) -> Grid:
     stride = 2 ** len(config.widths)
     if not config.exact_centres:
         return Grid(height, width, stride, 0.5)
-    # each blur's taps reach from -1 to 2, so it shifts by half an input pixel; a strided odd kernel
-    # doesn't
-    return Grid(height, width, stride, (stride - 1) / 2 if config.downsample == "blur" else 0.0)
+    # The taps of a blur reach from -1 to 2, so that each shifts the map by half an input pixel.
+    # A strided convolution with an odd kernel does not shift.
+    origin = (stride - 1) / 2 if config.downsample == "blur" else 0.0
+    return Grid(height, width, stride, origin)
 
 
 class Refiner(nn.Module):
-    """Two 3x3 convolutions with zero padding, each slice divided by its own signed sum; then a
-    softmax over the map."""
+    """Two 3x3 convolutions of correlation maps, before the softmax over the whole map.
+
+    Borders are padded with zeros, and every 3x3 slice of the weights is divided by its own signed
+    sum before it is used (docs/method.md 4).
+    """
 
     def __init__(self, width: int):
         super().__init__()
@@ -127,45 +139,48 @@ class Refiner(nn.Module):
             nn.Conv2d(1, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 1, 3, padding=1)
         )
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """Correlation maps after ReLU [N, h, w] -> log of the correspondence maps [N, h, w]."""
+    def forward(self, maps: Float[Tensor, "N h w"]) -> Float[Tensor, "N h w"]:
+        """Logarithms of the correspondence maps, from correlation maps after the ReLU."""
         return self.scores(maps).flatten(1).log_softmax(1).view_as(maps)
 
-    def scores(self, maps: Tensor) -> Tensor:
-        """Maps after ReLU [N, h, w] -> unnormalised log-probabilities [N, h, w]."""
-        return refine(maps, self.filters())
+    def scores(self, maps: Float[Tensor, "N h w"]) -> Float[Tensor, "N h w"]:
+        """Unnormalised log-probabilities, from correlation maps after the ReLU."""
+        return refiner_scores(maps, self.filters())
 
     def filters(self) -> Filters:
         """Weights and biases of the two convolutions as they are used: every slice sums to 1."""
-        first, second = self.cnn_refiner[0], self.cnn_refiner[2]
-        assert isinstance(first, nn.Conv2d)
-        assert isinstance(second, nn.Conv2d)
+        first, second = self._convolutions()
         assert first.bias is not None
         assert second.bias is not None
         return _unit_sum(first.weight), first.bias, _unit_sum(second.weight), second.bias
 
     def start_as_identity(self) -> None:
-        """Begin as almost the identity, so that correlations stay sharp: random slices would blur
-        them at first."""
-        for layer in (self.cnn_refiner[0], self.cnn_refiner[2]):
-            assert isinstance(layer, nn.Conv2d)
+        """Begin as almost the identity: random slices would blur the correlations at first."""
+        for layer in self._convolutions():
             assert layer.bias is not None
             nn.init.uniform_(layer.weight, 0.0, 0.02)
             nn.init.zeros_(layer.bias)
             with torch.no_grad():
                 layer.weight[:, :, 1, 1] = 1.0
 
+    def _convolutions(self) -> tuple[nn.Conv2d, nn.Conv2d]:
+        first, _, second = self.cnn_refiner
+        assert isinstance(first, nn.Conv2d)
+        assert isinstance(second, nn.Conv2d)
+        return first, second
+
 
 class Tracker(nn.Module):
-    """Delta-DINO and the refiner together: everything a fit learns."""
+    """Delta-DINO and the refiner together: everything that a fit learns."""
 
     def __init__(self, config: ModelConfig, dims: int | None):
-        """dims: width of the frozen features; None where there is no ViT."""
+        """dims: the width of the frozen features; None where there is no ViT."""
         super().__init__()
         self.config = config
         adds = dims is not None and config.fusion == "sum"
         width = config.dims if dims is None or not adds else dims
-        self.dims = width if dims is None or adds else dims + width  # of the refined features
+        self.dims = width if dims is None or adds else dims + width
+        """The width of the refined features."""
         self.delta_dino = DeltaDino(config, width)
         self.refiner = Refiner(config.refiner_width)
         if adds:
@@ -174,124 +189,157 @@ class Tracker(nn.Module):
             self.refiner.start_as_identity()
 
     def grid(self, size: tuple[int, int], backbone_grid: Grid | None) -> Grid:
-        """The grid of the refined features: the ViT's, or the CNN's own without one, and where they
-        stand beside."""
-        alone = backbone_grid is None or self.config.fusion == "beside"
-        return self.delta_dino.grid(*size) if alone or backbone_grid is None else backbone_grid
+        """Where the cells of the refined features lie on a frame of size (H, W).
 
-    def refine(self, frames: Tensor, features: Tensor | None, grid: Grid | None) -> Tensor:
-        """Refined features = ViT features + Delta-DINO(frame), equation 1 of the paper.
-
-        frames [B, 3, H, W] in [0, 1], features [B, C, h, w] of any float type on `grid`, both None
-        without a ViT
-        -> [B, C, h, w].
-        config.fusion beside: on the CNN's own grid [B, C + dims, rows, cols]: the ViT's features,
-        interpolated, of length config.vit_weight, before the CNN's, of unit length.
+        They lie on the ViT's grid where the CNN's output is added to the ViT's features, and on
+        the CNN's own where there is no ViT, or the two stand side by side.
         """
-        delta: Tensor = self.delta_dino(frames)
-        if features is None or grid is None:
+        if backbone_grid is None or self.config.fusion == "beside":
+            return self.delta_dino.grid(*size)
+        return backbone_grid
+
+    def refine(self, frames: Float[Tensor, "B 3 H W"], features: FeatureMaps | None) -> FeatureMaps:
+        """Refined features of some frames in [0, 1] (equation 1 of the paper).
+
+        They are the frozen features plus Delta-DINO's output, read at the ViT's cells. Without a
+        ViT they are Delta-DINO's output. With config.fusion "beside", the frozen features are
+        read at the CNN's finer cells, brought to the length config.vit_weight, and put before
+        Delta-DINO's output of unit length.
+        """
+        values: Tensor = self.delta_dino(frames)
+        delta = FeatureMaps(values, self.delta_dino.grid(*frames.shape[-2:]))
+        if features is None:
             return delta
-        finer = self.delta_dino.grid(*frames.shape[-2:])
         if self.config.fusion == "beside":
-            there = F.normalize(_resample(features, grid, finer), dim=1, eps=1e-8)
-            return torch.cat(
-                ((self.config.vit_weight * there).to(delta.dtype), F.normalize(delta, dim=1)), dim=1
-            )
-        at_cells = _resample(delta, finer, grid)
-        return features.to(at_cells.dtype) + at_cells
+            return self._beside(features, delta)
+        correction = delta.resampled(features.grid).values
+        return FeatureMaps(features.values.to(correction.dtype) + correction, features.grid)
 
-    def heatmaps(self, correlation: Tensor) -> Tensor:
-        """Cosines [N, h, w] -> log of the correspondence maps [N, h, w]."""
-        log_map = self._scores(F.relu(correlation)).flatten(1).log_softmax(1)
-        return log_map.view_as(correlation)
+    def _beside(self, features: FeatureMaps, delta: FeatureMaps) -> FeatureMaps:
+        frozen = F.normalize(features.resampled(delta.grid).values, dim=1, eps=1e-8)
+        weighted = (self.config.vit_weight * frozen).to(delta.values.dtype)
+        learned = F.normalize(delta.values, dim=1)
+        return FeatureMaps(torch.cat((weighted, learned), dim=1), delta.grid)
 
-    def _scores(self, positive: Tensor) -> Tensor:
-        """Correlations after ReLU [N, h, w] -> unnormalised log-probabilities [N, h, w]."""
-        scaled = positive / self.config.temperature
-        return self.refiner.scores(scaled) if self.config.refiner else scaled
+    def correspondence(self, correlation: Float[Tensor, "N h w"]) -> Float[Tensor, "N h w"]:
+        """Logarithms of the correspondence maps of maps of cosines (docs/method.md 4)."""
+        scaled = F.relu(correlation) / self.config.temperature
+        scores = self.refiner.scores(scaled) if self.config.refiner else scaled
+        return scores.flatten(1).log_softmax(1).view_as(correlation)
 
-    def locate(self, correlation: Tensor, grid: Grid, best: Tensor | None = None) -> Tensor:
-        """Cosines [N, h, w] -> positions [N, 2] px: the correspondence map's expectation around the
-        best correlation.
+    def locate(
+        self,
+        vectors: Float[Tensor, "N C"],
+        maps: FeatureMaps,
+        index: Int[Tensor, " N"],
+    ) -> Float[Tensor, "N 2"]:
+        """Where each vector is found, in px, in the one of some maps that its index names."""
+        return self.answer(Correlation(vectors, maps, index))
 
-        The softmax's normaliser cancels in the disc, so unless config.whole_map only the disc is
-        refined. The two differ where the disc's mass is under 1e-8 alone. best: the cells of the
-        best, long [N], where they are known.
+    def answer(self, correlation: Correlation) -> Float[Tensor, "N 2"]:
+        """Where the queries of a correlation are found, in px (docs/method.md 4, "Position").
+
+        Maps of cosines are made where config.whole_map asks for them, or where no kernel compares
+        features; the answer is the same.
+        """
+        grid = correlation.maps.grid
+        if self.config.whole_map:
+            return self.locate_in(correlation.cosines, grid)
+        reach = self.config.radius / grid.stride
+        cells = correlation.located(self._filters(), self.config.temperature, reach)
+        return grid.to_pixels(cells)
+
+    def locate_in(
+        self,
+        correlation: Float[Tensor, "N h w"],
+        grid: Grid,
+        best: Int[Tensor, " N"] | None = None,
+    ) -> Float[Tensor, "N 2"]:
+        """Positions (px) from maps of cosines: the correspondence map's mean around its peak.
+
+        The softmax's normaliser cancels in the disc, so only the disc is refined unless
+        config.whole_map. The two ways differ only where the disc holds hardly any probability.
+        best: the cells of the highest cosines, where they are known.
         """
         if self.config.whole_map:
-            return soft_argmax(
-                F.relu(correlation), self.heatmaps(correlation).exp(), grid, self.config.radius
-            )
+            log_map = self.correspondence(correlation)
+            return soft_argmax(F.relu(correlation), log_map.exp(), grid, self.config)
         reach = self.config.radius / grid.stride
-        return grid.to_pixels(
-            locate_in_disc(correlation, self._filters(), self.config.temperature, reach, best)
-        )
-
-    def match(self, vectors: Tensor, maps: Tensor, index: Tensor, grid: Grid) -> Tensor:
-        """Positions [N, 2] px of vectors [N, C], each in the one of maps [B, C, h, w] that index
-        long [N] says.
-
-        As `locate` of their correlation maps, which are not made unless config.whole_map.
-        """
-        if self.config.whole_map:
-            return self.locate(correlation_maps(vectors, maps, index), grid)
-        reach = self.config.radius / grid.stride
-        return grid.to_pixels(
-            match(vectors, maps, index, self._filters(), self.config.temperature, reach)
-        )
+        temperature = self.config.temperature
+        cells = locate_in_disc(correlation, self._filters(), temperature, reach, best)
+        return grid.to_pixels(cells)
 
     def _filters(self) -> Filters | None:
         return self.refiner.filters() if self.config.refiner else None
 
 
-def _resample(maps: Tensor, grid: Grid, target: Grid) -> Tensor:
-    """Maps [B, C, ., .] on a grid, read at the cells of another: [B, C, rows, cols], float32 or
-    wider."""
-    values = grid.sample(maps, target.centres(maps.device).expand(len(maps), -1, -1))
-    return values.transpose(1, 2).reshape(*maps.shape[:2], target.rows, target.cols)
+def soft_argmax(
+    correlation: Float[Tensor, "N h w"],
+    correspondence: Float[Tensor, "N h w"],
+    grid: Grid,
+    config: ModelConfig,
+) -> Float[Tensor, "N 2"]:
+    """The expected position (px) under each correspondence map, near the best correlation.
 
-
-def soft_argmax(correlation: Tensor, heatmap: Tensor, grid: Grid, radius: float) -> Tensor:
-    """Expectation of the cell centres under heatmap [N, h, w], in the disc of `radius` px around
-    the argmax of correlation [N, h, w], renormalised -> [N, 2] px (METHOD 4, "Position")."""
-    centres = grid.centres(heatmap.device).to(heatmap.dtype)
+    Only the disc of config.radius px around the cell of the highest correlation counts, and its
+    probabilities are made to sum to 1. Where they sum to less than config.mass_floor, the answer
+    is the plain mean of the disc's cells (docs/method.md 4, "Position").
+    """
+    centres = grid.centres(correspondence.device).to(correspondence.dtype)
     peak = centres[correlation.flatten(1).argmax(1)]
-    disc = (centres[None] - peak[:, None]).square().sum(-1) <= radius**2
-    inside = heatmap.flatten(1) * disc
+    disc = (centres[None] - peak[:, None]).square().sum(-1) <= config.radius**2
+    inside = correspondence.flatten(1) * disc
     mass = inside.sum(1, keepdim=True)
-    weights = torch.where(
-        mass < MASS_FLOOR, disc / disc.sum(1, keepdim=True), inside / mass.clamp(min=MASS_FLOOR)
-    )
+    plain = disc / disc.sum(1, keepdim=True)
+    weighted = inside / mass.clamp(min=config.mass_floor)
+    weights = torch.where(mass < config.mass_floor, plain, weighted)
     return weights @ centres
 
 
 def load_reference(
     delta_dino: Mapping[str, Any], refiner: Mapping[str, Any], config: ModelConfig
 ) -> Tracker:
-    """The reference implementation's checkpoints (`delta_dino_*.pt`, `tracker_head_*.pt`) as a
-    Tracker.
+    """The checkpoints of the reference implementation as a Tracker.
 
-    Widths come from the state dicts. Raises InputError for anything else.
+    delta_dino, refiner: the state dicts of its `delta_dino_*.pt` and `tracker_head_*.pt`, which
+    also say how wide the networks are. Raises InputError for anything else.
     """
     try:
-        convs = [v for k, v in delta_dino.items() if k.endswith(".weight") and v.ndim == 4]
-        widths = tuple(len(w) for w in convs[:-1])
-        width = len(refiner["cnn_refiner.0.weight"])
-        tracker = Tracker(replace(config, widths=widths, refiner_width=width), dims=len(convs[-1]))
-        kept = {
-            k: v for k, v in delta_dino.items() if not k.endswith(".filt")
-        }  # the blur is no parameter here
+        convolutions = [
+            value
+            for key, value in delta_dino.items()
+            if key.endswith(".weight") and value.ndim == 4
+        ]
+        shape = replace(
+            config,
+            widths=tuple(len(weight) for weight in convolutions[:-1]),
+            refiner_width=len(refiner["cnn_refiner.0.weight"]),
+        )
+        tracker = Tracker(shape, dims=len(convolutions[-1]))
+        # the blur is no parameter here
+        kept = {key: value for key, value in delta_dino.items() if not key.endswith(".filt")}
         tracker.delta_dino.load_state_dict(kept)
         tracker.refiner.load_state_dict(refiner)
     except (KeyError, IndexError, RuntimeError, AttributeError, TypeError) as error:
+        reason = str(error).splitlines()[0]
         raise InputError(
-            "this is no checkpoint of the DINO-Tracker reference; give delta_dino_*.pt and tracker_head_*.pt "
-            f"({str(error).splitlines()[0]})"
+            "this is no checkpoint of the DINO-Tracker reference; "
+            f"give delta_dino_*.pt and tracker_head_*.pt ({reason})"
         ) from None
     return tracker
 
 
-def _conv(channels: int, width: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+def _stage(channels: int, width: int, config: ModelConfig) -> list[nn.Module]:
+    """Layers after which the map is half as large."""
+    strided = config.downsample == "stride"
+    convolution = _convolution(channels, width, config.kernel, 2 if strided else 1)
+    layers = [convolution, _norm(config.norm, width), nn.ReLU()]
+    return layers if strided else [*layers, Blur()]
+
+
+def _convolution(
+    channels: int, width: int, kernel: int, stride: int = 1, dilation: int = 1
+) -> nn.Conv2d:
     pad = dilation * (kernel // 2)
     return nn.Conv2d(channels, width, kernel, stride, pad, dilation, padding_mode="reflect")
 
@@ -299,10 +347,8 @@ def _conv(channels: int, width: int, kernel: int, stride: int = 1, dilation: int
 def _norm(name: str, channels: int) -> nn.BatchNorm2d | nn.GroupNorm:
     if name == "batch":
         return nn.BatchNorm2d(channels)
-    if name == "group":
-        return nn.GroupNorm(math.gcd(8, channels), channels)
-    raise InputError(f"model.norm={name} is unknown; choose batch or group")
+    return nn.GroupNorm(math.gcd(8, channels), channels)
 
 
-def _unit_sum(weight: Tensor) -> Tensor:
+def _unit_sum(weight: Float[Tensor, "K L 3 3"]) -> Float[Tensor, "K L 3 3"]:
     return weight / weight.sum((2, 3), keepdim=True)

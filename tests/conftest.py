@@ -7,13 +7,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jaxtyping import install_import_hook
 
-if (
-    not torch.cuda.is_available()
-):  # read when Triton is imported: kernels then run in its interpreter, on the CPU
+import tests.shapes  # noqa: F401  the import hook below looks for it
+
+if not torch.cuda.is_available():
+    # Triton reads this when it is imported: kernels then run in its interpreter, on the CPU
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Every call checks that arguments and results have the shapes that their types say. Kernels are
+# left out, as Triton reads their source, and so is the config, which checks itself.
+UNCHECKED = ("config", "kernels")
+CHECKED = [
+    f"dinotrack.{path.stem}"
+    for path in sorted((ROOT / "dinotrack").iterdir())
+    if path.stem not in UNCHECKED and not path.stem.startswith("_")
+]
+install_import_hook(CHECKED, "tests.shapes.check")
 
 
 @pytest.fixture(scope="module", autouse=True)

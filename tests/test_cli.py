@@ -12,14 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
-from dinotrack import cli, load, weights
-from dinotrack.checkpoint import FILE
-from dinotrack.cli import Display, main
+from dinotrack import api, load, weights
+from dinotrack.cli import main
 from dinotrack.config import FAST
+from dinotrack.display import Display
+from dinotrack.ffmpeg import write_video
 from dinotrack.formats import load_tracks
 from dinotrack.model import Tracker
 from dinotrack.synthesis import generate
-from dinotrack.video import read_video, write_video
+from dinotrack.training.checkpoint import FILE
+from dinotrack.video import read_video
 
 HEIGHT, WIDTH, FRAMES = 48, 64, 6
 STEPS = 6
@@ -130,7 +132,7 @@ def test_record(clip: str, tmp_path: Path) -> None:
         "path": clip, "name": "pony", "hash": "", "frames": FRAMES, "height": HEIGHT, "width": WIDTH, "fps": 12,
     }  # fmt: skip
     assert record["seed"] == 5
-    assert record["device"] == "cuda" if torch.cuda.is_available() else "cpu"
+    assert record["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
     assert record["settings"]["training"]["steps"] == STEPS
     assert {"read", "flow", "labels", "fit", "track", "write"} <= record["seconds"].keys()
     assert record["seconds"].keys() == record["peak_megabytes"].keys()
@@ -222,16 +224,16 @@ def test_interrupted_and_resumed(
     clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     argv = [clip, "--grid", "4", *QUICK, "--out"]
-    locate = Tracker.locate
+    answer = Tracker.answer
     calls = iter(range(100))
 
     def press_ctrl_c(self: Tracker, *rest: Any) -> torch.Tensor:
         if next(calls) == 3:
             signal.raise_signal(signal.SIGINT)
-        return locate(self, *rest)
+        return answer(self, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Tracker, "locate", press_ctrl_c)
+        patch.setattr(Tracker, "answer", press_ctrl_c)
         assert main([*argv, str(tmp_path / "cut")]) == 130
     assert next(calls) == 4, "the step in which it came was the last"
     err = capfd.readouterr().err
@@ -325,7 +327,7 @@ def test_bad_queries(
         (["--device", "mps"], "mps"),
         (["--set", "training.stepz=3"], "steps"),
         (["--set", "train.steps=3"], "training"),
-        (["--set", "training.steps=many"], "int"),
+        (["--set", "training.steps=many"], "whole number"),
         (["--set", "training.steps=-1"], "at least 0"),
         (["--set", "training.steps"], "KEY=VALUE"),
         (["--set", "model.widths=a,b"], "64,128"),
@@ -403,7 +405,7 @@ def test_bug_is_told_from_input(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("ours")
 
-    monkeypatch.setattr(cli, "fit", broken)
+    monkeypatch.setattr(api, "fit", broken)
     assert main([clip, "--out", str(tmp_path)]) == 1
     err = capfd.readouterr().err
     assert "Traceback" in err
@@ -416,7 +418,7 @@ def test_out_of_memory_is_the_users(
     def greedy(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(cli, "fit", greedy)
+    monkeypatch.setattr(api, "fit", greedy)
     assert "video.area" in refused(capfd, clip, "--out", tmp_path)
 
 

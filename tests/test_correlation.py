@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dinotrack import correlation
+from dinotrack import chunks
 from dinotrack.correlation import (
-    best_match,
     best_matches,
     correlation_maps,
     info_nce,
@@ -20,7 +19,7 @@ from dinotrack.correlation import (
 @pytest.fixture(params=[1, 50, 2**24])
 def chunked(request, monkeypatch):
     """Comparisons in groups of one, of a few, and all at once."""
-    monkeypatch.setattr(correlation, "MAX_PAIRS", request.param)
+    monkeypatch.setattr(chunks, "COSINES", request.param)
 
 
 def draw(seed: int, *shape: int) -> Tensor:
@@ -75,20 +74,17 @@ def test_gradients_of_correlation_maps():
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_best_match(chunked):
-    queries, features = draw(7, 9, 4), draw(8, 13, 4)
-    index, cosine = best_match(queries, features)
-    expected = cosines(queries, features)
-    assert torch.equal(index, expected.argmax(dim=1))
-    torch.testing.assert_close(cosine, expected.amax(dim=1), rtol=0, atol=1e-6)
-
-
-def test_best_matches_come_best_first(chunked):
+@pytest.mark.parametrize("count", [1, 5])
+def test_best_matches_come_best_first(chunked, count):
     queries, features = draw(9, 6, 4), draw(10, 11, 4)
-    index, cosine = best_matches(queries, features, 5)
+    index, cosine = best_matches(queries, features, count)
     expected = cosines(queries, features).sort(dim=1, descending=True)
-    assert torch.equal(index, expected.indices[:, :5])
-    torch.testing.assert_close(cosine, expected.values[:, :5], rtol=0, atol=1e-6)
+    assert torch.equal(index, expected.indices[:, :count])
+    torch.testing.assert_close(cosine, expected.values[:, :count], rtol=0, atol=1e-6)
+
+
+def test_of_few_features_all_are_best_matches(chunked):
+    queries, features = draw(9, 6, 4), draw(10, 11, 4)
     assert best_matches(queries, features, 50)[0].shape == (6, 11)
     assert best_matches(queries[:0], features, 5)[0].shape == (0, 5)
 

@@ -10,19 +10,24 @@ from torch import Tensor
 from torchvision.models import optical_flow
 
 from dinotrack import weights
-from dinotrack.config import FlowConfig
+from dinotrack.config import FAST, FlowConfig, override
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.flow import (
     FLOWS,
-    RAFT_WEIGHTS,
+    Estimator,
     Flow,
-    consecutive_flow,
-    make_flow,
-    pair_flow,
+    VideoEstimator,
+    VideoFlow,
+    dis,
+    make_estimator,
     raft_estimator,
+    raft_source,
     resize_flow,
     resolve_flow_name,
+    video_flow,
 )
+from dinotrack.progress import Watch
+from dinotrack.run import Run
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")
@@ -83,9 +88,9 @@ def test_flow_is_sampled_followed_and_checked() -> None:
     motion = torch.stack((0.5 * xy[:, 0] + xy[:, 1], 2 - 0.25 * xy[:, 0]), dim=-1)
     assert torch.allclose(forth.at(xy), motion)
     assert torch.allclose(forth.move(xy), xy + motion)
-    assert torch.allclose(
-        forth.cycle_error(back, xy), (motion - torch.tensor((1.0, 0.0))).norm(dim=-1)
-    )
+    step = forth.step(back, xy)
+    assert torch.equal(step.xy, forth.move(xy))
+    assert torch.allclose(step.error, (motion - torch.tensor((1.0, 0.0))).norm(dim=-1))
     assert forth.at(xy).dtype == torch.float32
     assert forth.at(torch.empty(0, 2)).shape == (0, 2)
 
@@ -124,55 +129,93 @@ def test_resized_flow_is_told_in_px_of_the_new_frame(size: tuple[int, int], erro
     assert torch.allclose(resized[:, 2:-2, 2:-2], expected[:, 2:-2, 2:-2], rtol=0, atol=error)
 
 
-def test_consecutive_flow_goes_both_ways_in_working_px() -> None:
+def estimator(frames: Tensor, estimate: Estimator, size: tuple[int, int]) -> VideoEstimator:
+    return VideoEstimator(frames, size, estimate, "constant")
+
+
+def test_flow_between_neighbours_goes_both_ways_in_working_px() -> None:
     frames = torch.arange(4, dtype=torch.uint8)[:, None, None, None].expand(4, 3, 20, 40) * 10
     calls: list[tuple[str, int, int]] = []
-    flow = consecutive_flow(frames, Constant(8.0, 4.0), (10, 10), lambda *call: calls.append(call))
+    small = estimator(frames, Constant(8.0, 4.0), (10, 10))
+    flow = small.neighbours(lambda *call: calls.append(call))
     assert flow.forward.shape == flow.backward.shape == (3, 2, 10, 10)
+    assert (flow.frames, flow.size) == (4, (10, 10))
     assert flow.forward.dtype == torch.float16
-    assert torch.equal(
-        flow.forward, torch.tensor((2.0, 2.0)).half()[:, None, None].expand(3, 2, 10, 10)
-    )
+    expected = torch.tensor((2.0, 2.0)).half()[:, None, None].expand(3, 2, 10, 10)
+    assert torch.equal(flow.forward, expected)
     assert torch.equal(flow.backward, -flow.forward)
     assert calls == [("flow", 1, 3), ("flow", 2, 3), ("flow", 3, 3)]
-    forth, back = pair_flow(frames[0], frames[2], Constant(8.0, 4.0), (20, 40))
+    forth, back = estimator(frames, Constant(8.0, 4.0), (20, 40)).between(0, 2)
     assert (forth.displacement[0] == 8).all()
     assert (back.displacement[1] == -4).all()
 
 
+def test_a_videos_flow_is_followed_from_frame_to_frame() -> None:
+    forward = torch.arange(2.0)[:, None, None, None].expand(2, 2, 5, 6) + 1
+    flow = VideoFlow(forward, -2 * forward)
+    xy = torch.tensor(((0.5, 1.0), (2.0, 0.0)))
+    for t, u, motion in ((0, 1, 1.0), (1, 2, 2.0), (1, 0, -2.0), (2, 1, -4.0)):
+        assert (flow.between(t, u).displacement == motion).all()
+        step = flow.step(xy, t, u)
+        assert torch.equal(step.xy, xy + motion)
+        back = flow.between(u, t).displacement[0, 0, 0]
+        assert torch.allclose(step.error, (motion + back).abs() * torch.tensor(2.0).sqrt())
+    with pytest.raises(AssertionError, match="no neighbours"):
+        flow.between(0, 2)
+
+
 def test_one_frame_has_no_flow() -> None:
-    flow = consecutive_flow(texture(20, 30)[None], Constant(1, 1), (10, 15))
+    flow = estimator(texture(20, 30)[None], Constant(1, 1), (10, 15)).neighbours()
     assert flow.forward.shape == flow.backward.shape == (0, 2, 10, 15)
+    assert flow.frames == 1
 
 
 @pytest.mark.parametrize("step", [(3, 0), (0, -2), (-4, 3)])
 def test_dis_finds_a_known_shift(step: tuple[int, int]) -> None:
     frames = shifted(96, 120, step, frames=3)
-    flow = consecutive_flow(frames, make_flow(FlowConfig(name="dis"), CPU), (96, 120))
+    flow = estimator(frames, dis(FlowConfig(), CPU), (96, 120)).neighbours()
     truth = torch.tensor(step).float()[:, None, None]
     inner = slice(12, -12)
     assert (flow.forward[..., inner, inner].float() - truth).abs().median() < 0.1
     assert (flow.backward[..., inner, inner].float() + truth).abs().median() < 0.1
 
 
+def test_another_flow_is_a_function_of_two_frames_and_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a stranger writes: `still`, and its line in FLOWS."""
+
+    def still(first: Tensor, second: Tensor) -> Tensor:
+        return torch.zeros(len(first), 2, *first.shape[-2:])
+
+    monkeypatch.setitem(FLOWS, "still", lambda config, device: still)
+    told: list[tuple[str, int, int]] = []
+    config = override(FAST, {"flow.name": "still"})
+    run = Run(config, CPU, watch=Watch(lambda *report: told.append(report)))
+    flow = video_flow(make_estimator(shifted(30, 40, (1, 0), 3), (15, 20), run), run)
+    assert flow.size == (15, 20)
+    assert not flow.forward.any()
+    assert told[-1] == ("flow", 2, 2)
+
+
 @pytest.mark.parametrize(
     "size", [(1, 1), (5, 30), (30, 11), (12, 12), (13, 96), (96, 13), (2, 400)]
 )
 def test_dis_takes_any_size_and_black_frames(size: tuple[int, int]) -> None:
-    estimator = make_flow(FlowConfig(name="dis"), CPU)
+    estimate = dis(FlowConfig(), CPU)
     frames = torch.randint(
         0, 256, (2, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
-    flow = estimator(frames, frames.flip(0))
+    flow = estimate(frames, frames.flip(0))
     assert flow.shape == (2, 2, *size)
     assert flow.dtype == torch.float32
     assert flow.isfinite().all()
-    assert (estimator(frames * 0, frames * 0) == 0).all()
+    assert (estimate(frames * 0, frames * 0) == 0).all()
 
 
 def test_dis_on_a_tiny_frame_answers_in_its_px() -> None:
     frames = shifted(8, 64, (2, 0), frames=2)
-    flow = make_flow(FlowConfig(name="dis"), CPU)(frames[:1], frames[1:])
+    flow = dis(FlowConfig(), CPU)(frames[:1], frames[1:])
     assert flow[0, 0, :, 16:-16].median() == pytest.approx(2, abs=0.5)
 
 
@@ -216,10 +259,10 @@ def test_raft_is_given_padded_frames_and_its_answer_is_cropped(size: tuple[int, 
 def test_raft_runs_on_tiny_frames_with_weights_from_a_folder(no_weights: Path) -> None:
     torch.manual_seed(0)
     model = optical_flow.raft_small()
-    path = no_weights / RAFT_WEIGHTS["raft_small"].names[0]
+    path = no_weights / raft_source("raft_small").names[0]
     torch.save(model.state_dict(), path)
     with pytest.raises(InputError, match="hash"):  # not the file that torch published
-        make_flow(FlowConfig(name="raft_small"), CPU, offline=True)
+        FLOWS["raft_small"](FlowConfig(name="raft_small"), CPU)
     frames = shifted(30, 140, (1, 0), frames=2)
     flow = raft_estimator(model, updates=2)(frames[:1], frames[1:])
     assert flow.shape == (1, 2, 30, 140)
@@ -228,16 +271,15 @@ def test_raft_runs_on_tiny_frames_with_weights_from_a_folder(no_weights: Path) -
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_a_name_stands_for_itself(name: str) -> None:
-    assert resolve_flow_name(name, CPU, offline=True) == name
+    assert resolve_flow_name(name, CPU) == name
 
 
 @pytest.mark.parametrize("name", ["raft_small", "raft_large"])
-@pytest.mark.parametrize("offline", [True, False])
 def test_a_named_raft_without_weights_is_refused_with_the_way_out(
-    no_weights: Path, name: str, offline: bool
+    no_weights: Path, name: str
 ) -> None:
     with pytest.raises(InputError, match=rf"put {name}_C_T_.*\.pth into ./weights"):
-        make_flow(FlowConfig(name=name), CPU, offline)
+        FLOWS[name](FlowConfig(name=name), CPU)
 
 
 def test_auto_is_dis_on_cpu_and_warns_once_on_cuda(no_weights: Path) -> None:
@@ -246,13 +288,15 @@ def test_auto_is_dis_on_cpu_and_warns_once_on_cuda(no_weights: Path) -> None:
         assert resolve_flow_name("auto", CUDA) == "dis"
     assert len(record) == 1
     assert "\n" not in str(record[0].message)
+    with pytest.raises(InputError, match="RAFT large"):
+        resolve_flow_name("auto", CUDA, named=True)
 
 
 def test_auto_on_cuda_is_raft_where_its_weights_are(no_weights: Path) -> None:
-    (no_weights / RAFT_WEIGHTS["raft_large"].names[0]).touch()
-    assert resolve_flow_name("auto", CUDA, offline=True) == "raft_large"
+    (no_weights / raft_source("raft_large").names[0]).touch()
+    assert resolve_flow_name("auto", CUDA) == "raft_large"
 
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
     with pytest.raises(InputError, match="auto, dis, raft_small, raft_large"):
-        make_flow(FlowConfig(name="farneback"), CPU)
+        resolve_flow_name("farneback", CPU)

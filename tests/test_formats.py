@@ -12,6 +12,7 @@ from PIL import Image
 from dinotrack.errors import InputError
 from dinotrack.formats import (
     FORMATS,
+    QUERY_FORMATS,
     check_queries,
     grid_queries,
     load_tracks,
@@ -44,17 +45,18 @@ def write_csv(path: Path, rows: list[list[float]]) -> None:
 
 
 WRITERS: dict[str, Callable[[Path, list[list[float]]], None]] = {
-    "q.csv": write_csv,
-    "q.json": lambda path, rows: path.write_text(json.dumps(rows)) and None,
-    "q.npy": lambda path, rows: np.save(path, np.array(rows)),
-    "q.npz": lambda path, rows: np.savez(path, queries=np.array(rows)),
+    ".csv": write_csv,
+    ".json": lambda path, rows: path.write_text(json.dumps(rows)) and None,
+    ".npy": lambda path, rows: np.save(path, np.array(rows)),
+    ".npz": lambda path, rows: np.savez(path, queries=np.array(rows)),
 }
 
 
-@pytest.mark.parametrize("name", WRITERS)
-def test_queries_of_every_format(name: str, tmp_path: Path) -> None:
-    WRITERS[name](tmp_path / name, ROWS)
-    queries = read_queries(tmp_path / name)
+@pytest.mark.parametrize("suffix", QUERY_FORMATS)
+def test_queries_of_every_format(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"q{suffix}"
+    WRITERS[suffix](path, ROWS)
+    queries = read_queries(path)
     assert queries.dtype == np.float32
     assert np.array_equal(queries, np.array(ROWS, np.float32))
 
@@ -124,7 +126,8 @@ def test_check_queries_accepts_the_whole_picture() -> None:
     [
         (
             [10, 5, 5],
-            r"query row 1: t = 10, but it must be a whole number in \[0, 9\] for 10 frames of 64 x 48",
+            r"query row 1: t = 10, but it must be a whole number in \[0, 9\] "
+            "for 10 frames of 64 x 48",
         ),
         ([-1, 5, 5], "t = -1"),
         ([1.5, 5, 5], "t = 1.5"),

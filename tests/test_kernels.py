@@ -1,5 +1,7 @@
-"""Triton kernels against their plain twins, and the twins against loops: in Triton's interpreter,
-and on CUDA (gpu)."""
+"""Triton kernels against their plain twins, and the twins against loops.
+
+The kernels run in Triton's interpreter, and on CUDA where tests are marked gpu.
+"""
 
 from dataclasses import replace
 
@@ -7,15 +9,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dinotrack import correlation
+from dinotrack import chunks, correlation
 from dinotrack.config import FAST
 from dinotrack.correlation import correlation_maps, normalise
 from dinotrack.errors import InputError
 from dinotrack.geometry import Grid
-from dinotrack.kernels import contrast, match, tiles
+from dinotrack.kernels import contrast, nearest, tiles
 from dinotrack.kernels.contrast import log_sum_exp_torch, log_sum_exp_triton
-from dinotrack.kernels.match import best_cells_torch, best_cells_triton, match_torch, match_triton
+from dinotrack.kernels.locate import locate_torch, locate_triton
 from dinotrack.kernels.mutual import mutual_nearest_torch, mutual_nearest_triton
+from dinotrack.kernels.nearest import best_cells_torch, best_cells_triton
+from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
@@ -44,8 +48,14 @@ def compiled(request, monkeypatch):
     if request.node.get_closest_marker("gpu"):
         if tiles.INTERPRETED or not tiles.AVAILABLE:
             pytest.skip("needs Triton, not its interpreter")
-        for kernel in (match._nearest_half, contrast._accumulate_half, contrast._normalised_half):
-            monkeypatch.setattr(kernel, "configs", kernel.configs[-1:])
+        for tuned in (nearest.BEST_CELLS, contrast.LOG_SUM_EXP, contrast.SOFTMAX):
+            monkeypatch.setattr(tuned.half, "configs", tuned.half.configs[-1:])
+
+
+@pytest.fixture
+def few_cosines(monkeypatch):
+    """The twins compare in groups: of one query each, or of two where there are few cells."""
+    monkeypatch.setattr(chunks, "COSINES", 100)
 
 
 def draw(seed, *shape):
@@ -107,13 +117,13 @@ SHAPES = [
 def test_best_cells(channels, size, count, frames, device, dtype):
     inputs = scene(channels, size, count, frames, device, dtype)
     cells, values = best_cells_triton(*inputs)
-    expected = best_cells_torch(*inputs, pairs=2**20)
+    expected = best_cells_torch(*inputs)
     assert torch.equal(cells, expected[0])
     torch.testing.assert_close(values, expected[1], rtol=0, atol=1e-6)
 
 
 @on_kernels
-def test_of_equal_cells_the_first_is_best(device, dtype):
+def test_of_equal_cells_the_first_is_best(device, dtype, few_cosines):
     maps = torch.zeros(2, 2, 5, 40, device=device, dtype=dtype)
     maps[0, 0, 1, 2:], maps[0, 0, 4] = 1, 1  # equal cells in several tiles
     maps[1, 0] = -1
@@ -122,7 +132,7 @@ def test_of_equal_cells_the_first_is_best(device, dtype):
     cells, values = best_cells_triton(vectors, maps, index)
     assert cells.tolist() == [42, 0, 0, 0]
     assert values.tolist() == [1, 0, 0, -1]
-    assert torch.equal(cells, best_cells_torch(vectors, maps, index, pairs=500)[0])
+    assert torch.equal(cells, best_cells_torch(vectors, maps, index)[0])
 
 
 @on_kernels
@@ -134,16 +144,16 @@ def test_below_zero_the_first_cell_is_found(device, dtype):
         maps,
         torch.zeros(1, dtype=torch.long, device=device),
     )
-    found = match_triton(*inputs, None, 1.0, 0.0)
+    found = locate_triton(*inputs, None, 1.0, 0.0)
     assert found.tolist() == [[0, 0]]
-    assert torch.equal(found, match_torch(*inputs, None, 1.0, 0.0, pairs=2**20))
+    assert torch.equal(found, locate_torch(*inputs, None, 1.0, 0.0))
 
 
 @on_kernels
 @pytest.mark.parametrize(("count", "frames"), [(1, 2), (5, 1), (37, 4), (2500, 3)])
 def test_queries_are_grouped_by_their_map(count, frames, device, dtype):
     _, _, index = scene(1, (1, 1), count, frames, device, dtype)
-    groups = match.group(index, frames)
+    groups = nearest.group(index, frames)
     assert torch.equal(groups.order, index.argsort(stable=True))
     assert groups.offsets.tolist() == [int((index < b).sum()) for b in range(frames + 1)]
 
@@ -161,14 +171,14 @@ def test_queries_are_grouped_by_their_map(count, frames, device, dtype):
         (20, (9, 7), 37, 5, 1.5, None, "strided"),
     ],
 )
-def test_match_and_its_gradients(
-    channels, size, count, frames, reach, width, layout, device, dtype
+def test_located_and_its_gradients(
+    channels, size, count, frames, reach, width, layout, device, dtype, few_cosines
 ):
     vectors, maps, index = scene(channels, size, count, frames, device, dtype, layout)
     filters = make_filters(width, device)
     inputs = [t.requires_grad_() for t in (vectors, maps, *(filters or ()))]
-    found = match_triton(vectors, maps, index, filters, 0.2, reach)
-    expected = match_torch(vectors, maps, index, filters, 0.2, reach, pairs=1)
+    found = locate_triton(vectors, maps, index, filters, 0.2, reach)
+    expected = locate_torch(vectors, maps, index, filters, 0.2, reach)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
     one, other = gradients(found, 7, inputs), gradients(expected, 7, inputs)
     for k in range(min(len(inputs), 5)):
@@ -178,11 +188,11 @@ def test_match_and_its_gradients(
 
 @on_kernels
 def test_without_gradients_the_answer_is_the_same(device, dtype, monkeypatch):
-    monkeypatch.setattr(match, "QUERIES", 2)
+    monkeypatch.setattr(chunks, "KERNEL_QUERIES", 2)
     inputs, filters = scene(6, (6, 7), 3, 2, device, dtype), make_filters(2, device)
-    found = match_triton(inputs[0].requires_grad_(), *inputs[1:], filters, 0.2, 1.5)
+    found = locate_triton(inputs[0].requires_grad_(), *inputs[1:], filters, 0.2, 1.5)
     with torch.no_grad():
-        assert torch.equal(match_triton(*inputs, filters, 0.2, 1.5), found)
+        assert torch.equal(locate_triton(*inputs, filters, 0.2, 1.5), found)
 
 
 @pytest.mark.parametrize(
@@ -198,13 +208,13 @@ def test_queries_may_be_more_precise_than_maps(device, monkeypatch):
     )
     monkeypatch.setenv("DINOTRACK_KERNELS", "torch")
     expected = (
-        correlation.match(*inputs),
+        correlation.locate(*inputs),
         correlation.log_sum_exp(vectors, cells, 0.1),
         *correlation.mutual_nearest(vectors, cells),
     )
     monkeypatch.setenv("DINOTRACK_KERNELS", "triton")
     found = (
-        correlation.match(*inputs),
+        correlation.locate(*inputs),
         correlation.log_sum_exp(vectors, cells, 0.1),
         *correlation.mutual_nearest(vectors, cells),
     )
@@ -213,25 +223,25 @@ def test_queries_may_be_more_precise_than_maps(device, monkeypatch):
 
 
 @on_kernels
-def test_small_slopes_survive_half_precision(device, dtype):
+def test_small_gradients_survive_half_precision(device, dtype):
     vectors, maps, index = scene(8, (5, 6), 4, 2, device, dtype)
     inputs = [vectors.requires_grad_(), maps.requires_grad_()]
     found, expected = (
-        match_triton(*inputs, index, None, 0.2, 1.5),
-        match_torch(*inputs, index, None, 0.2, 1.5, 1),
+        locate_triton(*inputs, index, None, 0.2, 1.5),
+        locate_torch(*inputs, index, None, 0.2, 1.5),
     )
     tiny = [torch.autograd.grad(result.sum() * 1e-4, inputs)[1] for result in (found, expected)]
     agree(*tiny, TOLERANCE[dtype])
 
 
 @on_kernels
-def test_nothing_to_match(device, dtype):
+def test_nothing_to_locate(device, dtype):
     vectors, maps, index = scene(5, (3, 4), 0, 2, device, dtype)
     filters = make_filters(2, device)
     inputs = [t.requires_grad_() for t in (vectors, maps, *filters)]
     for found in (
-        match_triton(vectors, maps, index, filters, 0.2, 1.5),
-        match_torch(vectors, maps, index, filters, 0.2, 1.5, pairs=2**20),
+        locate_triton(vectors, maps, index, filters, 0.2, 1.5),
+        locate_torch(vectors, maps, index, filters, 0.2, 1.5),
     ):
         assert found.shape == (0, 2)
         assert all(
@@ -242,7 +252,7 @@ def test_nothing_to_match(device, dtype):
         )
     for cells, values in (
         best_cells_triton(vectors, maps, index),
-        best_cells_torch(vectors, maps, index, 2**20),
+        best_cells_torch(vectors, maps, index),
     ):
         assert (len(cells), len(values)) == (0, 0)
     cells = features(0, (0, 5), 1, device, dtype)
@@ -257,24 +267,24 @@ def test_nothing_to_match(device, dtype):
 @pytest.mark.parametrize(
     ("channels", "p", "q"), [(1, 1, 5), (3, 6, 1), (16, 17, 70), (33, 70, 33), (100, 40, 40)]
 )
-def test_mutual_nearest(channels, p, q, device, dtype):
+def test_mutual_nearest(channels, p, q, device, dtype, few_cosines):
     a, b = (
         features(0, (p, channels), 1, device, dtype),
         features(1, (q, channels), 1, device, dtype),
     )
-    found, expected = mutual_nearest_triton(a, b), mutual_nearest_torch(a, b, pairs=50)
+    found, expected = mutual_nearest_triton(a, b), mutual_nearest_torch(a, b)
     assert torch.equal(found[0], expected[0])
     assert torch.equal(found[1], expected[1])
     torch.testing.assert_close(found[2], expected[2], rtol=0, atol=1e-6)
 
 
 @on_kernels
-def test_of_equal_neighbours_the_first_is_nearest(device, dtype):
+def test_of_equal_neighbours_the_first_is_nearest(device, dtype, few_cosines):
     a, b = (torch.ones(count, 2, device=device, dtype=dtype) for count in (40, 70))
     a[:3], b[33:] = -1, -1
     for rows, columns, cosine in (
         mutual_nearest_triton(a, b),
-        mutual_nearest_torch(a, b, pairs=100),
+        mutual_nearest_torch(a, b),
     ):
         assert (rows.tolist(), columns.tolist(), cosine.tolist()) == ([0, 3], [33, 0], [2, 2])
 
@@ -285,7 +295,7 @@ def test_of_equal_neighbours_the_first_is_nearest(device, dtype):
 )
 @pytest.mark.parametrize("temperature", [0.1, 0.005])
 def test_log_sum_exp_and_its_gradients(channels, n, p, temperature, device, dtype, monkeypatch):
-    monkeypatch.setattr(contrast, "STRIP", 40 * n)  # several strips
+    monkeypatch.setattr(chunks, "SOFTMAX_ENTRIES", 40 * n)  # several strips
     inputs = [
         features(s, (k, channels), 1, device, dtype).requires_grad_() for s, k in ((0, n), (1, p))
     ]
@@ -299,9 +309,9 @@ def test_log_sum_exp_and_its_gradients(channels, n, p, temperature, device, dtyp
 
 
 @pytest.mark.parametrize(("channels", "size", "count", "frames"), SHAPES)
-def test_the_twin_finds_what_a_loop_finds(channels, size, count, frames):
+def test_the_twin_finds_what_a_loop_finds(channels, size, count, frames, few_cosines):
     vectors, maps, index = scene(channels, size, count, frames, "cpu", torch.float32)
-    cells, values = best_cells_torch(vectors, maps, index, pairs=100)
+    cells, values = best_cells_torch(vectors, maps, index)
     for n in range(count):
         cosines = torch.stack([vectors[n] @ cell for cell in maps[index[n]].flatten(1).T])
         assert cells[n] == cosines.argmax()
@@ -310,7 +320,7 @@ def test_the_twin_finds_what_a_loop_finds(channels, size, count, frames):
 
 @pytest.mark.parametrize("size", [(9, 12), (2, 5), (1, 1)])
 @pytest.mark.parametrize("refiner", [True, False])
-def test_matching_is_locating_in_whole_maps(size, refiner):
+def test_locating_needs_no_whole_maps(size, refiner):
     torch.manual_seed(0)
     grid, index = Grid(*size, 4.0, 1.5), torch.randint(3, (20,))
     config = replace(FAST.model, refiner=refiner, sharp_start=False)
@@ -323,8 +333,8 @@ def test_matching_is_locating_in_whole_maps(size, refiner):
         torch.randn(3, 6, *size, requires_grad=True),
     )
     for tracker in (part, whole):
-        expected = whole.locate(correlation_maps(vectors, maps, index), grid)
-        found = tracker.match(vectors, maps, index, grid)
+        expected = whole.locate_in(correlation_maps(vectors, maps, index), grid)
+        found = tracker.locate(vectors, FeatureMaps(maps, grid), index)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
         for one, other in zip(
             *(gradients(xy, 1, (vectors, maps)) for xy in (found, expected)), strict=True
@@ -333,9 +343,8 @@ def test_matching_is_locating_in_whole_maps(size, refiner):
                 one, other, rtol=0, atol=1e-3 * max(1, other.abs().max().item())
             )
     with torch.no_grad():
-        torch.testing.assert_close(
-            part.match(vectors, maps, index, grid), expected, rtol=0, atol=1e-3
-        )
+        found = part.locate(vectors, FeatureMaps(maps, grid), index)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
 
 
 @needs_interpreter
@@ -343,7 +352,7 @@ def test_either_side_can_be_forced(monkeypatch):
     vectors, maps, index = draw(0, 5, 6), draw(1, 2, 6, 4, 5), torch.tensor([1, 0, 1, 1, 0])
     filters, cells = make_filters(2, "cpu"), draw(2, 30, 6)
     called = []
-    for name in ("match_triton", "mutual_nearest_triton", "log_sum_exp_triton"):
+    for name in ("locate_triton", "mutual_nearest_triton", "log_sum_exp_triton"):
         kernel = getattr(correlation, name)
         monkeypatch.setattr(
             correlation, name, lambda *a, kernel=kernel: called.append(kernel) or kernel(*a)
@@ -353,7 +362,7 @@ def test_either_side_can_be_forced(monkeypatch):
         monkeypatch.setenv("DINOTRACK_KERNELS", side)
         results.append(
             (
-                correlation.match(vectors, maps, index, filters, 0.2, 1.5),
+                correlation.locate(vectors, maps, index, filters, 0.2, 1.5),
                 *correlation.mutual_nearest(vectors, cells),
                 correlation.info_nce(vectors, cells[:5], cells, 0.1),
             )

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from dinotrack.config import FAST, PAPER, ModelConfig
+from dinotrack.correlation import Correlation
 from dinotrack.errors import InputError
 from dinotrack.geometry import Grid, patch_grid
+from dinotrack.maps import FeatureMaps
 from dinotrack.model import Blur, DeltaDino, Tracker, load_reference, soft_argmax
 
 
@@ -35,7 +37,8 @@ def test_delta_dino_agrees_with_the_reference(golden, mode):
     grid = patch_grid(98, 126, 14, 7, exact=False)
     with torch.no_grad():
         features = torch.from_numpy(g["vit_features"])
-        residual = tracker.refine(torch.from_numpy(g["frames"]), features, grid) - features
+        frozen = FeatureMaps(features, grid)
+        residual = tracker.refine(torch.from_numpy(g["frames"]), frozen).values - features
     # the sum and difference with features of size 1 cost three digits of residuals of size 0.1
     agree(residual, g[f"residual_{mode}"], 1e-4)
 
@@ -48,8 +51,8 @@ def test_refiner_and_soft_argmax_agree_with_the_reference(golden, name):
     )
     volume = torch.from_numpy(g["cost_volume"][:, 0])
     with torch.no_grad():
-        log_map = tracker.heatmaps(volume)
-        points = tracker.locate(volume, patch_grid(98, 126, 14, 7, exact=False))
+        log_map = tracker.correspondence(volume)
+        points = tracker.locate_in(volume, patch_grid(98, 126, 14, 7, exact=False))
     agree(log_map.exp(), g["heatmap"][:, 0])
     agree(points, g["points_pixels"])
 
@@ -59,19 +62,17 @@ def test_refined_features_agree_with_the_reference(golden):
     tracker = load_reference(tensors(g, "delta_dino/"), tensors(g, "refiner/"), PAPER.model).eval()
     grid = patch_grid(98, 126, 14, 7, exact=False)
     with torch.no_grad():
-        refined = tracker.refine(
-            torch.from_numpy(g["video"]), torch.from_numpy(g["vit_features"]), grid
-        )
-        source = refined[torch.from_numpy(g["source_frame"])]
-        queries = grid.sample(source, torch.from_numpy(g["query_xy"])[:, None])[:, 0]
-        target = refined[torch.from_numpy(g["target_frame"])]
-        maps = torch.einsum(
-            "nc,nchw->nhw",
-            torch.nn.functional.normalize(queries, dim=1),
-            torch.nn.functional.normalize(target, dim=1),
-        )
-        points = tracker.locate(maps, grid)
-    agree(refined, g["refined_features"])
+        frozen = FeatureMaps(torch.from_numpy(g["vit_features"]), grid)
+        refined = tracker.refine(torch.from_numpy(g["video"]), frozen)
+        rows = torch.from_numpy(g["source_frame"]).long()
+        queries = refined.at_rows(rows, torch.from_numpy(g["query_xy"]))
+        target = torch.from_numpy(g["target_frame"]).long()
+        found = Correlation(queries, refined, target)
+        maps = found.cosines
+        points = tracker.locate_in(maps, grid)
+        assert torch.equal(tracker.answer(found), points)
+        assert torch.equal(tracker.locate(queries, refined, target), points)
+    agree(refined.values, g["refined_features"])
     agree(queries, g["query_embeddings"])
     agree(maps, g["correlation_maps"][:, 0])
     agree(points, g["points_pixels"])
@@ -116,7 +117,9 @@ def test_soft_argmax_stays_in_the_disc():
     heat = torch.full((1, 9, 9), 0.0)
     heat[0, 8, 8] = 1.0
     expected = grid.to_pixels(torch.tensor([[3.0, 2.0]]))
-    torch.testing.assert_close(soft_argmax(correlation, heat, grid, 5.0), expected)
+    torch.testing.assert_close(
+        soft_argmax(correlation, heat, grid, ModelConfig(radius=5.0)), expected
+    )
 
 
 @pytest.mark.parametrize("size", [(9, 12), (3, 20), (1, 1)])
@@ -132,7 +135,7 @@ def test_refining_the_disc_alone_gives_the_same_answer(size):
     part = Tracker(FAST.model, None)
     part.load_state_dict(whole.state_dict())
     torch.testing.assert_close(
-        part.locate(correlation, grid), whole.locate(correlation, grid), atol=1e-3, rtol=0
+        part.locate_in(correlation, grid), whole.locate_in(correlation, grid), atol=1e-3, rtol=0
     )
 
 
@@ -140,7 +143,8 @@ def test_a_fresh_tracker_leaves_the_features_alone():
     tracker = Tracker(replace(PAPER.model, widths=(4, 4, 4)), dims=6).eval()
     grid = patch_grid(56, 70, 14, 7)
     features = torch.randn(2, 6, grid.rows, grid.cols)
-    torch.testing.assert_close(tracker.refine(torch.rand(2, 3, 56, 70), features, grid), features)
+    refined = tracker.refine(torch.rand(2, 3, 56, 70), FeatureMaps(features, grid))
+    torch.testing.assert_close(refined.values, features)
 
 
 def test_a_foreign_checkpoint_is_named():
@@ -159,9 +163,11 @@ def test_beside_the_cnn_the_vit_is_read_cell_by_cell(dtype: torch.dtype) -> None
     features[1, :, 0, 0] = 0
     frames = torch.rand(2, 3, 40, 52)
     with torch.no_grad():
-        found = tracker.refine(frames, features, vit)
+        refined = tracker.refine(frames, FeatureMaps(features, vit))
         alone = torch.nn.functional.normalize(tracker.delta_dino(frames), dim=1)
     grid = tracker.grid((40, 52), vit)
+    found = refined.values
+    assert refined.grid == grid
     assert found.shape == (2, 11, grid.rows, grid.cols)
     assert grid == tracker.delta_dino.grid(40, 52)
     for b, row, col in itertools.product(range(2), range(grid.rows), range(grid.cols)):

@@ -1,7 +1,6 @@
 """The Python API, whole: fit, track, save, load, stop and go on, on clips of a few tiny frames."""
 
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,12 @@ import pytest
 import torch
 
 import dinotrack
-from dinotrack import DinotrackWarning, Fitted, InputError, Tracks, pipeline
+from dinotrack import DinotrackWarning, Fitted, InputError, Tracks
+from dinotrack.backbones import TimmBackbone
+from dinotrack.ffmpeg import write_video
+from dinotrack.flow import VideoEstimator
 from dinotrack.synthesis import Clip, generate
-from dinotrack.video import Video, write_video
+from dinotrack.video import Video
 
 SIZE, FRAMES, STEPS = (64, 96), 6, 3
 SETTINGS = {"training.steps": STEPS, "model.widths": "8,16", "model.dims": 16, "model.blocks": 1}
@@ -129,34 +131,37 @@ def test_what_is_known_of_a_video_is_not_computed_again(
     settings do."""
     monkeypatch.setenv("DINOTRACK_CACHE", str(tmp_path / "cache"))
     calls = []
-    for name in ("consecutive_flow", "extract_features"):
-        monkeypatch.setattr(pipeline, name, counting(name, getattr(pipeline, name), calls))
+    flow_of, see = VideoEstimator.neighbours, TimmBackbone.__call__
+
+    def counted_flow(self: Any, *rest: Any) -> Any:
+        calls.append("flow")
+        return flow_of(self, *rest)
+
+    def counted_vit(self: Any, *rest: Any) -> Any:
+        calls.append("vit")
+        return see(self, *rest)
+
+    monkeypatch.setattr(VideoEstimator, "neighbours", counted_flow)
+    monkeypatch.setattr(TimmBackbone, "__call__", counted_vit)
     pca = VIT | {"foreground.method": "pca"}
     first = fit(clip.frames, pca)
-    assert calls == ["consecutive_flow", "extract_features", "extract_features"]
+    once = ["flow", "vit", "vit"]  # two times four of six frames
+    assert calls == once, "features and foreground come from one pass of the ViT"
     fit(clip.frames, pca, seed=1).save(tmp_path / "model")
     back = dinotrack.load(tmp_path / "model", clip.frames.copy(), device="cpu")
-    assert len(calls) == 3
+    assert calls == once
     assert torch.equal(back.flow.forward, first.flow.forward)
     assert torch.equal(back.flow.backward, first.flow.backward)
     fit(clip.frames, VIT | {"flow.smoothness": 30.0})
     fit(clip.frames, VIT | {"backbone.layer": 2})
-    assert calls[3:] == ["consecutive_flow", "extract_features"]
+    assert calls[3:] == once
     fit(clip.frames, VIT | {"video.area": 4000})
     fit(clip.frames[1:], VIT)
-    assert calls[5:] == 2 * ["consecutive_flow", "extract_features"]
+    assert calls[6:] == 2 * once
     monkeypatch.setenv("DINOTRACK_CACHE", "off")
     anew = fit(clip.frames, pca)
-    assert len(calls) == 12
+    assert calls[12:] == once
     assert same(anew.track(clip.queries), first.track(clip.queries))
-
-
-def counting(name: str, work: Callable[..., Any], calls: list[str]) -> Callable[..., Any]:
-    def counted(*arguments: Any) -> Any:
-        calls.append(name)
-        return work(*arguments)
-
-    return counted
 
 
 def test_a_kept_fit_is_used_again(clip: Clip, tracks: Tracks, tmp_path: Path) -> None:
@@ -330,7 +335,7 @@ def test_presets_with_a_vit(clip: Clip, preset: str, tmp_path: Path) -> None:
     assert fitted.record["losses"].keys() == (paper if preset == "paper" else {"flow", "heatmap"})
     assert all(np.isfinite(values).all() for values in fitted.record["losses"].values())
     if preset == "paper":
-        assert fitted.maps.shape == (4, 192, (70 - 16) // 7 + 1, (98 - 16) // 7 + 1)
+        assert fitted.maps.values.shape == (4, 192, (70 - 16) // 7 + 1, (98 - 16) // 7 + 1)
         fitted.save(tmp_path)
         assert same(dinotrack.load(tmp_path, clip.frames[:4], device="cpu").track(queries), tracks)
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from dinotrack.errors import InputError
+from dinotrack.ffmpeg import write_video
 from dinotrack.render import STYLES, draw_frame, rainbow, render
 from dinotrack.tracks import Tracks
-from dinotrack.video import read_video, write_video
+from dinotrack.video import read_video
 
 
 def make_tracks(xy: np.ndarray, visible: np.ndarray, size: tuple[int, int]) -> Tracks:

@@ -1,6 +1,15 @@
-"""Triton kernels that compare features and keep little of the result, each beside its plain PyTorch
-twin.
+"""Comparisons of features that keep little of their results, written in Triton for CUDA.
 
-The twin is the oracle and the path of devices without CUDA. Only `dinotrack.correlation` imports
-from here.
+Each kernel stands beside its plain PyTorch twin, in the file of the operation that both do. The
+twin is the oracle of the tests and the path of devices without CUDA. The pipeline reaches kernels
+through `dinotrack.correlation` alone, which chooses between a kernel and its twin.
+
+tiles      what the kernels share: Triton itself, tile products, maxima packed for atomics
+nearest    the best cell of each query's map
+window     the cosines of a query with the cells around its best cell
+refiner    the two convolutions that turn these cosines into scores
+disc       the expectation of the scores' softmax in a disc around the best cell
+locate     all of these together: from queries and maps to positions, with gradients
+mutual     pairs of features that are each other's nearest neighbour
+contrast   the log-sum-exp of cosines that InfoNCE needs
 """

@@ -1,45 +1,72 @@
-"""The contrast of InfoNCE (METHOD 5): log-sum-exp of each vector's cosines with all cells, without
-their matrix.
+"""The contrast of InfoNCE: log-sum-exp of each vector's cosines with all cells, without the matrix
+of these cosines (`docs/method.md` 5).
 
-Forward, the kernel keeps a running maximum and sum. Backward, it makes the softmax anew, a strip of
-cells at a time, and plain matrix products, which nothing beats, do the rest.
+Forward, the kernel keeps a running maximum and a running sum. Backward, a kernel makes the softmax
+anew, a strip of cells at a time, and plain matrix products, which nothing beats, do the rest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dinotrack.kernels.tiles import LARGEST_TILE, jit, precision, splits, tile_product, tl, tuned
+from dinotrack import chunks
+from dinotrack.kernels.tiles import (
+    LARGEST_TILE,
+    blocks,
+    half_precision_scale,
+    jit,
+    precision,
+    splits,
+    tile_product,
+    tl,
+    tuned,
+)
 
-STRIP = 2**23
-"""Entries of the softmax held at a time: 16 MiB in half precision."""
+
+def log_sum_exp_torch(
+    vectors: Float[Tensor, "N C"], cells: Float[Tensor, "P C"], temperature: float
+) -> Float[Tensor, " N"]:
+    """log of the sum over cells of exp(cosine / temperature), of features of unit length."""
+    _check(vectors, cells)
+    cosines = (vectors.float() @ cells.float().T).float()
+    return torch.logsumexp(cosines / temperature, dim=-1)
 
 
-def log_sum_exp_torch(vectors: Tensor, cells: Tensor, temperature: float) -> Tensor:
-    """vectors [N, C], cells [P, C], of unit length -> log of the sum over cells of exp(cosine /
-    temperature): [N]."""
-    return torch.logsumexp((vectors.float() @ cells.float().T).float() / temperature, dim=-1)
-
-
-def log_sum_exp_triton(vectors: Tensor, cells: Tensor, temperature: float) -> Tensor:
-    """As the twin, float32 [N]; gradients to vectors and cells."""
+def log_sum_exp_triton(
+    vectors: Float[Tensor, "N C"], cells: Float[Tensor, "P C"], temperature: float
+) -> Float[Tensor, " N"]:
+    """As the twin, in float32, with gradients to vectors and cells."""
+    _check(vectors, cells)
     result: Tensor = _LogSumExp.apply(vectors, cells, temperature)
     return result
 
 
+def _check(vectors: Float[Tensor, "N C"], cells: Float[Tensor, "P C"]) -> None:
+    shapes = f"vectors {[*vectors.shape]}, cells {[*cells.shape]}"
+    assert vectors.ndim == cells.ndim == 2, f"features must be [N, C] and [P, C]: {shapes}"
+    assert vectors.shape[1] == cells.shape[1], f"vectors and cells differ in channels: {shapes}"
+
+
 class _LogSumExp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, vectors: Tensor, cells: Tensor, temperature: float) -> Tensor:
+    def forward(
+        ctx: Any, vectors: Float[Tensor, "N C"], cells: Float[Tensor, "P C"], temperature: float
+    ) -> Float[Tensor, " N"]:
         parts = splits(max(1, len(vectors)), max(1, len(cells)), vectors.device, *LARGEST_TILE)
         partial = torch.full((parts, len(vectors)), -torch.inf, device=vectors.device)
-        kernel = _accumulate if vectors.dtype == torch.float32 else _accumulate_half
+
+        def programs(meta: Mapping[str, int]) -> tuple[int, int]:
+            return blocks(len(vectors), meta["BLOCK_M"]), parts
+
         if len(vectors) and len(cells):
             with torch.cuda.device_of(vectors):
-                kernel[lambda meta: (-(-len(vectors) // meta["BLOCK_M"]), parts)](
+                LOG_SUM_EXP.of(vectors.dtype)[programs](
                     *(vectors, cells, partial, len(vectors), len(cells), parts, 1 / temperature),
                     *vectors.stride(),
                     *cells.stride(),
@@ -55,50 +82,38 @@ class _LogSumExp(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         vectors, cells, result = ctx.saved_tensors
-        slope = gradients[0] / ctx.temperature
-        scale = (
-            slope.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
-            if len(slope)
-            else slope.sum()
-        )
-        scaled = (vectors * (slope / scale)[:, None]).to(
-            vectors.dtype
-        )  # small slopes would vanish in half precision
+        along = gradients[0] / ctx.temperature
+        scale = half_precision_scale(along)
+        scaled = (vectors * (along / scale)[:, None]).to(vectors.dtype)
         for_vectors: list[Tensor] = []
         for_cells = torch.empty_like(cells)
-        size = max(1, STRIP // max(1, len(vectors)))
-        for some, gradient in zip(cells.split(size), for_cells.split(size), strict=True):
+        size = max(1, chunks.SOFTMAX_ENTRIES // max(1, len(vectors)))
+        for some, for_some in zip(cells.split(size), for_cells.split(size), strict=True):
             softmax = _softmax(vectors, some, result, ctx.temperature)
             for_vectors.append(softmax @ some)
-            torch.mm(softmax.T, scaled, out=gradient).mul_(scale)
+            torch.mm(softmax.T, scaled, out=for_some).mul_(scale)
         total = torch.stack(for_vectors).sum(dim=0, dtype=torch.float32)
-        return (total * slope[:, None]).to(vectors.dtype), for_cells, None
+        return (total * along[:, None]).to(vectors.dtype), for_cells, None
 
 
-def _softmax(vectors: Tensor, cells: Tensor, log_sum: Tensor, temperature: float) -> Tensor:
-    """exp(cosine / temperature - log_sum [N]) of vectors [N, C] with some cells [M, C]: [N, M], of
-    their type."""
-    aligned = -(-len(cells) // 16) * 16
+def _softmax(
+    vectors: Float[Tensor, "N C"],
+    cells: Float[Tensor, "M C"],
+    log_sum: Float[Tensor, " N"],
+    temperature: float,
+) -> Float[Tensor, "N M"]:
+    """exp(cosine / temperature - log_sum) of vectors with some cells, of the vectors' type."""
+    aligned = blocks(len(cells), 16) * 16
     softmax = vectors.new_empty((len(vectors), aligned))[:, : len(cells)]
-    kernel = _normalised if vectors.dtype == torch.float32 else _normalised_half
+
+    def programs(meta: Mapping[str, int]) -> tuple[int, int]:
+        return blocks(len(vectors), meta["BLOCK_M"]), blocks(len(cells), meta["BLOCK_N"])
+
     if len(vectors) and len(cells):
         with torch.cuda.device_of(vectors):
-            kernel[
-                lambda meta: (
-                    -(-len(vectors) // meta["BLOCK_M"]),
-                    -(-len(cells) // meta["BLOCK_N"]),
-                )
-            ](
-                *(
-                    vectors,
-                    cells,
-                    log_sum,
-                    softmax,
-                    len(vectors),
-                    len(cells),
-                    1 / temperature,
-                    aligned,
-                ),
+            SOFTMAX.of(vectors.dtype)[programs](
+                *(vectors, cells, log_sum, softmax, len(vectors), len(cells)),
+                *(1 / temperature, aligned),
                 *vectors.stride(),
                 *cells.stride(),
                 CHANNELS=vectors.shape[1],
@@ -108,7 +123,7 @@ def _softmax(vectors: Tensor, cells: Tensor, log_sum: Tensor, temperature: float
 
 
 @jit
-def _accumulate_kernel(
+def log_sum_exp_fwd(
     vectors,
     cells,
     partial,
@@ -126,7 +141,7 @@ def _accumulate_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """log-sum-exp of a tile of vectors over a part of the cells."""
+    """log-sum-exp of a tile of vectors over a part of the cells; sharpness is 1 / temperature."""
     row = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     part = tl.program_id(1)
     left = vectors + tl.minimum(row, rows - 1).to(tl.int64)[:, None] * vector_row
@@ -152,15 +167,12 @@ def _accumulate_kernel(
         higher = tl.maximum(highest, tl.max(product, 1))
         total = total * tl.exp(highest - higher) + tl.sum(tl.exp(product - higher[:, None]), 1)
         highest = higher
-    tl.store(
-        partial + part.to(tl.int64) * rows + row,
-        highest + tl.log(tl.where(total > 0, total, 1.0)),
-        mask=row < rows,
-    )
+    result = highest + tl.log(tl.where(total > 0, total, 1.0))
+    tl.store(partial + part.to(tl.int64) * rows + row, result, mask=row < rows)
 
 
 @jit
-def _normalised_kernel(
+def softmax_bwd(
     vectors,
     cells,
     log_sum,
@@ -179,7 +191,7 @@ def _normalised_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """A tile of the softmax."""
+    """A tile of the softmax, made anew on the way back."""
     row = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     left = vectors + tl.minimum(row, rows - 1).to(tl.int64)[:, None] * vector_row
@@ -195,11 +207,5 @@ def _normalised_kernel(
     tl.store(there, weight.to(softmax.dtype.element_ty), mask=known)
 
 
-_accumulate, _accumulate_half = (
-    tuned(_accumulate_kernel, half=False),
-    tuned(_accumulate_kernel, half=True),
-)
-_normalised, _normalised_half = (
-    tuned(_normalised_kernel, half=False),
-    tuned(_normalised_kernel, half=True),
-)
+LOG_SUM_EXP = tuned(log_sum_exp_fwd)
+SOFTMAX = tuned(softmax_bwd)

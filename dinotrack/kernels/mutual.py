@@ -1,24 +1,36 @@
-"""Mutual nearest neighbours of two sets of features of unit length (METHOD 3), without their
-matrix."""
+"""Mutual nearest neighbours of two sets of features of unit length (`docs/method.md` 3).
+
+The twin goes through some rows of the matrix of cosines at a time. The kernel goes through all of
+the matrix once and keeps nothing but the running maxima of its rows and columns.
+"""
+
+from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from dinotrack.kernels.match import group, packed_maxima
+from dinotrack import chunks
+from dinotrack.kernels.nearest import group, packed_maxima
 from dinotrack.kernels.tiles import unpack_maxima
 
-Pairs = tuple[Tensor, Tensor, Tensor]
-"""Rows of a, ascending (long [K]), rows of b (long [K]), their cosines (float32 [K])."""
+Neighbours = tuple[Int[Tensor, " K"], Int[Tensor, " K"], Float[Tensor, " K"]]
+"""Rows of a, ascending, the rows of b that are their neighbours, and their cosines in float32."""
 
 
-def mutual_nearest_torch(a: Tensor, b: Tensor, pairs: int) -> Pairs:
-    """a [P, C], b [Q, C]; `pairs` compared at a time. Of equals the first is the nearest."""
-    nearest_b, cosine = [], []
+def mutual_nearest_torch(a: Float[Tensor, "P C"], b: Float[Tensor, "Q C"]) -> Neighbours:
+    """Pairs of rows that are each other's nearest neighbour. Of equals the first is the nearest.
+
+    At most chunks.COSINES rows of pairs are compared at a time.
+    """
+    _check(a, b)
+    nearest_b = []
+    cosine = []
     nearest_a = torch.zeros(len(b), dtype=torch.long, device=b.device)
     highest = torch.full((len(b),), -torch.inf, device=b.device)
     done = 0
     others = b.float().T
-    for some in a.split(max(1, pairs // max(1, len(b)))):
+    for some in a.split(max(1, chunks.COSINES // max(1, len(b)))):
         cosines = (some.float() @ others).float()
         row = cosines.max(dim=1)
         nearest_b.append(row.indices)
@@ -30,19 +42,28 @@ def mutual_nearest_torch(a: Tensor, b: Tensor, pairs: int) -> Pairs:
     return _mutual(torch.cat(nearest_b), nearest_a, torch.cat(cosine))
 
 
-def mutual_nearest_triton(a: Tensor, b: Tensor) -> Pairs:
-    """As the twin: one pass, in which rows and columns of the matrix have their running maxima."""
-    a, b = a.detach(), b.detach()
+def mutual_nearest_triton(a: Float[Tensor, "P C"], b: Float[Tensor, "Q C"]) -> Neighbours:
+    """As the twin, in one pass."""
+    _check(a, b)
+    a = a.detach()
+    cells = b.detach().T[None]
     one_map = group(torch.zeros(len(a), dtype=torch.long, device=a.device), 1)
-    for_a, for_b = packed_maxima(a, b.T[None], one_map, both=True)
+    for_a, for_b = packed_maxima(a, cells, one_map, both=True)
     nearest_b, cosine = unpack_maxima(for_a)
-    return _mutual(nearest_b, unpack_maxima(for_b)[0], cosine)
+    nearest_a, _ = unpack_maxima(for_b)
+    return _mutual(nearest_b, nearest_a, cosine)
 
 
-def _mutual(nearest_b: Tensor, nearest_a: Tensor, cosine: Tensor) -> Pairs:
-    """From each row's nearest column [P], each column's nearest row [Q] and the rows' cosines
-    [P]."""
-    mutual = (
-        nearest_a[nearest_b] == torch.arange(len(nearest_b), device=nearest_b.device)
-    ).nonzero()[:, 0]
+def _check(a: Float[Tensor, "P C"], b: Float[Tensor, "Q C"]) -> None:
+    shapes = f"a {[*a.shape]}, b {[*b.shape]}"
+    assert a.ndim == b.ndim == 2, f"features must be [P, C] and [Q, C]: {shapes}"
+    assert a.shape[1] == b.shape[1], f"features differ in channels: {shapes}"
+
+
+def _mutual(
+    nearest_b: Int[Tensor, " P"], nearest_a: Int[Tensor, " Q"], cosine: Float[Tensor, " P"]
+) -> Neighbours:
+    """Pairs, from the nearest b of each a, the nearest a of each b and the former's cosines."""
+    own = torch.arange(len(nearest_b), device=nearest_b.device)
+    mutual = (nearest_a[nearest_b] == own).nonzero()[:, 0]
     return mutual, nearest_b[mutual], cosine[mutual]

@@ -1,14 +1,15 @@
-"""What the kernels share: Triton where there is one, products of tiles, and maxima packed for
-atomics."""
+"""What the kernels share: Triton where it is installed, products of tiles, and packed maxima."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 try:
@@ -30,43 +31,58 @@ LINE = 1024
 NOTHING = (-2139095041 << 32) | 0x7FFFFFFF
 """The packed maximum of nothing: minus infinity, at index 0."""
 
-
 LARGEST_TILE = 128, 256
-"""Rows and columns; one of these takes a whole multiprocessor."""
+"""Rows and columns of the largest tile. One such tile takes a whole multiprocessor."""
 
 VARYING = ("frames", "parts", "rows", "columns")
-"""Counts that change from call to call: a kernel must not be compiled anew where one is 1 or a
-multiple of 16."""
+"""Counts that change from call to call. Triton would compile a kernel anew where one of these is 1
+or a multiple of 16."""
+
+
+# --- launching
 
 
 def jit(kernel: Callable[..., Any]) -> Any:
-    """triton.jit, where there is Triton.
+    """triton.jit, where Triton is installed.
 
-    Annotations are not evaluated, so that kernels load without it.
+    Annotations are not evaluated, so that kernels load without Triton.
     """
     return triton.jit(do_not_specialize=VARYING)(kernel) if AVAILABLE else kernel
 
 
-def tuned(kernel: Any, half: bool) -> Any:
-    """A kernel of BLOCK_M x BLOCK_N tiles that on its first call, for each number of channels,
-    picks its tile sizes.
+@dataclass(frozen=True)
+class Tuned:
+    """A kernel with the tile sizes of each precision."""
 
-    That call can't be captured in a CUDA graph, and runs the kernel many times: what it writes must
-    not depend on that.
-    Each size takes seconds to compile.
-    half: for tensor cores; otherwise for float32, whose products are plain fused multiply-adds.
+    single: Any
+    """For float32, whose products are plain fused multiply-adds."""
+    half: Any
+    """For float16 and bfloat16, on tensor cores."""
+
+    def of(self, dtype: torch.dtype) -> Any:
+        """The kernel for features of this type."""
+        return self.single if dtype == torch.float32 else self.half
+
+
+def tuned(kernel: Any) -> Tuned:
+    """A kernel of BLOCK_M x BLOCK_N tiles that picks its tile sizes when it is first called.
+
+    The kernel picks anew for each number of channels. That first call can't be captured in a CUDA
+    graph and runs the kernel many times, so what the kernel writes must not depend on how often it
+    runs. Each size takes seconds to compile.
     """
     if not AVAILABLE:
-        return kernel
-    if INTERPRETED:
-        sizes = [(16, 32, 16, 4, 1)]  # small, so that tests have many tiles
-    elif half:
-        sizes = [
-            (128, 256, 64, 8, 3),
-            (128, 128, 64, 4, 3),
-        ]  # the best of 13 on an H100: of plain maxima, of both
-    else:
-        sizes = [(64, 64, 16, 4, 2)]
+        return Tuned(kernel, kernel)
+    single = half = [(16, 32, 16, 4, 1)]  # for the interpreter: tests then have many tiles
+    if not INTERPRETED:
+        single = [(64, 64, 16, 4, 2)]
+        # the best of 13 on an H100: of maxima along rows, and of maxima along rows and columns
+        half = [(128, 256, 64, 8, 3), (128, 128, 64, 4, 3)]
+    return Tuned(_with_sizes(kernel, single), _with_sizes(kernel, half))
+
+
+def _with_sizes(kernel: Any, sizes: list[tuple[int, int, int, int, int]]) -> Any:
+    """The kernel, which tries sizes (BLOCK_M, BLOCK_N, BLOCK_K, warps, stages)."""
     configs = [
         triton.Config(
             {"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k}, num_warps=warps, num_stages=stages
@@ -74,6 +90,16 @@ def tuned(kernel: Any, half: bool) -> Any:
         for m, n, k, warps, stages in sizes
     ]
     return triton.autotune(configs, key=["CHANNELS", "BOTH"])(kernel)
+
+
+def launch(kernel: Any, programs: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
+    """Run a kernel as that many programs, on the device of its first argument.
+
+    Where no program has anything to do, nothing runs: CUDA refuses an empty grid.
+    """
+    if math.prod(programs):
+        with torch.cuda.device_of(arguments[0]):
+            kernel[programs](*arguments, **constants)
 
 
 def precision() -> str:
@@ -84,14 +110,19 @@ def precision() -> str:
 def splits(rows: int, columns: int, device: torch.device, block_m: int, block_n: int) -> int:
     """Into how many parts to split the columns, so that tiles of block_m rows fill the device once.
 
-    More parts are more beginnings and ends, less parts leave multiprocessors idle; two of the
-    smaller tiles share one.
+    More parts have more beginnings and ends, fewer parts leave multiprocessors idle. Two of the
+    smaller tiles share one multiprocessor.
     """
     if device.type != "cuda":
         return 3
     share = max(1, math.prod(LARGEST_TILE) // (block_m * block_n))
     wanted = share * torch.cuda.get_device_properties(device).multi_processor_count
-    return max(1, min(wanted // math.ceil(rows / block_m), math.ceil(columns / block_n)))
+    return max(1, min(wanted // blocks(rows, block_m), blocks(columns, block_n)))
+
+
+def blocks(size: int, block: int) -> int:
+    """How many blocks cover a size."""
+    return -(-size // block)
 
 
 def power_of_two(size: int, least: int = 1) -> int:
@@ -99,21 +130,25 @@ def power_of_two(size: int, least: int = 1) -> int:
     return max(least, 1 << max(0, size - 1).bit_length())
 
 
-def unpack_maxima(packed: Tensor) -> tuple[Tensor, Tensor]:
-    """int64 [N] from `pack` -> index long [N], value float32 [N]."""
-    index, value = torch.empty_like(packed), packed.new_empty(len(packed), dtype=torch.float32)
-    if len(packed):
-        with torch.cuda.device_of(packed):
-            _unpack[(-(-len(packed) // LINE),)](packed, index, value, len(packed), BLOCK=LINE)
-    return index, value
+def half_precision_scale(gradient: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
+    """The largest magnitude of a gradient, by which it is divided before it is rounded.
+
+    Small gradients would vanish in half precision. The host does not wait for the number.
+    """
+    if gradient.numel() == 0:
+        return gradient.sum()
+    return gradient.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
+
+
+# --- packed maxima
 
 
 @jit
 def pack(value, index):
-    """float32 value and int32 index as one int64 whose order is that of values and, where they tie,
-    falls with index.
+    """float32 value and int32 index as one int64, ordered by value and, where values tie, by index.
 
-    So atomic maxima give the lowest index of the highest value, whichever program comes first.
+    Of equal values the lowest index is the greatest. So atomic maxima give the lowest index of the
+    highest value, whichever program comes first.
     """
     bits = tl.where(value == 0, 0.0, value).to(tl.int32, bitcast=True)  # minus zero is zero
     ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # the integers' order is now that of the floats
@@ -121,7 +156,22 @@ def pack(value, index):
 
 
 @jit
-def _unpack(packed, index, value, rows, BLOCK: tl.constexpr):
+def positive_index(packed):
+    """The int32 index of a packed maximum, and 0 where the value is not above 0."""
+    return tl.where((packed >> 32) > 0, 0x7FFFFFFF - packed.to(tl.int32), 0)
+
+
+def unpack_maxima(packed: Int[Tensor, " N"]) -> tuple[Int[Tensor, " N"], Float[Tensor, " N"]]:
+    """Indices and float32 values of packed maxima."""
+    index = torch.empty_like(packed)
+    value = packed.new_empty(len(packed), dtype=torch.float32)
+    programs = (blocks(len(packed), LINE),)
+    launch(unpack_maxima_fwd, programs, packed, index, value, len(packed), BLOCK=LINE)
+    return index, value
+
+
+@jit
+def unpack_maxima_fwd(packed, index, value, rows, BLOCK: tl.constexpr):
     """The inverse of `pack`."""
     row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     both = tl.load(packed + row, mask=row < rows, other=0)
@@ -129,6 +179,9 @@ def _unpack(packed, index, value, rows, BLOCK: tl.constexpr):
     tl.store(index + row, (0x7FFFFFFF - (both & 0xFFFFFFFF)), mask=row < rows)
     bits = ordered ^ ((ordered >> 31) & 0x7FFFFFFF)
     tl.store(value + row, bits.to(tl.float32, bitcast=True), mask=row < rows)
+
+
+# --- products
 
 
 @jit
@@ -143,9 +196,11 @@ def tile_product(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """Products, summed over channels, of rows at `left` [BLOCK_M, 1] with columns at `right` [1,
-    BLOCK_N], pointers to their first channel; steps: from one channel to the next. -> float32
-    [BLOCK_M, BLOCK_N]."""
+    """Products of rows with columns, summed over channels: float32 [BLOCK_M, BLOCK_N].
+
+    left [BLOCK_M, 1] and right [1, BLOCK_N] point to the first channel of each row and column.
+    The steps lead from one channel to the next.
+    """
     channel = tl.arange(0, BLOCK_K)
     left += channel.to(tl.int64)[None, :] * left_step
     right += channel.to(tl.int64)[:, None] * right_step

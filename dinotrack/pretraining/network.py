@@ -10,8 +10,8 @@ from safetensors.torch import save as pack
 from torch import Tensor, nn
 
 from dinotrack.features import load_vit
+from dinotrack.files import replacing
 from dinotrack.pretraining.recipes import PretrainConfig
-from dinotrack.video import replacing
 
 ARCHITECTURE = "vit_tiny_patch16_224"  # timm's name; what differs from it are the facts below
 

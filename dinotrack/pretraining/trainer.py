@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from dinotrack.errors import InputError
+from dinotrack.files import replacing
 from dinotrack.geometry import Grid, patch_grid
 from dinotrack.pretraining import losses
 from dinotrack.pretraining.network import Network
 from dinotrack.pretraining.recipes import PretrainConfig
 from dinotrack.pretraining.views import Batch, stream
-from dinotrack.video import replacing
 
 WATCHED = 512  # local tokens that uniformity and the spread are taken from
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dinotrack.ffmpeg import write_video
 from dinotrack.synthesis.scene import Clip, generate
-from dinotrack.video import write_video
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,0 +1,103 @@
+"""What the command line takes. Nothing here needs more than the standard library and the config."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dinotrack.config import PRESETS, override, parse_assignment
+from dinotrack.config import preset as named_preset
+from dinotrack.errors import InputError
+from dinotrack.overlay import STYLES
+
+GRID = 16
+"""Points along each side of the grid that is tracked where no queries are given."""
+
+
+EPILOG = """\
+examples:
+  dinotrack my.mp4                                 a grid of 16 x 16 points, into runs/my/
+  dinotrack my.mp4 --queries points.csv            your own points; no fit the second time
+  dinotrack my.mp4 --out runs/long --set training.steps=2000
+  dinotrack --out runs/x -- -x.mp4                 a name that starts with a dash
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Complains in one line, like everything else here."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments of one run. Raises InputError for wrong ones, settings included."""
+    parser = Parser(
+        prog="dinotrack",
+        description="Fit a point tracker to one video, and track any points through it.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_files(parser)
+    _add_points(parser)
+    _add_method(parser)
+    args = parser.parse_args(argv)
+    if args.queries and (args.mask or args.query_frame is not None):
+        raise InputError(
+            "--mask and --query-frame choose the points of a grid; leave them out, or --queries"
+        )
+    override(named_preset(args.preset or "fast"), settings(args))  # complain before the fit
+    return args
+
+
+def settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What differs from the preset, by key."""
+    chosen: dict[str, Any] = dict(parse_assignment(text) for text in args.set)
+    if args.backbone is not None:
+        chosen["backbone.name"] = args.backbone
+    if args.flow is not None:
+        chosen["flow.name"] = args.flow
+    return chosen
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("video", type=Path, metavar="VIDEO", help="a video file, a GIF, or a folder of images")
+    where = "where results go (default runs/<name of the video>/)"
+    add("--out", type=Path, metavar="DIR", help=where)
+    add("--overlay-style", choices=STYLES, default="trails", help="how points are drawn")
+    add("--no-overlay", action="store_true", help="do not write overlay.mp4")
+
+
+def _add_points(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    points = parser.add_mutually_exclusive_group()
+    kinds = "points t,x,y: .csv, .json, .npy or .npz"
+    points.add_argument("--queries", type=Path, metavar="FILE", help=kinds)
+    points.add_argument("--grid", type=int, metavar="N", help=f"N x N points (default {GRID})")
+    inside = "only those points of the grid inside this image or .npy"
+    add("--mask", type=Path, metavar="FILE", help=inside)
+    add("--query-frame", type=int, metavar="T", help="the frame the grid lies in (default 0)")
+
+
+def _add_method(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    masks = "what is foreground: one mask for all frames, or one for each"
+    add("--foreground", type=Path, metavar="FILE|DIR", help=masks)
+    add("--preset", choices=PRESETS, help="default: quality on CUDA, else fast")
+    add("--backbone", metavar="NAME", help="a timm ViT by short or full name, auto, or none")
+    add("--flow", metavar="NAME", help="dis, raft_small, raft_large or auto")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    add("--seed", type=_seed, default=0, metavar="N", help="of all random numbers (default 0)")
+    any_setting = "any setting, as in training.steps=2000"
+    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=any_setting)
+    add("--resume", action="store_true", help="continue an interrupted fit")
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if not 0 <= seed < 2**32:
+        raise argparse.ArgumentTypeError(
+            f"a seed is a whole number from 0 to {2**32 - 1}, not {seed}"
+        )
+    return seed

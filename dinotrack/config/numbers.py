@@ -1,0 +1,334 @@
+"""Every number of the method, each with its meaning, its type and its bounds.
+
+A default holds wherever a preset says nothing else; presets.py has the numbers in which the presets
+differ. Pixels are those of the working frame, the frame that the networks see, unless a comment
+says otherwise. How much is computed at a time, which changes no result, stands in chunks.py.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dinotrack.config.section import (
+    Amount,
+    AtLeastOne,
+    AtLeastTwo,
+    Count,
+    Pixels,
+    Positive,
+    Section,
+    Share,
+)
+
+
+@dataclass(frozen=True)
+class VideoConfig(Section, key="video"):
+    """The working frame: either of a fixed size (the paper), or of the video's aspect."""
+
+    height: Count = 0  # px, a fixed height; 0: it follows from the area
+    width: Count = 0  # px, a fixed width; 0: it follows from the area
+    area: AtLeastOne = 432 * 243  # at most this many pixels; smaller frames are not enlarged
+    multiple: AtLeastOne = 8  # both sides are rounded to multiples of this
+    min_side: AtLeastOne = 16  # px; frames are enlarged until no side is shorter
+    filter: Literal["area", "lanczos"] = "area"  # how frames are resized
+
+
+@dataclass(frozen=True)
+class BackboneConfig(Section, key="backbone"):
+    """The frozen ViT (docs/method.md "Conventions")."""
+
+    # dinotrack_vit or a ViT of timm's; none: the CNN alone; auto: the best one at hand
+    name: str = "none"
+    layer: int = -1  # block whose output is used, from 0; negative: at two thirds of the depth
+    stride: Count = 7  # px between the centres of neighbouring patches; 0: the patch size
+    pretrained: bool = True
+    components: Count = 0  # features are reduced to so many principal components; 0: kept whole
+    pca_frames: AtLeastOne = 16  # frames, spread evenly, that the components are computed from
+    precision: Literal["float16", "float32"] = "float16"  # how features are stored
+    exact_centres: bool = True  # False: half a pixel off, as in the paper's reference code
+
+
+@dataclass(frozen=True)
+class FlowConfig(Section, key="flow"):
+    """Optical flow between neighbouring frames."""
+
+    name: str = "auto"  # dis, raft_small, raft_large; auto: the best one at hand
+    # Flow is computed on frames of at most so many pixels, then rescaled to the working frame.
+    area: AtLeastOne = 854 * 480
+    updates: AtLeastOne = 24  # RAFT: how often it updates its flow
+    # DIS works on frames that were halved several times, from coarse to fine.
+    # OpenCV's medium preset stops at 1, which loses thin and fast parts.
+    finest_scale: Count = 0  # halvings at which it stops
+    coarsest_scale: Count = 3  # halvings at which it starts; more lose small things; 0: OpenCV's
+    smoothness: Amount = 20.0  # DIS: weight of a smooth flow
+
+
+@dataclass(frozen=True)
+class TrajectoryConfig(Section, key="trajectories"):
+    """Flow chains, the labels that training starts from (docs/method.md 1)."""
+
+    step: AtLeastOne = 1  # chains start on every step-th pixel of rows and columns
+    # A chain ends, and a pixel counts as disoccluded, from this forward-backward error on.
+    cycle_error: Pixels = 1.5
+    direct_filter: bool = True  # a chain also ends where direct flow from its start disagrees
+    direct_cycle_error: Pixels = 1.5  # direct flow counts below this forward-backward error
+    direct_error: Pixels = 2.5  # distance to direct flow from which a chain ends
+    # Direct flow is computed to every frame up to so many frames away, and to few that are
+    # further away (pairs.py); 0: to every frame.
+    direct_near: Count = 0
+    min_length: Count = 2  # frames; shorter chains are dropped
+
+
+@dataclass(frozen=True)
+class ForegroundConfig(Section, key="foreground"):
+    """Which labels count as foreground (docs/method.md 2)."""
+
+    # pca: by the ViT features' first component; motion: by how pixels move against the camera
+    method: Literal["pca", "motion", "none"] = "pca"
+    threshold: Share = 0.6  # pca: foreground lies below, with the component rescaled to [0, 1]
+    homography_error: Pixels = 2.0  # motion: RANSAC's inliers lie within
+    lattice: AtLeastOne = 8  # motion: px between the flow vectors that a homography is fitted to
+    share: Share = 0.2  # motion: the share of the video's pixels that move most
+    min_residual: Pixels = 0.5  # motion: pixels that move less than this are no foreground
+
+
+@dataclass(frozen=True)
+class BuddyConfig(Section, key="buddies"):
+    """Best buddies: cells of two frames that are each other's best match (docs/method.md 3)."""
+
+    # All pairs of frames up to so many frames apart are searched, and few that are further apart
+    # (pairs.py); 0: all pairs.
+    near: Count = 0
+    max_pairs: Count = 0  # at most so many of these, each counted in both orders; 0: all of them
+    candidates: AtLeastOne = 400  # best matches that are looked at for ambiguity
+    box: AtLeastOne = 30  # px, half the side of the box around each of them
+    overlap: Share = 0.2  # intersection over union from which a box is suppressed
+    # A buddy's weight is sigmoid(slope (1 - r) - offset), where r is its ambiguity.
+    slope: float = 27.0
+    offset: float = 5.7
+
+
+@dataclass(frozen=True)
+class ModelConfig(Section, key="model"):
+    """What is trained: Delta-DINO, a CNN, and the refiner of correlations (docs/method.md 4)."""
+
+    # Channels of Delta-DINO's stages; every stage halves the resolution.
+    widths: tuple[AtLeastOne, ...] = (64, 128, 256)
+    blocks: Count = 0  # extra 3x3 convolutions at the last stage's resolution
+    kernel: Literal[1, 3, 5, 7, 9, 11] = 5  # side of the stages' convolutions
+    norm: Literal["batch", "group"] = "batch"
+    downsample: Literal["blur", "stride"] = "blur"  # anti-aliased, or by strided convolution
+    dims: AtLeastOne = 128  # channels of the features, where no ViT gives their number
+    gain: float = 0.05  # of the last normalisation, at the start
+    dilation: AtLeastOne = 2  # of the last convolution
+    exact_centres: bool = True  # False: 3.5 px off, as in the paper's reference code
+    # sum: the CNN's features are added to the ViT's (the paper's equation 1);
+    # beside: both are kept, one after the other, on the CNN's finer grid.
+    fusion: Literal["sum", "beside"] = "sum"
+    vit_weight: Amount = 0.5  # beside: length of the ViT's features; the CNN's have length 1
+    # The CNN's first weights. auto: our own, where they fit its shape, otherwise random.
+    start: Literal["random", "auto", "pretrained"] = "random"
+    refiner: bool = True  # False: the softmax is of the correlations themselves
+    refiner_width: AtLeastOne = 16  # channels
+    sharp_start: bool = False  # the refiner starts as almost the identity
+    # Whether the refiner computes whole maps, or the disc alone, with the same answer.
+    whole_map: bool = True
+    radius: Pixels = 35.0  # of the disc around the best match that the soft-argmax averages
+    mass_floor: Share = 1e-8  # with less softmax in the disc, its cells are averaged evenly
+    temperature: Positive = 1.0  # correlations are divided by it before the refiner
+
+
+@dataclass(frozen=True)
+class TrainingConfig(Section, key="training"):
+    """The training loop and its losses (docs/method.md 5)."""
+
+    steps: Count = 10_000
+    # A long video takes more steps, this many for each of its frames, unless `steps` is given.
+    steps_a_frame: Amount = 0.0
+    save_every: AtLeastOne = 250  # steps between checkpoints, in case a run is cut off
+
+    batch: AtLeastTwo = 512  # pairs of points in a step; half of them are foreground
+    frames: AtLeastTwo = 4  # frames that are drawn for each half of the batch
+    shared_frames: bool = False  # both halves of the batch are from the same frames
+    max_gap: Count = 0  # all drawn frames lie within so many frames of one of them; 0: anywhere
+
+    optimizer: Literal["adam", "adamw", "muon"] = "adam"
+    learning_rate: Amount = 1e-2
+    # Muon, for all convolutions of Delta-DINO's but the first (docs/method.md 8)
+    matrix_rate: Amount = 2.0  # their learning rate, as a multiple of learning_rate
+    muon_momentum: Share = 0.95
+    muon_rounds: Count = 5  # of the iteration that makes a matrix orthogonal
+    # The iteration's polynomial: Jordan's numbers, which lift small singular values fast.
+    muon_coefficients: tuple[float, float, float] = (3.4445, -4.7750, 2.0315)
+    # step: Delta-DINO's rate is multiplied by `decay` every `decay_every` steps, the refiner's
+    # stays; cosine: both rise for the share `warm_up` of the steps, then fall to zero.
+    schedule: Literal["step", "cosine"] = "step"
+    decay: Amount = 0.999
+    decay_every: AtLeastOne = 40
+    warm_up: Share = 0.1
+    weight_decay: Amount = 0.0
+    gradient_clip: Amount = 0.0  # largest norm of a gradient; 0: any
+    # Of the networks. bfloat16 is for CUDA alone, where kernels then compare features in float16.
+    precision: Literal["float32", "bfloat16"] = "float32"
+    recorded: bool = True  # on CUDA, steps that are alike replay a recorded one
+
+    # Losses, each with its weight; 0 leaves it out. The Huber loss turns from squares to absolute
+    # values at `huber_delta`, in a scale where the frame reaches from -1 to 1.
+    flow_weight: Amount = 1.0  # of the Huber loss between the tracker's answers and the chains
+    huber_delta: Positive = 1 / 32
+    heatmap_weight: Amount = 0.0  # of the cross-entropy between all correlations and the target
+    heatmap_temperature: Positive = 0.05
+    buddy_weight: Amount = 2.5e-4  # of the contrastive loss between best buddies
+    buddy_scale: Positive = 700.0  # which the sum over points is divided by
+    refined_buddy_weight: Amount = 5e-5  # of the same loss between buddies of refined features
+    refined_buddy_scale: Positive = 900.0
+    contrastive_temperature: Positive = 0.1
+    contrastive_points: Count = 256  # in each pair of frames, also for cycle consistency
+    contrastive_pairs: Count = 4  # pairs of frames in a step
+    contrastive_foreground: Share = 0.7  # of the points
+    cycle_weight: Amount = 0.5  # of cycle consistency, there and back
+    cycle_error: Pixels = 4.0  # points that return within become labels
+    cycle_gamma: Amount = 0.8  # a label's weight is this to the power of the distance
+    norm_weight: Amount = 1e-4  # refined features are as long as the ViT's
+    angle_weight: Amount = 1e-4  # refined features point where the ViT's do
+    late: Amount = 0.5  # share of the steps before refined buddies and cycle consistency start
+
+
+@dataclass(frozen=True)
+class MatchingConfig(Section, key="inference.matching"):
+    """The paper's tracker: every frame is matched alone, and anchors decide visibility."""
+
+    anchor_cosine: float = 0.7  # a frame is an anchor from this similarity to the query on
+    visible_cosine: float = 0.6  # a point is occluded below this similarity
+    max_anchors: Count = 0  # anchors that are used, spread evenly; 0: all of them
+    confidence_gain: float = 4.0  # of the logistic function: full agreement has confidence 0.98
+
+
+@dataclass(frozen=True)
+class ChainConfig(Section, key="inference.chain"):
+    """Flow that is followed from the query, with the query's own patch to correct it."""
+
+    cycle_error: Pixels = 3.0  # forward-backward error that ends the chain
+    lost: float = 0.1  # likeness, a cross-correlation up to 1, below which the chain ends
+    anchored: float = 0.8  # likeness from which the patch corrects flow
+    shift: Pixels = 2.0  # the most that the patch may correct in a frame
+
+
+@dataclass(frozen=True)
+class PatchConfig(Section, key="inference.patches"):
+    """The query's own patch, and how it is located to a fraction of a pixel (Lucas-Kanade)."""
+
+    reach: Count = 4  # px from the query to the patch's edge
+    rounds: Count = 3  # Gauss-Newton steps
+    half: Positive = 0.5  # px, half the distance that gradients are measured over
+    # A patch that shows too little can't be located.
+    least_contrast: Amount = 0.004  # deviation of its grey levels, which are 0 to 1
+    least_gradient: Amount = 1e-5  # smaller eigenvalue of its mean squared gradient
+    stretch: tuple[Positive, Positive] = (0.5, 2.0)  # least and most that flow may stretch it
+
+
+@dataclass(frozen=True)
+class RefindingConfig(Section, key="inference.refinding"):
+    """The search, near the path, for a patch that flow has lost."""
+
+    rounds: Count = 2  # each starts nearer to the patch than the one before
+    moved: Pixels = 0.25  # a round that starts so near to an earlier one would find the same
+    search: Pixels = 4.0  # the patch is searched within this distance of the path
+    likeness: float = 0.75  # cross-correlation, up to 1, from which it is found
+    # How the patch may have changed while it was not seen.
+    zooms: tuple[Positive, ...] = (0.8, 1.0, 1.25)
+    turns: tuple[float, ...] = (-0.4, 0.0, 0.4)  # radians
+
+
+@dataclass(frozen=True)
+class PathConfig(Section, key="inference.path"):
+    """The best path through the matches of all frames (Viterbi); costs are -log probabilities."""
+
+    candidates: AtLeastTwo = 4  # matches that each frame proposes
+    match_scale: Positive = 0.05  # a match whose cosine is lower by this costs one more
+    step_scale: Positive = 4.0  # px, a step this far from where flow leads costs one more
+    jump_cost: Amount = 4.0  # the most that a step costs where flow is sure of itself
+    occluded_jump_cost: Amount = 0.5  # the most that a step costs where flow is not
+    flow_error: Pixels = 1.0  # flow is sure of itself below this forward-backward error
+
+
+@dataclass(frozen=True)
+class SmoothingConfig(Section, key="inference.smoothing"):
+    """Smoothing along the path (Kalman): motion is flow, measurements are matches and patches.
+
+    Each noise is a standard deviation in px.
+    """
+
+    flow_error: Pixels = 1.0  # forward-backward error from which smoothing starts anew
+    restart: Pixels = 16.0  # distance between flow and path from which it starts anew
+    flow_noise: Positive = 0.05  # in each frame
+    match_noise: Positive = 6.0
+    match_reach: Pixels = 2.0  # only a match this near to the path is a measurement
+    patch_noise: Pixels = 0.3
+    query_noise: Pixels = 0.01
+
+
+@dataclass(frozen=True)
+class SupportConfig(Section, key="inference.support"):
+    """Four points around each query that are tracked with it, and vote on where it went."""
+
+    reach: Pixels = 2.0  # from the query to each of them; 0: none
+
+
+@dataclass(frozen=True)
+class MemoryConfig(Section, key="inference.memory"):
+    """What was surely seen in other frames is remembered, and everything is tracked once more."""
+
+    weight: Amount = 2.0  # of the memory, where the query itself has 1; 0: tracked only once
+    confidence: Share = 0.8  # a point was surely seen from this confidence on
+
+
+@dataclass(frozen=True)
+class ConfidenceConfig(Section, key="inference.confidence"):
+    """A logistic regression from evidence to the probability that a point is seen where we say.
+
+    Each weight has the name of its evidence. `python -m dinotrack.benchmarks calibrate` makes them.
+    """
+
+    visible: Share = 0.4  # a point is visible from this confidence on
+    bias: float = -0.941
+    cosine: float = 2.089  # similarity between the features at the point and at the query
+    cycle_error: float = -0.685  # log(1 + px) between the query and its match from the point
+    followed: float = -0.004  # flow from the query reached the point unbroken
+    distinctness: float = 3.639  # how much better the best match of the frame is than the second
+    likeness: float = 1.479  # between the patches at the point and at the query
+    disagreement: float = -0.324  # log(1 + px) between the path and where flow leads
+    neighbours: float = 1.358  # mean cosine in the frames before and after
+
+
+@dataclass(frozen=True)
+class InferenceConfig(Section, key="inference"):
+    """From a trained model to trajectories (docs/method.md 6 and 8)."""
+
+    # match: every frame is matched alone, as in the paper; join: flow joins the matches
+    method: Literal["match", "join"] = "match"
+    pin_query: bool = True  # in its own frame a point is the query itself, and visible
+    matching: MatchingConfig = MatchingConfig()
+    chain: ChainConfig = ChainConfig()
+    patches: PatchConfig = PatchConfig()
+    refinding: RefindingConfig = RefindingConfig()
+    path: PathConfig = PathConfig()
+    smoothing: SmoothingConfig = SmoothingConfig()
+    support: SupportConfig = SupportConfig()
+    memory: MemoryConfig = MemoryConfig()
+    confidence: ConfidenceConfig = ConfidenceConfig()
+
+
+@dataclass(frozen=True)
+class Config(Section, key=""):
+    """Everything that describes one fit and how its points are tracked."""
+
+    preset: str
+    video: VideoConfig = VideoConfig()
+    backbone: BackboneConfig = BackboneConfig()
+    flow: FlowConfig = FlowConfig()
+    trajectories: TrajectoryConfig = TrajectoryConfig()
+    foreground: ForegroundConfig = ForegroundConfig()
+    buddies: BuddyConfig = BuddyConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    inference: InferenceConfig = InferenceConfig()

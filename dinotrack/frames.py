@@ -1,0 +1,84 @@
+"""Frames of a video, which lie on disk where they come from a file.
+
+A minute of high-definition video is ten gigabytes of frames. Whoever decodes them writes them into
+a scratch file, which has no name, and from then on the array of frames is a view of that file: a
+frame is read when somebody looks at it. The file is gone when nobody looks at it any more, and also
+after a crash. Who goes through all frames uses `each_frame`, so that memory does not fill up.
+"""
+
+import math
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import UInt8
+
+from dinotrack.errors import InputError
+
+Frame = UInt8[np.ndarray, "H W 3"]
+"""RGB."""
+Frames = UInt8[np.ndarray, "T H W 3"]
+"""RGB."""
+
+
+def one_frame(frames: Frames, t: int) -> Frame:
+    """Frame t.
+
+    Where the frames lie on disk this is a copy, and none of them stays in memory. Where they lie in
+    memory it is a view.
+    """
+    frame: npt.NDArray[np.uint8] = frames[t]
+    mapping = _mapping_of(frames)
+    if mapping is None:
+        return frame
+    copy = frame.copy()
+    if hasattr(mmap, "MADV_DONTNEED"):  # other systems drop what they like when memory gets short
+        mapping.madvise(mmap.MADV_DONTNEED)
+    return copy
+
+
+def each_frame(frames: Frames) -> Iterator[Frame]:
+    """`one_frame` of every frame, one after the other."""
+    return (one_frame(frames, t) for t in range(len(frames)))
+
+
+def open_scratch() -> IO[bytes]:
+    """A new scratch file.
+
+    The file lies in $TMPDIR, else in /var/tmp where there is one: on some systems /tmp is memory,
+    but /var/tmp never is.
+    """
+    on_disk = "TMPDIR" not in os.environ and os.access("/var/tmp", os.W_OK)
+    return tempfile.TemporaryFile(dir="/var/tmp" if on_disk else None)
+
+
+def put(store: IO[bytes], data: bytes | memoryview) -> int:
+    """Append to a scratch file; the number of bytes. Raises InputError where the disk is full."""
+    try:
+        return store.write(data)
+    except OSError as error:
+        raise InputError(
+            f"the video's frames can't be put aside ({error.strerror or error}); "
+            "set TMPDIR to a folder with room"
+        ) from error
+
+
+def frames_of(store: IO[bytes], shape: tuple[int, ...]) -> Frames:
+    """What was put into a scratch file, as frames; the file may be closed then."""
+    store.flush()
+    mapping = mmap.mmap(store.fileno(), math.prod(shape))
+    return np.frombuffer(mapping, np.uint8).reshape(shape)
+
+
+def _mapping_of(frames: npt.NDArray[Any]) -> mmap.mmap | None:
+    """The mapped file that an array is a view of; None for an array in memory."""
+    owner: Any = frames
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, memoryview):
+        owner = owner.obj
+    return owner if isinstance(owner, mmap.mmap) else None

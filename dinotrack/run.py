@@ -1,0 +1,33 @@
+"""What every stage of a run is given."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from dinotrack.cache import Cache
+from dinotrack.config import Config
+from dinotrack.progress import Progress, Watch
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the method on one video."""
+
+    config: Config
+    """Every number of the method."""
+    device: torch.device
+    """Where networks run."""
+    seed: int = 0
+    """Of all random numbers."""
+    watch: Watch = field(default_factory=Watch)
+    """Who is told how far the stages are."""
+    cache: Cache = field(default_factory=Cache)
+    """Where flow and frozen features of the video are kept."""
+    named: bool = False
+    """Whether the user chose the preset. What a named preset needs must be there: nothing else is
+    taken in its place, and what is missing is an InputError."""
+
+    @property
+    def progress(self) -> Progress:
+        """The watch's callback."""
+        return self.watch.progress
