@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
+from dinotrack.api import choose_config, choose_device
 from dinotrack.benchmarks import (
     accuracy_report,
     datasets,
@@ -33,8 +34,9 @@ from dinotrack.benchmarks.methods import METHODS, Method, Options, make_method
 from dinotrack.benchmarks.report import Say
 from dinotrack.benchmarks.summary import Group, Report, Row
 from dinotrack.benchmarks.truth import Clip
+from dinotrack.frames import each_frame
 from dinotrack.metrics import Certainty, Scores
-from dinotrack.pipeline import choose_config, choose_device, peak_memory
+from dinotrack.progress import peak_memory
 from dinotrack.tracks import Tracks
 from dinotrack.video import read_video
 
@@ -94,7 +96,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES + datasets.HELP
     options.add_datasets(parser)
     options.add_data(parser)
-    options.add_fits(parser)
+    options.add_settings(parser)
+    options.add_models(parser)
     add = parser.add_argument
     names = f"{', '.join(METHODS)}, PRESET/ABLATION or file:FOLDER (see below)"
     add("--methods", nargs="+", default=[], metavar="NAME", help=names)
@@ -163,10 +166,11 @@ def dis_seconds(video: Path | UInt8[np.ndarray, "T H W 3"]) -> float:
 
     They tell how fast this machine is just now.
     """
-    frames = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in read_video(video).frames]
+    frames = each_frame(read_video(video).frames)
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     flow: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     start = time.perf_counter()
-    for a, b in itertools.pairwise(frames):
+    for a, b in itertools.pairwise(grey):
         flow.calc(a, b, None)
     return time.perf_counter() - start
 

@@ -6,8 +6,11 @@ from pathlib import Path
 from dinotrack.benchmarks import datasets
 from dinotrack.config import parse_assignment
 
+Parser = argparse._ActionsContainer
+"""A parser, or a group of its options."""
 
-def add_data(parser: argparse.ArgumentParser) -> None:
+
+def add_data(parser: Parser) -> None:
     """--data and --clips."""
     parser.add_argument(
         "--data",
@@ -21,7 +24,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_datasets(parser: argparse.ArgumentParser) -> None:
+def add_datasets(parser: Parser) -> None:
     """--datasets."""
     parser.add_argument(
         "--datasets",
@@ -32,8 +35,8 @@ def add_datasets(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_fits(parser: argparse.ArgumentParser) -> None:
-    """--device, --set and --models."""
+def add_settings(parser: Parser) -> None:
+    """--device and --set."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
     parser.add_argument(
         "--set",
@@ -43,6 +46,10 @@ def add_fits(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="change settings, as in track.py",
     )
+
+
+def add_models(parser: Parser) -> None:
+    """--models."""
     parser.add_argument(
         "--models",
         type=Path,

@@ -1,10 +1,10 @@
-"""How benchmarks report: Markdown tables, the page around them, and files that are never seen half."""
+"""How benchmarks report: Markdown tables, the page around them, and files never seen half."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dinotrack.benchmarks.machine import Circumstances
-from dinotrack.video import replacing
+from dinotrack.files import replacing
 
 Say = Callable[[str], None]
 """Tells the user one line."""

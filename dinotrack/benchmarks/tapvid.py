@@ -16,7 +16,7 @@ from dinotrack.benchmarks.pickles import read_pickle
 from dinotrack.benchmarks.truth import Clip, PointTruth
 from dinotrack.errors import InputError
 from dinotrack.metrics import TAPVID_SIDE, Annotation, Mode
-from dinotrack.video import resize
+from dinotrack.working import resize
 
 
 @dataclass(frozen=True)
