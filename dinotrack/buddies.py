@@ -1,5 +1,9 @@
-"""Best buddies: cells of two frames that are each other's nearest neighbour, where flow is blind
-(METHOD 3)."""
+"""Best buddies: cells of two frames that are each other's nearest neighbour, where flow is blind.
+
+Flow says nothing across an occlusion, and that is where a fit needs to learn most. Cells whose
+frozen features choose each other across all of two frames are likely to show the same point
+(`docs/method.md` 3).
+"""
 
 from __future__ import annotations
 
@@ -7,35 +11,39 @@ from dataclasses import dataclass, replace
 
 import cv2
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dinotrack.config import BuddyConfig
 from dinotrack.correlation import best_matches, mutual_nearest
 from dinotrack.geometry import Grid
+from dinotrack.maps import FeatureMaps
 from dinotrack.pairs import sampled_pairs
 from dinotrack.progress import Progress, silent
+from dinotrack.run import Run
 from dinotrack.trajectories import Chains
 
 _EXACT_TREE = 4  # OpenCV's FLANN_INDEX_KDTREE_SINGLE
 
+Pair = tuple[int, int]
+"""Two frames, in the order in which they are looked at."""
+
 
 @dataclass(frozen=True)
 class Buddies:
-    """K best buddies of an ordered pair of frames, source cells row by row."""
+    """K best buddies of an ordered pair of frames, with the source cells row by row."""
 
-    source: Tensor
-    """float32 [K, 2] px: cell centres in the first frame."""
-    target: Tensor
-    """float32 [K, 2] px: cell centres in the second frame."""
-    cosine: Tensor
-    """float32 [K]."""
-    ambiguity: Tensor
-    """float32 [K]: r, 0 for a match without a rival, 1 where another place matches as well; see
-    `ambiguity`."""
-    frames: tuple[int, int]
+    source: Float[Tensor, "K 2"]
+    """Centres of the cells in the first frame, px."""
+    target: Float[Tensor, "K 2"]
+    """Centres of the cells in the second frame, px."""
+    cosine: Float[Tensor, " K"]
+    ambiguity: Float[Tensor, " K"]
+    """The r of the function `ambiguity`: 0 without a rival, 1 where another place matches too."""
+    frames: Pair
 
-    def keep_where(self, keep: Tensor) -> Buddies:
-        """Those where keep is true (bool [K]), or those rows in that order (long)."""
+    def keep_where(self, keep: Bool[Tensor, " K"] | Int[Tensor, " R"]) -> Buddies:
+        """Those where `keep` is true, or those of some rows in that order."""
         return replace(
             self,
             source=self.source[keep],
@@ -48,40 +56,75 @@ class Buddies:
         """The same buddies seen from the other frame."""
         order = self.target[:, 0].argsort(stable=True)
         order = order[self.target[order, 1].argsort(stable=True)]
-        i, j = self.frames
-        return replace(self, source=self.target, target=self.source, frames=(j, i)).keep_where(
-            order
-        )
+        first, second = self.frames
+        turned = replace(self, source=self.target, target=self.source, frames=(second, first))
+        return turned.keep_where(order)
 
 
-def best_buddies(
-    features_i: Tensor, features_j: Tensor, grid: Grid, frames: tuple[int, int] = (0, 1)
-) -> Buddies:
-    """Mutual nearest neighbours among the cells of two frames: features [C, h, w] of any float
-    type, on `grid`.
+def video_buddies(features: FeatureMaps | None, chains: Chains, run: Run) -> dict[Pair, Buddies]:
+    """The stage: best buddies of a video, where the fit learns from them and a ViT sees them."""
+    if features is None or not run.config.training.buddy_weight:
+        return {}
+    near = features.to(run.device)
+    return find_buddies(near, chains, run.config.buddies, run.seed, run.progress)
 
-    Ambiguity is left at 0: measure it with `ambiguity` once the buddies are filtered.
+
+def find_buddies(
+    maps: FeatureMaps,
+    chains: Chains,
+    config: BuddyConfig,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> dict[Pair, Buddies]:
+    """Best buddies of a video where flow is blind, with their ambiguity, by pair of frames.
+
+    Flow knows more than a pair of buddies where the chain that is nearest to either of them, in its
+    frame, is valid in the frame of the other; such pairs are left out.
+
+    maps: frozen features of all frames, on the device that is to do the work. The chains may lie
+    elsewhere.
+
+    Frames are paired in both orders: the sampled pairs (`pairs.sampled_pairs` with config.near), or
+    config.max_pairs of them (made even) that are drawn by the seed. Pairs of frames without buddies
+    are left out, so there may be none at all.
     """
-    source, target, cosine = mutual_nearest(features_i.flatten(1).T, features_j.flatten(1).T)
-    centres = grid.centres(features_i.device)
-    return Buddies(centres[source], centres[target], cosine, torch.zeros_like(cosine), frames)
+    pairs = _frame_pairs(len(maps), config, seed)
+    centres = maps.grid.centres(maps.device)
+    nearest = [nearest_chain(centres, chains, t) for t in range(len(maps))] if pairs else []
+    found: dict[Pair, Buddies] = {}
+    for done, (i, j) in enumerate(pairs, start=1):
+        known_i = _valid_in(chains, nearest[i], j).to(maps.device)
+        known_j = _valid_in(chains, nearest[j], i).to(maps.device)
+        buddies = best_buddies(maps, (i, j))
+        source, target = _cell(buddies.source, maps.grid), _cell(buddies.target, maps.grid)
+        buddies = buddies.keep_where(~(known_i[source] | known_j[target]))
+        if len(buddies.cosine):
+            buddies = replace(buddies, ambiguity=ambiguity(buddies, maps, config))
+            found[i, j] = buddies
+            found[j, i] = buddies.mirrored()
+        progress("buddies", done, len(pairs))
+    return found
 
 
-def flow_filter(buddies: Buddies, chains: Chains) -> Buddies:
-    """Keep a buddy where the chain nearest to either end, in its frame, is not valid in the frame
-    of the other end."""
-    i, j = buddies.frames
-    known_i = _valid_in(chains, nearest_chain(buddies.source, chains, i), j)
-    known_j = _valid_in(chains, nearest_chain(buddies.target, chains, j), i)
-    return buddies.keep_where(~(known_i | known_j).to(buddies.source.device))
+def best_buddies(maps: FeatureMaps, rows: Pair, frames: Pair | None = None) -> Buddies:
+    """Mutual nearest neighbours among the cells of two maps, wherever flow sees them.
+
+    rows: which two of the maps. frames: the numbers of these frames in the video, where the maps
+    are not those of the whole video.
+
+    Ambiguity is left at 0, as only buddies that stay are worth measuring it (`ambiguity`).
+    """
+    source, target, cosine = mutual_nearest(_tokens(maps, rows[0]), _tokens(maps, rows[1]))
+    centres = maps.grid.centres(maps.device)
+    unmeasured = torch.zeros_like(cosine)
+    return Buddies(centres[source], centres[target], cosine, unmeasured, frames or rows)
 
 
-def nearest_chain(points: Tensor, chains: Chains, frame: int) -> Tensor:
-    """The chain nearest to each point [K, 2] px among those valid in the frame: long [K], -1 where
-    there is none.
+def nearest_chain(points: Float[Tensor, "K 2"], chains: Chains, frame: int) -> Int[Tensor, " K"]:
+    """The row of the chain nearest to each point (px), among those valid in the frame.
 
-    Exact, by a k-d tree on the CPU: at the paper's size, all distances would be 8,000 x 400,000 a
-    frame.
+    Where no chain is valid in the frame, the row is -1. The answer is exact and comes from a k-d
+    tree on the CPU: at the paper's size, all distances would be 8,000 x 400,000 in each frame.
     """
     there = chains.seen_in(frame).nonzero()[:, 0]
     if len(there) == 0 or len(points) == 0:
@@ -91,97 +134,70 @@ def nearest_chain(points: Tensor, chains: Chains, frame: int) -> Tensor:
     return there[torch.from_numpy(nearest[:, 0]).to(there.device).long()]
 
 
-def ambiguity(
-    buddies: Buddies, features_i: Tensor, features_j: Tensor, grid: Grid, config: BuddyConfig
-) -> Tensor:
-    """r [K] of each buddy: score of the best rival place over that of the best match, the larger of
-    both directions."""
-    cells_i, cells_j = features_i.flatten(1).T, features_j.flatten(1).T
-    there = _rivalry(cells_i[_cell(buddies.source, grid)], cells_j, grid, config)
-    back = _rivalry(cells_j[_cell(buddies.target, grid)], cells_i, grid, config)
+def ambiguity(buddies: Buddies, maps: FeatureMaps, config: BuddyConfig) -> Float[Tensor, " K"]:
+    """How well another place matches than the one that was found, r (`docs/method.md` 3).
+
+    It is the score of the best rival place over that of the best match, 0 without a rival; of both
+    directions the larger one counts. maps: those of the whole video.
+    """
+    cells_i, cells_j = (_tokens(maps, frame) for frame in buddies.frames)
+    source, target = _cell(buddies.source, maps.grid), _cell(buddies.target, maps.grid)
+    there = _rivalry(cells_i[source], cells_j, maps.grid, config)
+    back = _rivalry(cells_j[target], cells_i, maps.grid, config)
     return torch.maximum(there, back)
 
 
-def ambiguity_weight(ambiguity: Tensor, config: BuddyConfig) -> Tensor:
-    """sigmoid(slope (1 - r) - offset): nearly 1 for a match without a rival, nearly 0 for one of
-    many."""
+def ambiguity_weight(ambiguity: Float[Tensor, " K"], config: BuddyConfig) -> Float[Tensor, " K"]:
+    """sigmoid(slope (1 - r) - offset): nearly 1 without a rival, nearly 0 among many alike."""
     return torch.sigmoid(config.slope * (1 - ambiguity) - config.offset)
 
 
-def cosine_weight(cosine: Tensor) -> Tensor:
+def cosine_weight(cosine: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
     """max(0, 2 cos^3)."""
     return (2 * cosine**3).clamp(min=0)
 
 
-def find_buddies(
-    features: Tensor,
-    grid: Grid,
-    chains: Chains,
-    config: BuddyConfig,
-    seed: int = 0,
-    progress: Progress = silent,
-) -> dict[tuple[int, int], Buddies]:
-    """Best buddies of a video where flow is blind, with their ambiguity: {(i, j): buddies from
-    frame i to j}.
+def _frame_pairs(frames: int, config: BuddyConfig, seed: int) -> list[Pair]:
+    """The pairs i < j that are searched.
 
-    features: [T, C, h, w] of any float type, on `grid`, on the device that shall do the work;
-    chains may lie elsewhere.
-    Pairs of frames, in both orders: the sampled ones (`pairs.sampled_pairs` with config.near), or
-    config.max_pairs of them (made even) drawn by seed. Pairs without buddies are left out: the
-    result may be empty.
+    Each pair serves both orders, so that half of config.max_pairs, rounded up, are drawn.
     """
-    pairs = _frame_pairs(len(features), config, seed)
-    centres = grid.centres(features.device)
-    nearest = [nearest_chain(centres, chains, t) for t in range(len(features))] if pairs else []
-    found: dict[tuple[int, int], Buddies] = {}
-    for done, (i, j) in enumerate(pairs, start=1):
-        known_i = _valid_in(chains, nearest[i], j).to(features.device)
-        known_j = _valid_in(chains, nearest[j], i).to(features.device)
-        buddies = best_buddies(features[i], features[j], grid, (i, j))
-        known = known_i[_cell(buddies.source, grid)] | known_j[_cell(buddies.target, grid)]
-        buddies = buddies.keep_where(~known)
-        if len(buddies.cosine):
-            buddies = replace(
-                buddies, ambiguity=ambiguity(buddies, features[i], features[j], grid, config)
-            )
-            found[i, j], found[j, i] = buddies, buddies.mirrored()
-        progress("buddies", done, len(pairs))
-    return found
-
-
-def _frame_pairs(frames: int, config: BuddyConfig, seed: int) -> list[tuple[int, int]]:
-    """Pairs i < j; each serves both orders, so half of config.max_pairs, rounded up, where that is
-    set."""
     pairs = sampled_pairs(frames, config.near)
     if config.max_pairs > 0:
-        drawn = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))
-        pairs = [pairs[k] for k in drawn[: (config.max_pairs + 1) // 2].sort().values.tolist()]
+        dice = torch.Generator().manual_seed(seed)
+        drawn = torch.randperm(len(pairs), generator=dice)[: (config.max_pairs + 1) // 2]
+        pairs = [pairs[k] for k in drawn.sort().values.tolist()]
     return pairs
 
 
-def _valid_in(chains: Chains, nearest: Tensor, frame: int) -> Tensor:
-    """Whether the chains of these numbers (long [K], -1: none) are valid in the frame: bool [K]."""
+def _valid_in(chains: Chains, nearest: Int[Tensor, " K"], frame: int) -> Bool[Tensor, " K"]:
+    """Whether the chains of these rows are valid in the frame. A row of -1 is no chain."""
     known = torch.zeros_like(nearest, dtype=torch.bool)
     some = nearest >= 0
     known[some] = chains.seen_in(frame, nearest[some])
     return known
 
 
-def _cell(xy: Tensor, grid: Grid) -> Tensor:
-    """Number, row by row, of the cell centred at xy [K, 2] px: long [K]."""
+def _tokens(maps: FeatureMaps, row: int) -> Float[Tensor, "cells C"]:
+    """The features of one frame, row by row."""
+    return maps.values[row].flatten(1).T
+
+
+def _cell(xy: Float[Tensor, "K 2"], grid: Grid) -> Int[Tensor, " K"]:
+    """The number, row by row, of the cell that is centred at a position (px)."""
     column, row = grid.to_index(xy).round().long().unbind(-1)
     return row * grid.cols + column
 
 
-def _rivalry(vectors: Tensor, cells: Tensor, grid: Grid, config: BuddyConfig) -> Tensor:
-    """Score of the second survivor of non-maximum suppression over the best score, 0 where only one
-    survives.
+def _rivalry(
+    vectors: Float[Tensor, "K C"], cells: Float[Tensor, "cells C"], grid: Grid, config: BuddyConfig
+) -> Float[Tensor, " K"]:
+    """The second score that survives non-maximum suppression over the best one, in one direction.
 
-    vectors [K, C], cells [P, C] -> [K]. Only the best box can have suppressed a candidate that
-    outscores the second
-    survivor, which therefore is the best candidate that overlaps the best box little enough: no
-    loop is needed.
-    Where even the best match is no match (cosine <= 0), everything is a rival: 1.
+    Only the best box can have suppressed a candidate that outscores the second survivor. The second
+    survivor is therefore the best candidate that overlaps the best box little enough, and no loop
+    is needed. Where only one box survives the answer is 0. Where even the best match is no match
+    (cosine <= 0) everything is a rival, and the answer is 1.
     """
     index, score = best_matches(vectors, cells, config.candidates)
     places = grid.centres(cells.device)[index]

@@ -1,8 +1,7 @@
-"""What was computed of a video, kept on this machine and found again by everything that went into
-it.
+"""What was computed of a video, kept on this machine and found again by all that went into it.
 
-One safetensors file for each stage of each video, which is mapped into memory when it is read.
-Without a place for them nothing is kept, and nothing else changes.
+Each stage of each video has one safetensors file, which is mapped into memory when it is read. A
+cache without a folder keeps nothing, and nothing else changes.
 """
 
 import contextlib
@@ -10,7 +9,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.files import replacing
+from dinotrack.files import make_folder, replacing
 from dinotrack.progress import Progress, silent
 
 FOLDER_VARIABLE = "DINOTRACK_CACHE"
@@ -30,23 +28,21 @@ LIMIT_VARIABLE = "DINOTRACK_CACHE_GB"
 GIGABYTES = 10.0
 """What the cache holds at most, where $DINOTRACK_CACHE_GB says nothing else."""
 FORMAT = 1
-"""One more whenever the same settings come to give other numbers, so that old ones are not
-found."""
+"""One more whenever the same settings come to give other numbers, so that no old ones are found."""
 
 Tensors = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Where results of one video are kept: in a folder, at most `limit` bytes of all videos; None:
-    nowhere.
-
-    video: `content_hash` of the video.
-    """
+    """Where the results of one video are kept."""
 
     folder: Path | None = None
+    """None: nowhere."""
     limit: float = GIGABYTES * 1e9
+    """The bytes that the folder holds at most, of all videos together."""
     video: str = ""
+    """`content_hash` of the video."""
 
     def remember(
         self,
@@ -55,11 +51,13 @@ class Cache:
         compute: Callable[[], Tensors],
         progress: Progress = silent,
     ) -> Tensors:
-        """The tensors a stage gives with these settings (plain JSON values): those kept, else
-        computed and kept.
+        """The tensors that a stage gives with these settings: those kept, else computed and kept.
 
-        Kept ones lie on the CPU, mapped from their file, and the stage is reported as done. One
-        that can't be read counts as absent; one that can't be written gives a DinotrackWarning.
+        settings: all that the result depends on besides the video, as plain JSON values.
+
+        Kept tensors lie on the CPU, mapped from their file, and the stage is reported as done. A
+        file that can't be read counts as absent. A file that can't be written gives a
+        DinotrackWarning.
         """
         if self.folder is None:
             return compute()
@@ -79,34 +77,35 @@ class Cache:
 
 
 def open_cache(video: str) -> Cache:
-    """The cache of a video (its `content_hash`): $DINOTRACK_CACHE, else dinotrack in
-    $XDG_CACHE_HOME or ~/.cache.
+    """The cache of a video, given its `content_hash`.
 
-    DINOTRACK_CACHE=off, or empty, turns it off. A folder that can't be written: none, with a
-    DinotrackWarning.
-    Raises InputError where $DINOTRACK_CACHE_GB is no number.
+    The cache lies in $DINOTRACK_CACHE, else in the folder dinotrack of $XDG_CACHE_HOME or of
+    ~/.cache. DINOTRACK_CACHE=off, or empty, turns it off. Where the folder can't be written, a
+    DinotrackWarning says so and nothing is kept. Raises InputError where $DINOTRACK_CACHE_GB is no
+    number.
     """
-    name = os.environ.get(FOLDER_VARIABLE)
     limit = _limit(os.environ.get(LIMIT_VARIABLE, str(GIGABYTES)))
+    name = os.environ.get(FOLDER_VARIABLE)
     if name is not None and name.strip() in ("", "off"):
         return Cache(None, limit, video)
     try:
-        caches = os.environ.get("XDG_CACHE_HOME")
-        folder = (
-            Path(name)
-            if name
-            else (Path(caches) if caches else Path.home() / ".cache") / "dinotrack"
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except (OSError, RuntimeError) as error:  # a user without a home is a RuntimeError
+        folder = Path(name) if name else _default_folder()
+        make_folder(folder)
+    except (InputError, RuntimeError) as error:  # a user without a home is a RuntimeError
+        reason = str(error).rstrip(".")
         warnings.warn(
-            f"flow and features are not kept for another run: {error}; set {FOLDER_VARIABLE} to a folder, or to off",
+            f"flow and features are not kept for another run: {reason}: "
+            f"set {FOLDER_VARIABLE} to a folder, or to off",
             DinotrackWarning,
             stacklevel=3,
         )
         return Cache(None, limit, video)
     return Cache(folder, limit, video)
+
+
+def _default_folder() -> Path:
+    caches = os.environ.get("XDG_CACHE_HOME")
+    return (Path(caches) if caches else Path.home() / ".cache") / "dinotrack"
 
 
 def _limit(gigabytes: str) -> float:
@@ -120,12 +119,12 @@ def _limit(gigabytes: str) -> float:
 
 
 def _name(stage: str, key: Mapping[str, Any]) -> str:
-    return f"{stage}-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()}.safetensors"
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    return f"{stage}-{digest}.safetensors"
 
 
 def _read(path: Path) -> Tensors | None:
-    """The tensors of a file, which then counts as used just now; None where there are none that can
-    be read."""
+    """The tensors of a file, which then counts as used just now; None where no file can be read."""
     try:
         tensors: Tensors = load_file(path)
     except (OSError, SafetensorError):
@@ -136,13 +135,16 @@ def _read(path: Path) -> Tensors | None:
 
 
 def _drop_oldest(folder: Path, limit: float) -> None:
-    """Remove the files of ours, remains of unfinished ones too, that were not used for longest,
-    down to the limit."""
+    """Remove the files that were not used for longest, until the rest is within the limit.
+
+    Only files of ours are removed, and remains of unfinished ones.
+    """
     ours = re.compile(r"\.?[a-z]+-[0-9a-f]{64}\.safetensors(\.[0-9]+\.part)?")
     with contextlib.suppress(OSError):  # another process may tidy up as well
         files = [(path.stat(), path) for path in folder.iterdir() if ours.fullmatch(path.name)]
+        newest_first = sorted(files, key=lambda file: -file[0].st_mtime_ns)
         total = 0
-        for facts, path in sorted(files, key=lambda file: -file[0].st_mtime_ns):
+        for facts, path in newest_first:
             total += facts.st_size
             if total > limit:
                 path.unlink(missing_ok=True)

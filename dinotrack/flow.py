@@ -240,17 +240,17 @@ def raft_large(config: FlowConfig, device: torch.device) -> Estimator:
     return _raft(network(), "raft_large", config, device)
 
 
-def raft_source(name: str) -> weights.Source:
+def raft_origin(name: str) -> weights.Origin:
     """Where the weights of a RAFT come from."""
     from torchvision.models import optical_flow
 
     if name == "raft_small":
-        return weights.Source("RAFT small", url=optical_flow.Raft_Small_Weights.C_T_V2.url)
-    return weights.Source("RAFT large", url=optical_flow.Raft_Large_Weights.C_T_SKHT_V2.url)
+        return weights.Origin("RAFT small", url=optical_flow.Raft_Small_Weights.C_T_V2.url)
+    return weights.Origin("RAFT large", url=optical_flow.Raft_Large_Weights.C_T_SKHT_V2.url)
 
 
 def _raft(model: torch.nn.Module, name: str, config: FlowConfig, device: torch.device) -> Estimator:
-    path = weights.obtain(raft_source(name))
+    path = weights.obtain(raft_origin(name))
     weights.load_into(model, weights.read(path), path)
     return raft_estimator(model.to(device), config.updates)
 
@@ -305,7 +305,7 @@ def resolve_flow_name(name: str, device: torch.device, named: bool = False) -> s
     if device.type != "cuda":
         return "dis"
     try:
-        weights.obtain(raft_source("raft_large"))
+        weights.obtain(raft_origin("raft_large"))
     except InputError as missing:
         if named:
             raise

@@ -1,40 +1,75 @@
-"""Which part of the video is foreground: from ViT features, from motion, or the user's mask (METHOD
-2)."""
+"""Which part of the video is foreground: by the user's masks, by ViT features, or by motion.
+
+Half of what a fit learns from is drawn from the foreground, because a small object would otherwise
+be a small part of the labels (`docs/method.md` 2).
+"""
+
+from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dinotrack.config import ForegroundConfig
+from dinotrack.flow import VideoFlow
 from dinotrack.geometry import pixel_grid
 
-LATTICE = 8  # px between the flow vectors a homography is fitted to
-MIN_RESIDUAL = 0.5  # px: motion less than this apart from the camera's is no foreground
+LEAST_RANGE = 1e-6
+"""Of unit features along a direction: with less, they are all alike and have no foreground."""
 
 
-def pca_foreground(features: Tensor, threshold: float = 0.6) -> Tensor:
-    """Foreground cells of features [T, C, h, w] -> bool [T, h, w] (METHOD 2).
+def find_foreground(
+    flow: VideoFlow,
+    cells: Bool[Tensor, "T h w"] | None,
+    given: Bool[np.ndarray, "T height width"] | None,
+    config: ForegroundConfig,
+) -> Bool[Tensor, "T H W"]:
+    """Masks of the foreground of a video, at the size of its flow, the working frames'.
 
-    Tokens of the video are L2-normalised; their first principal component is rescaled to [0, 1]
-    over the video; foreground lies below the threshold. Of the component's two signs the one is
-    taken whose foreground has the smaller sum of shares in all cells and in the cells on the
-    frame's border: an object is rarely the larger part of a video, and rarely lies along its
-    border. Features that are all alike have no foreground.
+    given: the user's masks, of any size, which always count.
+    cells: those of the foreground as a ViT's features tell it (`features.video_features`). Where
+    the config asks for them and there is no ViT, motion tells instead.
+    """
+    if given is not None:
+        return mask_foreground(torch.from_numpy(np.ascontiguousarray(given)), flow.size)
+    if config.method == "none":
+        return torch.zeros(flow.frames, *flow.size, dtype=torch.bool)
+    if config.method == "pca" and cells is not None:
+        return mask_foreground(cells, flow.size)
+    return motion_foreground(flow, config)
+
+
+def mask_foreground(
+    masks: Bool[Tensor, "T H W"], size: tuple[int, int]
+) -> Bool[Tensor, "T height width"]:
+    """Masks at another size (H, W), each pixel from the nearest one."""
+    resized = [F.interpolate(m[None, None].float(), size, mode="nearest-exact") for m in masks]
+    return torch.stack([values[0, 0] > 0.5 for values in resized])
+
+
+def pca_foreground(features: Float[Tensor, "T C h w"], threshold: float) -> Bool[Tensor, "T h w"]:
+    """The foreground cells of a video by its features' first principal component.
+
+    The tokens of the video are made of unit length. Their first component is rescaled to [0, 1]
+    over the video, and the foreground lies below the threshold. The component may have either sign.
+    The one is taken whose foreground has the smaller sum of its share in all cells and its share in
+    the cells on the frame's border, because an object is rarely the larger part of a video and
+    rarely lies along its border. Features that are all alike have no foreground.
     """
     component = _first_component(features)
     low, high = component.min(), component.max()
-    if not high - low > 1e-6:
+    if not high - low > LEAST_RANGE:
         return torch.zeros_like(component, dtype=torch.bool)
     unit = (component - low) / (high - low)
     masks = unit < threshold, 1 - unit < threshold
     return min(masks, key=_spread)
 
 
-def _first_component(features: Tensor) -> Tensor:
-    """Unit tokens of features [T, C, h, w] along their first principal component: float32 [T, h,
-    w]."""
+def _first_component(features: Float[Tensor, "T C h w"]) -> Float[Tensor, "T h w"]:
+    """The tokens of a video, at unit length, along their first principal component."""
     frames, channels, rows, cols = features.shape
     moment = torch.zeros(channels, channels, dtype=torch.float64)
     total = torch.zeros(channels, dtype=torch.float64)
@@ -42,55 +77,64 @@ def _first_component(features: Tensor) -> Tensor:
         unit = F.normalize(maps.float(), dim=0).flatten(1)
         moment += (unit @ unit.T).cpu()
         total += unit.sum(dim=1).cpu()
-    mean = total / (frames * rows * cols)
-    covariance = moment / (frames * rows * cols) - mean.outer(mean)
+    count = frames * rows * cols
+    mean = total / count
+    covariance = moment / count - mean.outer(mean)
     direction = torch.linalg.eigh(covariance).eigenvectors[:, -1]
     direction = direction * direction[direction.abs().argmax()].sign()
     axis = direction.float().to(features.device)
-    return torch.stack(
-        [torch.einsum("c,chw->hw", axis, F.normalize(maps.float(), dim=0)) for maps in features]
-    )
+    units = (F.normalize(maps.float(), dim=0) for maps in features)
+    return torch.stack([torch.einsum("c,chw->hw", axis, unit) for unit in units])
 
 
-def _spread(mask: Tensor) -> float:
+def _spread(mask: Bool[Tensor, "T h w"]) -> float:
     """The share of foreground in all cells plus its share in the cells on the frame's border."""
     border = torch.ones_like(mask)
     border[:, 1:-1, 1:-1] = False
     return mask.float().mean().item() + mask[border].float().mean().item()
 
 
-def motion_foreground(forward: Tensor, homography_error: float, share: float) -> Tensor:
-    """Foreground pixels of a video, from its flow forward [T - 1, 2, H, W] px -> bool [T, H, W].
+def motion_foreground(flow: VideoFlow, config: ForegroundConfig) -> Bool[Tensor, "T H W"]:
+    """The foreground pixels of a video by how they move against the camera.
 
-    A homography, fitted to each frame's flow by RANSAC (inliers within homography_error px), stands
-    for the camera.
-    Foreground are the pixels whose flow differs most from it: the video's top `share` of
-    differences, as far as they exceed MIN_RESIDUAL px. The last frame, which has no flow, takes
-    over the mask before. A static video has none.
+    A homography that is fitted to each frame's flow by RANSAC stands for the camera, with inliers
+    within config.homography_error. Foreground are the pixels whose flow differs most from the
+    camera's: the top config.share of the video's differences, as far as they exceed
+    config.min_residual. The last frame, which has no flow, takes over the mask of the frame before.
+    A static video has no foreground.
     """
-    pairs, _, height, width = forward.shape
-    if pairs == 0:
-        return torch.zeros(1, height, width, dtype=torch.bool, device=forward.device)
-    residual = np.empty((pairs, height, width), dtype=np.float32)
-    for there, flow in zip(residual, forward, strict=True):
-        there[:] = _residual(flow.float().cpu().numpy(), homography_error)
-    limit = max(float(np.quantile(residual[:, ::2, ::2], 1 - share)), MIN_RESIDUAL)
-    masks = torch.from_numpy(residual > limit).to(forward.device)
+    height, width = flow.size
+    device = flow.forward.device
+    if flow.frames == 1:
+        return torch.zeros(1, height, width, dtype=torch.bool, device=device)
+    residual = np.empty((flow.frames - 1, height, width), dtype=np.float32)
+    for of_frame, displacement in zip(residual, flow.forward, strict=True):
+        of_frame[:] = _residual(displacement.float().cpu().numpy(), config)
+    # Every second pixel tells the quantile well enough.
+    quantile = float(np.quantile(residual[:, ::2, ::2], 1 - config.share))
+    masks = torch.from_numpy(residual > max(quantile, config.min_residual)).to(device)
     return torch.cat((masks, masks[-1:]))
 
 
-def _residual(flow: npt.NDArray[np.float32], homography_error: float) -> npt.NDArray[np.float32]:
-    """How far each pixel's flow [2, H, W] is from the homography fitting the frame best: [H, W] px;
-    0 without one."""
-    height, width = flow.shape[1:]
+def _residual(
+    displacement: Float[np.ndarray, "2 H W"], config: ForegroundConfig
+) -> Float[np.ndarray, "H W"]:
+    """How far each pixel's flow is from the homography that fits the frame best, px.
+
+    Where no homography can be fitted nothing differs, and the answer is 0.
+    """
+    height, width = displacement.shape[1:]
     source = pixel_grid(height, width).centres().numpy()
-    target = source + flow.reshape(2, -1).T
+    target = source + displacement.reshape(2, -1).T
     lattice = np.zeros((height, width), dtype=bool)
-    lattice[_every(height), _every(width)] = True
+    lattice[_every(height, config.lattice), _every(width, config.lattice)] = True
     chosen = lattice.ravel() & np.isfinite(target).all(axis=1)
     camera = None
     if chosen.sum() >= 4:
-        camera, _ = cv2.findHomography(source[chosen], target[chosen], cv2.RANSAC, homography_error)
+        found = cv2.findHomography(
+            source[chosen], target[chosen], cv2.RANSAC, config.homography_error
+        )
+        camera = found[0]
     if camera is None:
         return np.zeros((height, width), dtype=np.float32)
     moved = cv2.perspectiveTransform(source[None], camera)[0]
@@ -98,18 +142,7 @@ def _residual(flow: npt.NDArray[np.float32], homography_error: float) -> npt.NDA
     return np.asarray(residual, dtype=np.float32).reshape(height, width)
 
 
-def _every(side: int) -> slice:
-    """The lattice along a side: centred, denser where the frame is small."""
-    step = max(1, min(LATTICE, side // LATTICE))
+def _every(side: int, lattice: int) -> slice:
+    """The pixels of the lattice along a side: centred, and denser where the frame is small."""
+    step = max(1, min(lattice, side // lattice))
     return slice(((side - 1) % step) // 2, None, step)
-
-
-def mask_foreground(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """The user's masks bool [T, H, W] at another size (h, w), each pixel from the nearest: bool [T,
-    h, w]."""
-    return torch.stack(
-        [
-            F.interpolate(m[None, None].float(), size, mode="nearest-exact")[0, 0] > 0.5
-            for m in masks
-        ]
-    )

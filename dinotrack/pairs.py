@@ -1,35 +1,36 @@
-"""Which pairs of frames are compared, so that the work grows linearly with the clip."""
+"""Which pairs of frames are compared, so that the work grows linearly with the video.
 
-from itertools import count, takewhile
+Neighbours tell most, and far pairs tell what neighbours can't, an object that comes back. Near
+pairs are therefore all compared, and far ones more and more rarely (`docs/method.md` 8).
+"""
 
 
 def is_sampled(i: int, j: int, near: int) -> bool:
-    """Whether frames i < j are compared: up to `near` frames apart always, further only powers of
-    two apart.
+    """Whether frames i < j are compared.
 
-    Beyond 2 near, pairs twice as far apart are half as many: their first frame is a multiple of
-    their gap / (2 near). near 0: all pairs are.
+    Up to `near` frames apart they always are. Further apart they are where the gap is a power of
+    two, and beyond 2 near the pairs of twice the gap are half as many: their first frame is a
+    multiple of gap / (2 near). With near 0 all pairs are compared.
     """
     gap = j - i
     if near == 0 or gap <= near:
         return True
-    return gap & (gap - 1) == 0 and i % max(1, gap // (2 * near)) == 0
+    return _is_power_of_two(gap) and i % max(1, gap // (2 * near)) == 0
 
 
 def sampled_pairs(frames: int, near: int) -> list[tuple[int, int]]:
-    """All sampled pairs i < j of a video's frames, in order: for near > 0 fewer than (near + 3) a
-    frame."""
-    gaps = list(range(1, frames))
-    if near:
-        far = (
-            gap
-            for gap in takewhile(lambda gap: gap < frames, (2**k for k in count()))
-            if gap > near
-        )
-        gaps = [*range(1, min(near, frames - 1) + 1), *far]
+    """All sampled pairs i < j of a video's frames, in order.
+
+    For near > 0 these are fewer than near + 3 for each frame.
+    """
+    gaps = [gap for gap in range(1, frames) if near == 0 or gap <= near or _is_power_of_two(gap)]
     return [
         (i, i + gap)
         for i in range(frames)
         for gap in gaps
         if i + gap < frames and is_sampled(i, i + gap, near)
     ]
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number & (number - 1) == 0

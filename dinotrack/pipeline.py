@@ -37,7 +37,7 @@ from dinotrack.trajectories import flow_chains, in_foreground
 from dinotrack.video import Video
 from dinotrack.working import flow_frames, working_frames
 
-START = weights.Source("the CNN a fit starts from", files=("dinotrack_cnn.safetensors",))
+START = weights.Origin("the CNN a fit starts from", files=("dinotrack_cnn.safetensors",))
 
 
 @dataclass(frozen=True)
@@ -170,9 +170,7 @@ def learn_from(
     with run.watch.stage("labels"):
         direct = inputs.estimator.between if config.trajectories.direct_filter else None
         chains = flow_chains(inputs.flow, config.trajectories, direct, run.progress)
-        foreground = find_foreground(
-            inputs.flow, inputs.foreground, masks, config.foreground, inputs.size
-        )
+        foreground = find_foreground(inputs.flow, inputs.foreground, masks, config.foreground)
     with run.watch.stage("buddies"):
         buddies = video_buddies(inputs.features, chains, run)
     grid = state.tracker.grid(

@@ -1,4 +1,8 @@
-"""Finding weights on this machine, fetching what is missing, and reading them safely."""
+"""Finding weights on this machine, fetching what is missing, and reading them safely.
+
+Libraries are loaded when they are needed: looking into folders takes none, the hub and torch only
+where files of theirs are looked for or read.
+"""
 
 import hashlib
 import json
@@ -7,20 +11,17 @@ import re
 import socket
 import threading
 import urllib.request
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import huggingface_hub
-import safetensors
-import safetensors.torch
-import torch
-from huggingface_hub import constants
-from torch import Tensor
+from dinotrack.errors import Argument, DinotrackWarning, InputError
 
-from dinotrack.errors import InputError
+if TYPE_CHECKING:
+    import torch
 
 FOLDER_VARIABLE = "DINOTRACK_WEIGHTS"
 PROBE_SECONDS = 2.0  # two networks may be wanted, and the answer is due in 5 s
@@ -28,95 +29,155 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where the weights of one network come from.
-
-    label: what to call it in messages. files: the names its file may have in a folder, best first.
-    hub: (repository, file) pairs on the Hugging Face hub. url: a download whose name ends in
-    -<sha256 prefix>.
-    any_file: whether DINOTRACK_WEIGHTS may also name a file of any other name. advice: what else
-    the user can do.
-    """
+class Origin:
+    """Where the weights of one network come from."""
 
     label: str
+    """What messages call the network."""
     files: tuple[str, ...] = ()
+    """The names its file may have in a folder, best first."""
     hub: tuple[tuple[str, str], ...] = ()
+    """(repository, file) pairs on the Hugging Face hub."""
     url: str = ""
+    """A download, whose name ends in -<the first digits of its sha256>."""
     any_file: bool = False
-    advice: str = ""
+    """Whether $DINOTRACK_WEIGHTS may also name a file of any other name."""
+    advice: tuple[str | Argument, ...] = ()
+    """What else the user can do, as parts of a message: "or take ...", an argument."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """File names to look for in folders."""
-        return (*self.files, Path(urlsplit(self.url).path).name) if self.url else self.files
+        return (*self.files, _file_name(self.url)) if self.url else self.files
 
 
-def find(source: Source) -> Path | None:
-    """The weights on this machine: $DINOTRACK_WEIGHTS (folder or file), ./weights, the package's
-    own, hub caches.
+# Finding and fetching
 
-    Raises InputError where $DINOTRACK_WEIGHTS names nothing.
+
+def find(origin: Origin) -> Path | None:
+    """The weights on this machine, or None.
+
+    Looked for in this order: $DINOTRACK_WEIGHTS (a folder or a file), ./weights, the package's own
+    folders, the hub's cache, torch's cache. Raises InputError where $DINOTRACK_WEIGHTS names
+    nothing.
     """
-    return next((path for path in _candidates(source) if path.is_file()), None)
+    return next((path for path in _candidates(origin) if path.is_file()), None)
 
 
-def _candidates(source: Source) -> Iterator[Path]:
+def obtain(origin: Origin, offline: bool = False) -> Path:
+    """The weights' file: found on this machine, else downloaded with a progress bar.
+
+    offline: nothing is downloaded. Raises InputError, within seconds where there is no network,
+    that says what is missing and how to get it.
+    """
+    path = find(origin)
+    if path is not None:
+        return path
+    if offline or _hub_is_off():
+        raise _missing(origin, "and downloads are off")
+    try:
+        fetched = _fetch(origin)
+    except Exception as error:  # the hub's own errors have other bases from version to version
+        reason = f"and the download failed: {_first_line(error)}"
+        raise _missing(origin, reason) from error
+    if fetched is not None:
+        return fetched
+    if origin.hub or origin.url:
+        raise _missing(origin, "and the network can't be reached")
+    raise _missing(origin, "and nobody publishes them")
+
+
+def obtain_or_warn(origin: Origin, instead: str, must: bool, offline: bool = False) -> Path | None:
+    """The weights' file as `obtain` gives it, or None where it can't be had.
+
+    Then a DinotrackWarning tells what is missing and what is done `instead`, as in "using no
+    backbone". Where the user named what needs these weights, nothing else may take its place: with
+    `must` the InputError of `obtain` is raised.
+    """
+    try:
+        return obtain(origin, offline)
+    except InputError as missing:
+        if must:
+            raise
+        warning = DinotrackWarning(*missing.args, f"; {instead} instead")
+        warnings.warn(warning, stacklevel=2)
+        return None
+
+
+def _candidates(origin: Origin) -> Iterator[Path]:
     chosen = os.environ.get(FOLDER_VARIABLE)
-    if chosen and not Path(chosen).exists():
-        raise InputError(
-            f"{FOLDER_VARIABLE} names {chosen}, which doesn't exist; give a folder or a file, or unset it"
-        )
-    if chosen and Path(chosen).is_file() and (source.any_file or Path(chosen).name in source.names):
-        yield Path(chosen)
-    folders = [Path(chosen)] if chosen else []
-    folders += [Path("weights"), PACKAGE / "shipped", PACKAGE.parent / "weights"]
-    yield from (folder / name for folder in folders for name in source.names)
-    for repository, file in source.hub:
+    folders = [Path("weights"), PACKAGE / "shipped", PACKAGE.parent / "weights"]
+    if chosen:
+        place = Path(chosen)
+        if not place.exists():
+            raise InputError(
+                f"{FOLDER_VARIABLE} names {chosen}, which doesn't exist; "
+                "give a folder or a file, or unset it"
+            )
+        if place.is_file() and (origin.any_file or place.name in origin.names):
+            yield place
+        folders.insert(0, place)
+    yield from (folder / name for folder in folders for name in origin.names)
+    yield from _in_hub_cache(origin)
+    yield from (_torch_cache() / name for name in origin.names)
+
+
+def _in_hub_cache(origin: Origin) -> Iterator[Path]:
+    for repository, file in origin.hub:
+        import huggingface_hub
+
         cached = huggingface_hub.try_to_load_from_cache(repository, file)
         if isinstance(cached, str):
             yield Path(cached)
-    yield from (_torch_cache() / name for name in source.names)
 
 
-def obtain(source: Source, offline: bool = False) -> Path:
-    """The weights' file: found on this machine (`find`), else downloaded with a progress bar unless
-    offline.
+def _hub_is_off() -> bool:
+    from huggingface_hub import constants
 
-    Raises InputError, within seconds where there is no network, that says what is missing and how
-    to get it.
-    """
-    path = find(source)
-    if path is not None:
-        return path
-    if offline or constants.HF_HUB_OFFLINE:
-        raise InputError(_missing(source, "and downloads are off"))
-    try:
-        for repository, file in source.hub:
-            if reachable(constants.ENDPOINT):
-                return Path(huggingface_hub.hf_hub_download(repository, file))
-        if source.url and reachable(source.url):
-            return _download(source.url)
-    except Exception as error:  # the hub's own errors have other bases from version to version
-        raise InputError(
-            _missing(source, f"and the download failed: {_first_line(error)}")
-        ) from error
-    why = (
-        "and the network can't be reached"
-        if source.hub or source.url
-        else "and nobody publishes them"
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def _torch_cache() -> Path:
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _fetch(origin: Origin) -> Path | None:
+    """Download the weights; None where no place that holds them can be reached."""
+    import huggingface_hub
+
+    for repository, file in origin.hub:
+        if reachable(huggingface_hub.constants.ENDPOINT):
+            return Path(huggingface_hub.hf_hub_download(repository, file))
+    if origin.url and reachable(origin.url):
+        return _download(origin.url)
+    return None
+
+
+def _download(url: str) -> Path:
+    import torch
+
+    path = _torch_cache() / _file_name(url)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.hub.download_url_to_file(url, str(path), _hash_prefix(path), progress=True)
+    return path
+
+
+def _missing(origin: Origin, why: str) -> InputError:
+    files = " or ".join(dict.fromkeys((origin.names[0], origin.names[-1])))
+    return InputError(
+        f"the weights of {origin.label} are not on this machine {why}; "
+        f"put {files} into ./weights (or the folder that ${FOLDER_VARIABLE} names)",
+        *((", ", *origin.advice) if origin.advice else ()),
     )
-    raise InputError(_missing(source, why))
-
-
-def _missing(source: Source, why: str) -> str:
-    files = " or ".join(dict.fromkeys((source.names[0], source.names[-1])))
-    advice = f"put {files} into ./weights (or the folder ${FOLDER_VARIABLE} names) {source.advice}".strip()
-    return f"the weights of {source.label} are not on this machine {why}; {advice}"
 
 
 def reachable(url: str) -> bool:
-    """Whether the host of a URL (or the proxy in front of it) takes connections, answered within
-    PROBE_SECONDS."""
+    """Whether the host of a URL, or the proxy in front of it, takes connections.
+
+    The answer comes within PROBE_SECONDS.
+    """
     parts = urlsplit(url)
     proxies = urllib.request.getproxies()
     if parts.scheme in proxies and not urllib.request.proxy_bypass(parts.netloc):
@@ -138,28 +199,18 @@ def reachable(url: str) -> bool:
     return connected.is_set()
 
 
-def _torch_cache() -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints"
+# Reading
 
 
-def _download(url: str) -> Path:
-    path = _torch_cache() / Path(urlsplit(url).path).name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.hub.download_url_to_file(url, str(path), _hash_prefix(path), progress=True)
-    return path
+def read(path: Path) -> "dict[str, torch.Tensor]":
+    """The tensors of a .safetensors file or of a PyTorch one, by name, on the CPU.
 
-
-def _hash_prefix(path: Path) -> str | None:
-    found = re.search(r"-([0-9a-f]{8,})\.", path.name)
-    return found.group(1) if found else None
-
-
-def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file or of a PyTorch one (never unpickling code), on CPU.
-
-    A name that ends in -<hash>, as torch's downloads do, must fit the content. Raises InputError
-    for a damaged file.
+    No code in a file is ever run. A file whose name ends in -<hash>, as torch's downloads do, must
+    have that hash. Raises InputError for a damaged file.
     """
+    import safetensors.torch
+    import torch
+
     prefix = _hash_prefix(path)
     try:
         if prefix and not hashlib.sha256(path.read_bytes()).hexdigest().startswith(prefix):
@@ -181,6 +232,8 @@ def facts(path: Path) -> dict[str, Any]:
 
     Raises InputError for a damaged file, or one that says nothing.
     """
+    import safetensors
+
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return {key: json.loads(value) for key, value in file.metadata().items()}
@@ -190,17 +243,26 @@ def facts(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def load_into(model: torch.nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+def load_into(model: "torch.nn.Module", state: "Mapping[str, torch.Tensor]", path: Path) -> None:
     """Fill a model with weights, every one of them.
 
-    Raises InputError where they don't fit; path is for the message.
+    path: where they come from, for the message. Raises InputError where they don't fit.
     """
     try:
         model.load_state_dict(dict(state), strict=True)
     except RuntimeError as error:
         detail = " ".join(str(error).split())[:200]
         raise InputError(f"the weights {path} don't fit the network: {detail}") from error
+
+
+def _file_name(url: str) -> str:
+    return Path(urlsplit(url).path).name
+
+
+def _hash_prefix(path: Path) -> str | None:
+    found = re.search(r"-([0-9a-f]{8,})\.", path.name)
+    return found.group(1) if found else None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -17,12 +17,14 @@ from dinotrack.buddies import (
     best_buddies,
     cosine_weight,
     find_buddies,
-    flow_filter,
     nearest_chain,
+    video_buddies,
 )
-from dinotrack.config import BuddyConfig
+from dinotrack.config import FAST, PAPER, BuddyConfig, override
 from dinotrack.geometry import Grid
+from dinotrack.maps import FeatureMaps
 from dinotrack.pairs import sampled_pairs
+from dinotrack.run import Run
 from dinotrack.trajectories import Chains
 from tests.dense import chains_of, table_of
 
@@ -30,8 +32,9 @@ GOLDEN_GRID = Grid(39, 49, 7.0, 7.0)
 GRID = Grid(5, 6, 7.0, 6.5)
 
 
-def draw(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+def draw(seed: int, *shape: int) -> FeatureMaps:
+    values = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return FeatureMaps(values, GRID)
 
 
 def no_chains(frames: int) -> Chains:
@@ -61,7 +64,8 @@ def assert_golden(found: Buddies, numbers: dict[str, Tensor], prefix: str) -> No
 
 def test_golden_buddies_and_ambiguity(golden):
     numbers = tensors(golden("best_buddies"))
-    found = find_buddies(numbers["features"], GOLDEN_GRID, no_chains(3), BuddyConfig())
+    maps = FeatureMaps(numbers["features"], GOLDEN_GRID)
+    found = find_buddies(maps, no_chains(3), BuddyConfig())
     assert sorted(found) == [(i, j) for i in range(3) for j in range(3) if i != j]
     for (i, j), buddies in found.items():
         assert buddies.frames == (i, j)
@@ -80,20 +84,34 @@ def golden_pairs(golden) -> Iterator[tuple[dict[str, Tensor], Chains, int, int]]
         yield numbers, chains_of(xy[there], valid[there]), i, j
 
 
+def where_flow_is_blind(buddies: Buddies, chains: Chains) -> Buddies:
+    """The buddies that flow does not know more about, by all distances to all chains."""
+    xy, valid = table_of(chains)
+
+    def known(points: Tensor, here: int, there: int) -> Tensor:
+        distances = torch.cdist(points.double(), xy[:, here].double())
+        nearest = distances.masked_fill(~valid[:, here], torch.inf).argmin(dim=1)
+        return valid[nearest, there] & valid[:, here].any()
+
+    i, j = buddies.frames
+    return buddies.keep_where(~known(buddies.source, i, j) & ~known(buddies.target, j, i))
+
+
 def test_golden_flow_filter(golden):
+    """What the search is compared with below drops the very buddies that the reference drops."""
     for numbers, chains, i, j in golden_pairs(golden):
         before = (
             numbers[f"before/{i}_{j}/{k}"] for k in ("source_coords", "target_coords", "cos_sims")
         )
         source, target, cosine = before
         buddies = Buddies(source, target, cosine, torch.zeros_like(cosine), (0, 1))
-        assert_golden(flow_filter(buddies, chains), numbers, f"after/{i}_{j}")
+        assert_golden(where_flow_is_blind(buddies, chains), numbers, f"after/{i}_{j}")
 
 
 def test_golden_search_with_the_flow_filter(golden):
-    features = torch.from_numpy(golden("best_buddies")["features"])
+    maps = FeatureMaps(torch.from_numpy(golden("best_buddies")["features"]), GOLDEN_GRID)
     for numbers, chains, i, j in golden_pairs(golden):
-        found = find_buddies(features[[i, j]], GOLDEN_GRID, chains, BuddyConfig())
+        found = find_buddies(maps[torch.tensor([i, j])], chains, BuddyConfig())
         assert_golden(found[0, 1], numbers, f"after/{i}_{j}")
         assert_golden(found[1, 0], numbers, f"after/{j}_{i}")
 
@@ -126,9 +144,10 @@ def plain_ambiguity(vector: Tensor, features: Tensor, grid: Grid, config: BuddyC
     ],
 )
 def test_ambiguity_agrees_with_suppression_by_torchvision(config):
-    one, other = draw(0, 4, 5, 6), draw(1, 4, 5, 6)
-    buddies = best_buddies(one, other, GRID)
-    found = ambiguity(buddies, one, other, GRID, config)
+    maps = draw(0, 2, 4, 5, 6)
+    one, other = maps.values
+    buddies = best_buddies(maps, (0, 1))
+    found = ambiguity(buddies, maps, config)
     for source, target, r in zip(buddies.source, buddies.target, found, strict=True):
         (j, i), (m, k) = (GRID.to_index(p).round().int().tolist() for p in (source, target))
         there = plain_ambiguity(one[:, i, j], other, GRID, config)
@@ -137,45 +156,34 @@ def test_ambiguity_agrees_with_suppression_by_torchvision(config):
 
 
 def test_a_lonely_survivor_is_not_ambiguous():
-    one, other = draw(2, 4, 5, 6), draw(3, 4, 5, 6)
-    found = ambiguity(best_buddies(one, other, GRID), one, other, GRID, BuddyConfig(box=300))
-    assert (found == 0).all()
+    maps = draw(2, 2, 4, 5, 6)
+    assert (ambiguity(best_buddies(maps, (0, 1)), maps, BuddyConfig(box=300)) == 0).all()
 
 
-def test_the_flow_filter_agrees_with_a_loop():
-    one, other, chains = draw(4, 4, 5, 6), draw(5, 4, 5, 6), random_chains(6, 25, 4)
-    buddies = best_buddies(one, other, GRID, frames=(1, 3))
-    positions, valid = table_of(chains)
-
-    def known(point: Tensor, here: int, there: int) -> bool:
-        distances = [
-            (xy[here] - point).norm().item() if ok[here] else 1e9
-            for xy, ok in zip(positions, valid, strict=True)
-        ]
-        return bool(valid[min(range(len(distances)), key=distances.__getitem__), there])
-
-    expected = [
-        not known(s, 1, 3) and not known(t, 3, 1)
-        for s, t in zip(buddies.source, buddies.target, strict=True)
-    ]
-    assert 0 < sum(expected) < len(expected)
-    assert torch.equal(flow_filter(buddies, chains).source, buddies.source[expected])
+def test_maps_of_some_frames_keep_the_numbers_of_the_video():
+    maps = draw(3, 6, 4, 5, 6)
+    some = maps[torch.tensor([1, 4])]
+    found, expected = best_buddies(some, (1, 0), frames=(4, 1)), best_buddies(maps, (4, 1))
+    assert found.frames == expected.frames == (4, 1)
+    assert torch.equal(found.source, expected.source)
+    assert torch.equal(found.target, expected.target)
 
 
 def test_the_search_filters_and_measures_every_pair():
-    features, chains, config = draw(7, 4, 6, 5, 6), random_chains(8, 25, 4), BuddyConfig(box=8)
-    found = find_buddies(features, GRID, chains, config)
-    for i in range(4):
-        for j in range(4):
-            if i == j:
-                continue
-            expected = flow_filter(best_buddies(features[i], features[j], GRID, (i, j)), chains)
-            assert ((i, j) in found) == (len(expected.cosine) > 0)
-            if (i, j) in found:
-                assert torch.equal(found[i, j].source, expected.source)
-                assert torch.equal(found[i, j].target, expected.target)
-                r = ambiguity(expected, features[i], features[j], GRID, config)
-                torch.testing.assert_close(found[i, j].ambiguity, r, rtol=0, atol=1e-6)
+    maps, chains, config = draw(7, 4, 6, 5, 6), random_chains(8, 25, 4), BuddyConfig(box=8)
+    found = find_buddies(maps, chains, config)
+    kept = []
+    for i, j in itertools.permutations(range(4), 2):
+        every = best_buddies(maps, (i, j))
+        expected = where_flow_is_blind(every, chains)
+        kept.append(len(expected.cosine) / len(every.cosine))
+        assert ((i, j) in found) == (len(expected.cosine) > 0)
+        if (i, j) in found:
+            assert torch.equal(found[i, j].source, expected.source)
+            assert torch.equal(found[i, j].target, expected.target)
+            r = ambiguity(expected, maps, config)
+            torch.testing.assert_close(found[i, j].ambiguity, r, rtol=0, atol=1e-6)
+    assert any(0 < share < 1 for share in kept)
 
 
 @pytest.mark.parametrize("count", [1, 7, 3000])
@@ -196,33 +204,33 @@ def test_the_nearest_chain_is_found_exactly_far_from_the_origin():
 
 def test_only_as_many_pairs_as_asked_for():
     features = draw(9, 6, 4, 5, 6)
-    found = find_buddies(features, GRID, no_chains(6), BuddyConfig(max_pairs=8), seed=1)
+    found = find_buddies(features, no_chains(6), BuddyConfig(max_pairs=8), seed=1)
     assert len(found) == 8
     assert all((j, i) in found for i, j in found)
-    again = find_buddies(features, GRID, no_chains(6), BuddyConfig(max_pairs=8), seed=1)
+    again = find_buddies(features, no_chains(6), BuddyConfig(max_pairs=8), seed=1)
     assert list(again) == list(found)
-    assert list(
-        find_buddies(features, GRID, no_chains(6), BuddyConfig(max_pairs=8), seed=2)
-    ) != list(found)
+    assert list(find_buddies(features, no_chains(6), BuddyConfig(max_pairs=8), seed=2)) != list(
+        found
+    )
 
 
 def test_sampled_pairs_are_searched_in_both_orders():
     features = draw(9, 9, 4, 5, 6)
-    every = find_buddies(features, GRID, no_chains(9), BuddyConfig())
-    found = find_buddies(features, GRID, no_chains(9), BuddyConfig(near=2))
+    every = find_buddies(features, no_chains(9), BuddyConfig())
+    found = find_buddies(features, no_chains(9), BuddyConfig(near=2))
     assert set(found) == {pair for i, j in sampled_pairs(9, 2) for pair in ((i, j), (j, i))} & set(
         every
     )
     assert all(torch.equal(found[pair].source, every[pair].source) for pair in found)
-    few = find_buddies(features, GRID, no_chains(9), BuddyConfig(near=2, max_pairs=6))
+    few = find_buddies(features, no_chains(9), BuddyConfig(near=2, max_pairs=6))
     assert len(few) == 6
     assert set(few) <= set(found)
 
 
 def test_half_precision_features():
-    features = draw(10, 3, 8, 5, 6).half()
-    found = find_buddies(features, GRID, no_chains(3), BuddyConfig())
-    expected = find_buddies(features.float(), GRID, no_chains(3), BuddyConfig())
+    values = draw(10, 3, 8, 5, 6).values.half()
+    found = find_buddies(FeatureMaps(values, GRID), no_chains(3), BuddyConfig())
+    expected = find_buddies(FeatureMaps(values.float(), GRID), no_chains(3), BuddyConfig())
     for pair, buddies in found.items():
         assert buddies.cosine.dtype == torch.float32
         assert torch.equal(buddies.source, expected[pair].source)
@@ -240,11 +248,12 @@ def everywhere(frames: int) -> Chains:
     [(draw(11, 3, 4, 5, 6), everywhere(3)), (draw(12, 1, 4, 5, 6), no_chains(1))],
 )
 def test_a_video_without_buddies(features, chains):
-    assert find_buddies(features, GRID, chains, BuddyConfig()) == {}
+    assert find_buddies(features, chains, BuddyConfig()) == {}
 
 
 def test_a_black_video_gives_nothing_harmful():
-    found = find_buddies(torch.zeros(2, 4, 5, 6), GRID, no_chains(2), BuddyConfig())
+    black = FeatureMaps(torch.zeros(2, 4, 5, 6), GRID)
+    found = find_buddies(black, no_chains(2), BuddyConfig())
     for buddies in found.values():
         assert buddies.ambiguity.isfinite().all()
         assert (
@@ -256,9 +265,19 @@ def test_progress_reaches_the_end():
     calls = []
     find_buddies(
         draw(13, 3, 4, 5, 6),
-        GRID,
         no_chains(3),
         BuddyConfig(),
         progress=lambda *call: calls.append(call),
     )
     assert calls == [("buddies", n, 3) for n in (1, 2, 3)]
+
+
+def test_the_stage_searches_where_the_fit_learns_from_buddies():
+    maps, chains, cpu = draw(14, 3, 4, 5, 6), random_chains(15, 9, 3), torch.device("cpu")
+    run = Run(override(PAPER, {"buddies.max_pairs": 3}), cpu, seed=5)
+    found = video_buddies(maps, chains, run)
+    expected = find_buddies(maps, chains, run.config.buddies, seed=5)
+    assert list(found) == list(expected) != []
+    assert all(torch.equal(found[pair].source, expected[pair].source) for pair in found)
+    assert video_buddies(None, chains, run) == {}
+    assert video_buddies(maps, chains, Run(FAST, cpu)) == {}

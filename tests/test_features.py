@@ -1,7 +1,10 @@
 """The frozen ViTs: the reference's numbers, the grid against the convolution's own output, every
 family of timm's."""
 
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +13,33 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from dinotrack.config import BackboneConfig
+from dinotrack import chunks, features
+from dinotrack.backbones import (
+    TimmBackbone,
+    full_name,
+    load_vit,
+    resample_positions,
+    resolve_name,
+    weight_origin,
+)
+from dinotrack.cache import Cache
+from dinotrack.config import QUALITY, BackboneConfig, override
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.features import (
     BACKBONES,
-    TimmBackbone,
+    SHIPPED,
+    Backbone,
+    Features,
     extract_features,
-    full_name,
-    load_vit,
     make_backbone,
     principal_components,
-    resample_positions,
-    resolve_backbone_name,
-    weight_source,
+    second_moment,
+    video_features,
 )
-from dinotrack.geometry import Grid
+from dinotrack.foreground import pca_foreground
+from dinotrack.progress import Watch
+from dinotrack.run import Run
+from tests.fakes import FakeBackbone
 
 CPU = torch.device("cpu")
 SIZES = [
@@ -45,6 +60,11 @@ TINY = {"depth": 2, "embed_dim": 32, "num_heads": 2, "num_classes": 0}
 def tiny(name: str, layer: int = 1, stride: int = 0, **facts: object) -> TimmBackbone:
     model = load_vit(full_name(name), None, **{**TINY, **facts})
     return TimmBackbone(model, layer, stride or model.patch_embed.proj.kernel_size[0])
+
+
+def seen(backbone: Backbone, frames: torch.Tensor) -> torch.Tensor:
+    """The features of the block that the config asks for."""
+    return backbone(frames, [backbone.layer])[0]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +89,7 @@ def test_official_weights_give_the_references_features(
         full_name(name), path, embed_dim=48, depth=int(numbers["depth"]), num_heads=3, img_size=side
     )
     backbone = TimmBackbone(model, int(numbers["layer"]), int(numbers["stride"]))
-    features = backbone(numbers["images"])
+    features = seen(backbone, numbers["images"])
     expected = numbers["features"]
     assert backbone.patch == int(numbers["patch_size"])
     assert features.shape == expected.shape
@@ -150,7 +170,8 @@ FAMILIES = {  # one of each family, small; the rotary ones of all kinds
 def test_every_family_has_the_grid_of_its_convolution(name: str) -> None:
     backbone = tiny(name, stride=5)
     for height, width in SIZES:
-        features = backbone(torch.full((1, 3, height, width), 128, dtype=torch.uint8))
+        frames = torch.full((1, 3, height, width), 128, dtype=torch.uint8)
+        features = seen(backbone, frames)
         grid = backbone.grid(height, width)
         assert features.shape == (1, 32, grid.rows, grid.cols)
         assert features.isfinite().all()
@@ -211,7 +232,7 @@ def test_rotary_positions_are_timms_where_patches_do_not_overlap(name: str) -> N
     images = torch.rand(
         1, 3, 3 * backbone.patch, 5 * backbone.patch, generator=torch.Generator().manual_seed(4)
     )
-    features = backbone(images)
+    features = seen(backbone, images)
     model.dynamic_img_size, model.patch_embed.flatten = True, False
     embed = model.patch_embed.forward
     model.patch_embed.forward = lambda x: embed(x).permute(0, 2, 3, 1)
@@ -243,10 +264,10 @@ def test_rotary_positions_of_overlapping_patches_fall_between_those_of_the_nativ
     model = lively(name)
     patch = model.patch_embed.proj.kernel_size[0]
     apart = TimmBackbone(model, 1, patch)
-    apart(torch.rand(1, 3, 3 * patch, 4 * patch))
+    seen(apart, torch.rand(1, 3, 3 * patch, 4 * patch))
     native = apart.model.rope.get_embed().reshape(3, 4, -1).clone()
     half = TimmBackbone(lively(name), 1, patch // 2)
-    half(torch.rand(1, 3, 3 * patch, 4 * patch))
+    seen(half, torch.rand(1, 3, 3 * patch, 4 * patch))
     embed = half.model.rope.get_embed().reshape(5, 7, -1)
     assert torch.allclose(embed[::2, ::2], native, atol=1e-4)
     assert not torch.allclose(embed[1::2, ::2], native[:2], atol=1e-2)
@@ -255,10 +276,10 @@ def test_rotary_positions_of_overlapping_patches_fall_between_those_of_the_nativ
 def test_mixed_rotary_positions_fall_between_too() -> None:
     model = lively("vit_small_patch16_rope_mixed_224")
     half = TimmBackbone(model, 1, 8)
-    half(torch.rand(1, 3, 48, 64))
+    seen(half, torch.rand(1, 3, 48, 64))
     assert torch.equal(half.model.rope.t_x.reshape(5, 7)[0], torch.arange(7) / 2)
     assert torch.equal(half.model.rope.t_y.reshape(5, 7)[:, 0], torch.arange(5) / 2)
-    half(torch.rand(1, 3, 32, 64))
+    seen(half, torch.rand(1, 3, 32, 64))
     assert torch.equal(half.model.rope.t_y.reshape(3, 7)[:, 0], torch.arange(3) / 2)
 
 
@@ -266,9 +287,9 @@ def test_a_backbone_forgets_the_size_before() -> None:
     first, second = torch.rand(2, 1, 3, 40, 61)
     model = lively("dinov2_vits14_reg")
     backbone = TimmBackbone(model, 1, 7)
-    alone = backbone(first)
-    backbone(second[..., :50])
-    assert torch.equal(backbone(first), alone)
+    alone = seen(backbone, first)
+    seen(backbone, second[..., :50])
+    assert torch.equal(seen(backbone, first), alone)
 
 
 def test_bytes_and_floats_and_batches_agree() -> None:
@@ -276,16 +297,16 @@ def test_bytes_and_floats_and_batches_agree() -> None:
     frames = torch.randint(
         0, 256, (3, 3, 30, 41), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
-    features = backbone(frames)
-    assert torch.allclose(features, backbone(frames / 255), atol=1e-4)
-    assert torch.allclose(features[1:2], backbone(frames[1:2]), atol=1e-4)
+    features = seen(backbone, frames)
+    assert torch.allclose(features, seen(backbone, frames / 255), atol=1e-4)
+    assert torch.allclose(features[1:2], seen(backbone, frames[1:2]), atol=1e-4)
 
 
 def test_a_frame_below_the_patch_is_one_cell_of_its_border_repeated() -> None:
     backbone = TimmBackbone(lively("vit_tiny_patch16_224"), 1, 8)
     frame = torch.rand(1, 3, 5, 9, generator=torch.Generator().manual_seed(0))
     padded = frame[:, :, [*range(5), *[4] * 11]][..., [*range(9), *[8] * 7]]
-    assert torch.equal(backbone(frame), backbone(padded))
+    assert torch.equal(seen(backbone, frame), seen(backbone, padded))
 
 
 def test_the_layer_is_the_blocks_output_before_the_norm() -> None:
@@ -293,7 +314,7 @@ def test_the_layer_is_the_blocks_output_before_the_norm() -> None:
     outputs: list[torch.Tensor] = []
     model.blocks[0].register_forward_hook(lambda module, inputs, output: outputs.append(output))
     backbone = TimmBackbone(model, 0, 14)
-    features = backbone(torch.rand(2, 3, 28, 42))
+    features = seen(backbone, torch.rand(2, 3, 28, 42))
     assert torch.equal(
         features.flatten(2).transpose(1, 2), outputs[0][:, 5:]
     )  # one class and four register tokens
@@ -324,23 +345,25 @@ def test_random_weights_are_the_same_every_time_and_leave_the_generator_alone() 
     assert all(torch.equal(first[k], second[k]) for k in first)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"), [({"layer": 12}, "blocks 0 to 11"), ({"stride": -1}, "stride=-1")]
-)
-def test_what_the_vit_does_not_have_is_refused(change: dict[str, int], message: str) -> None:
-    config = BackboneConfig(name="vit_tiny_patch16_224", pretrained=False, **change)
-    with pytest.raises(InputError, match=message):
+def test_a_block_that_the_vit_does_not_have_is_refused() -> None:
+    config = BackboneConfig(name="vit_tiny_patch16_224", pretrained=False, layer=12)
+    with pytest.raises(InputError, match="blocks 0 to 11"):
         make_backbone(config, CPU)
+
+
+def test_a_network_that_is_no_plain_vit_is_refused() -> None:
+    with pytest.raises(InputError, match="Linear is no plain ViT; choose one of dino_vits16"):
+        TimmBackbone(torch.nn.Linear(2, 2), 0, 1)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_short_names_are_timms_and_have_a_source(name: str) -> None:
     full = full_name(name)
     assert full == BACKBONES[name] == full_name(full) == full_name(f"timm/{full}")
-    source = weight_source(full)
-    assert source.hub
-    assert f"{name}.safetensors" in source.names
-    assert f"{full}.pth" in source.names
+    origin = weight_origin(full)
+    assert origin.hub
+    assert f"{name}.safetensors" in origin.names
+    assert f"{full}.pth" in origin.names
 
 
 def test_official_file_names_are_known() -> None:
@@ -352,7 +375,7 @@ def test_official_file_names_are_known() -> None:
         "dinov2_vits14_reg": "dinov2_vits14_reg4_pretrain.pth",
     }
     for name, file in expected.items():
-        assert weight_source(full_name(name)).names[-1] == file
+        assert weight_origin(full_name(name)).names[-1] == file
 
 
 @pytest.mark.parametrize(
@@ -383,8 +406,9 @@ def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_named_backbone_without_weights_is_refused_with_the_way_out(no_weights: Path) -> None:
-    message = r"dinov2_vits14 .*dinov2_vits14_pretrain\.pth into ./weights.*--set backbone.pretrained=false"
-    with pytest.raises(InputError, match=message):
+    place = r"dinov2_vits14 .*dinov2_vits14_pretrain\.pth into ./weights"
+    advice = r"or take random weights with settings=\{'backbone.pretrained': False\}"
+    with pytest.raises(InputError, match=f"{place}.*{advice}"):
         make_backbone(BackboneConfig(name="dinov2_vits14"), CPU)
 
 
@@ -397,52 +421,87 @@ def test_auto_without_weights_is_none_with_one_line(no_weights: Path) -> None:
     assert "\n" not in str(record[0].message)
 
 
+def test_auto_without_weights_is_refused_where_the_preset_was_named(no_weights: Path) -> None:
+    with pytest.raises(InputError, match="the weights of dinov2_vits14 are not on this machine"):
+        make_backbone(BackboneConfig(name="auto"), CPU, named=True)
+
+
 def test_auto_takes_what_lies_here_the_lightest_first_without_cuda(no_weights: Path) -> None:
     config = BackboneConfig(name="auto")
     for name in ("dinov2_vitl14_pretrain.pth", "dinov2_vitb14_pretrain.pth"):
         (no_weights / name).touch()
-    assert resolve_backbone_name(config, CPU, offline=True) == BACKBONES["dinov2_vitb14"]
-    assert (
-        resolve_backbone_name(config, torch.device("cuda"), offline=True)
-        == BACKBONES["dinov2_vitl14"]
-    )
+    assert resolve_name(config, CPU, offline=True) == BACKBONES["dinov2_vitb14"]
+    assert resolve_name(config, torch.device("cuda"), offline=True) == BACKBONES["dinov2_vitl14"]
 
 
 def test_none_is_none() -> None:
     assert make_backbone(BackboneConfig(name="none"), CPU) is None
 
 
-class Pixels:
-    """A backbone whose features are the pixels' own values, spread over more channels."""
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", SHIPPED, "fake"])
+def test_whatever_sees_is_a_backbone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A family that we do not know is one class, and one line in MAKERS."""
+    monkeypatch.setitem(features.MAKERS, "fake", lambda config, device: FakeBackbone())
+    backbone = make_backbone(BackboneConfig(name=name, pretrained=False, stride=0), CPU)
+    assert isinstance(backbone, Backbone)
+    assert 0 <= backbone.layer < backbone.depth
+    grid = backbone.grid(48, 64)
+    maps = backbone(torch.zeros(2, 3, 48, 64, dtype=torch.uint8), [backbone.layer, 0])
+    assert [values.shape for values in maps] == [(2, backbone.dims, grid.rows, grid.cols)] * 2
 
-    patch, dims = 1, 6
 
-    def __init__(self) -> None:
-        self.mix = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
-        self.device = CPU
+def test_several_blocks_come_from_one_pass_in_the_order_asked_for() -> None:
+    backbone = TimmBackbone(lively("dinov2_vits14_reg"), 1, 7)
+    frames = torch.rand(2, 3, 30, 41, generator=torch.Generator().manual_seed(0))
+    passes: list[torch.Tensor] = []
+    backbone.model.blocks[0].register_forward_hook(lambda *call: passes.append(call[-1]))
+    last, first, again = backbone(frames, [1, 0, 1])
+    assert len(passes) == 1
+    assert torch.equal(first, backbone(frames, [0])[0])
+    assert torch.equal(last, backbone(frames, [1])[0])
+    assert torch.equal(last, again)
 
-    def grid(self, height: int, width: int) -> Grid:
-        return Grid(height, width, 1.0, 0.0)
 
-    def __call__(self, frames: torch.Tensor) -> torch.Tensor:
-        return torch.einsum("dc,bchw->bdhw", self.mix, frames.float() / 255 + 0.1)
+WHOLE = BackboneConfig(precision="float32")
+
+
+def video(frames: int, height: int = 16, width: int = 20) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    shape = frames, 3, height, width
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 
 @pytest.mark.parametrize("frames", [1, 3, 21])
 def test_components_keep_cosines(frames: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    video = torch.randint(0, 256, (frames, 3, 4, 5), dtype=torch.uint8, generator=generator)
+    clip = video(frames)
     calls: list[tuple[str, int, int]] = []
-    whole = extract_features(Pixels(), video, progress=lambda *call: calls.append(call))
+
+    def told(*call: object) -> None:
+        calls.append(call)
+
+    both = extract_features(FakeBackbone(), clip, [1, 2], WHOLE, progress=told)
     assert calls[-1] == ("features", frames, frames)
-    assert torch.allclose(whole, Pixels()(video))
-    reduced = extract_features(Pixels(), video, components=3)
-    assert reduced.shape == (frames, 3, 4, 5)
-    assert torch.allclose(
-        cosines(reduced), cosines(whole), atol=1e-4
-    )  # the features span three dimensions
-    assert extract_features(Pixels(), video, components=99).shape == whole.shape
-    assert torch.equal(reduced, extract_features(Pixels(), video, components=3))
+    config = replace(WHOLE, components=3)
+    reduced = extract_features(FakeBackbone(), clip, [1, 2], config)
+    again = extract_features(FakeBackbone(), clip, [1, 2], config)
+    rest = extract_features(FakeBackbone(), clip, [1, 2], replace(WHOLE, components=99))
+    for block, whole in enumerate(both):
+        assert torch.allclose(whole, FakeBackbone()(clip, [1 + block])[0])
+        assert reduced[block].shape == (frames, 3, 4, 5)
+        # The features span three dimensions.
+        assert torch.allclose(cosines(reduced[block]), cosines(whole), atol=1e-4)
+        assert torch.equal(rest[block], whole)
+        assert torch.equal(reduced[block], again[block])
+
+
+def test_components_are_taken_from_frames_spread_evenly() -> None:
+    clip = video(9)
+    clip[[1, 2, 3, 5, 6, 7]] = 0  # not looked at
+    config = replace(WHOLE, components=2, pca_frames=3)
+    found = extract_features(FakeBackbone(), clip, [1], config)[0]
+    whole = FakeBackbone()(clip, [1])[0]
+    basis = principal_components(second_moment(whole[[0, 4, 8]]), 2)
+    assert torch.allclose(found, torch.einsum("kc,tchw->tkhw", basis, whole), atol=1e-5)
 
 
 def cosines(maps: torch.Tensor) -> torch.Tensor:
@@ -456,7 +515,7 @@ def test_no_other_projection_keeps_cosines_better() -> None:
         torch.randn(2, 8, 6, 6, generator=generator) * torch.linspace(2, 0.2, 8)[:, None, None]
         + 0.5
     )
-    basis = principal_components([maps], 3)
+    basis = principal_components(second_moment(maps), 3)
     assert torch.allclose(basis @ basis.T, torch.eye(3), atol=1e-5)
     unit = F.normalize(maps, dim=1).transpose(0, 1).flatten(1)
 
@@ -469,12 +528,103 @@ def test_no_other_projection_keeps_cosines_better() -> None:
 
 
 def test_half_precision_features_are_close() -> None:
-    backbone = TimmBackbone(lively("vit_tiny_patch16_224"), 0, 8)
-    video = torch.randint(
-        0, 256, (2, 3, 30, 41), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
-    exact = extract_features(backbone, video)
-    half = extract_features(backbone, video, precision=torch.bfloat16, dtype=torch.float16)
-    assert half.dtype == torch.float16
-    assert torch.equal(extract_features(backbone, video, dtype=torch.float16), exact.half())
-    assert F.cosine_similarity(half.float(), exact, dim=1).min() > 0.99
+    backbone, clip = TimmBackbone(lively("vit_tiny_patch16_224"), 0, 8), video(2, 30, 41)
+    half = replace(WHOLE, precision="float16")
+    (exact,) = extract_features(backbone, clip, [0], WHOLE)
+    (kept,) = extract_features(backbone, clip, [0], half)
+    (rough,) = extract_features(backbone, clip, [0], half, computed=torch.bfloat16)
+    assert (exact.dtype, kept.dtype, rough.dtype) == (torch.float32, torch.float16, torch.float16)
+    assert torch.equal(kept, exact.half())
+    assert not torch.equal(kept, rough)
+    assert F.cosine_similarity(rough.float(), exact, dim=1).min() > 0.99
+
+
+class Watched(FakeBackbone):
+    """Notes which blocks are asked for, once for each pass through the video."""
+
+    def __init__(self, layer: int = 1) -> None:
+        self.layer = layer
+        self.identity = f"colours {layer}"
+        self.passes: list[list[int]] = []
+
+    def __call__(self, frames: torch.Tensor, layers: Sequence[int]) -> list[torch.Tensor]:
+        if len(frames) == chunks.VIT_FRAMES:  # of six frames, the first part
+            self.passes.append(list(layers))
+        return super().__call__(frames, layers)
+
+
+def stage(
+    folder: Path | None, foreground: bool, layer: int = 1, **settings: object
+) -> tuple[Features, list[list[int]], list[tuple[str, int, int]]]:
+    """The features stage, what it asked the backbone for, and what it reported."""
+    backbone, told = Watched(layer), []
+    if folder is not None:
+        folder.mkdir(exist_ok=True)
+    watch = Watch(lambda *call: told.append(call))
+    config = override(QUALITY, {"backbone.components": 0, **settings})
+    run = Run(config, CPU, watch=watch, cache=Cache(folder, 1e9, "video"))
+    return video_features(video(6), backbone, run, foreground), backbone.passes, told
+
+
+def same(a: Features, b: Features) -> bool:
+    """Bit for bit, wherever both were asked for the foreground."""
+    cells = a.foreground is None or b.foreground is None or a.foreground.equal(b.foreground)
+    return a.maps.grid == b.maps.grid and a.maps.values.equal(b.maps.values) and cells
+
+
+def test_the_stage_gives_what_the_blocks_see(tmp_path: Path) -> None:
+    config = BackboneConfig(components=0, precision="float16")
+    one, last = extract_features(FakeBackbone(), video(6), [1, 2], config)
+    found, passes, told = stage(None, True)
+    assert passes == [[1, 2]]
+    assert told == [("features", 4, 6), ("features", 6, 6)]
+    assert found.maps.grid == FakeBackbone().grid(16, 20)
+    assert torch.equal(found.maps.values, one)
+    assert torch.equal(found.foreground, pca_foreground(last, QUALITY.foreground.threshold))
+    without, passes, _ = stage(None, False)
+    assert passes == [[1]]
+    assert without.foreground is None
+    assert torch.equal(without.maps.values, one)
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+def test_only_what_is_not_known_is_computed(tmp_path: Path, layer: int) -> None:
+    whole, passes, _ = stage(tmp_path / "whole", True, layer)
+    assert passes == ([[1, 2]] if layer == 1 else [[2]])
+    folder = tmp_path / "parts"
+    part, passes, _ = stage(folder, False, layer)
+    assert passes == [[layer]]
+    assert same(part, whole)
+    found, passes, told = stage(folder, True, layer)
+    assert passes == ([[2]] if layer == 1 else [])  # the foreground's block, if it is another
+    assert told == [("features", 1, 1)]
+    assert same(found, whole)
+    known, passes, _ = stage(folder, True, layer)
+    assert passes == []
+    assert same(known, whole)
+    for file in folder.glob("features-*"):
+        file.unlink()
+    found, passes, _ = stage(folder, True, layer)
+    assert passes == [[layer]]
+    assert same(found, whole)
+
+
+def test_other_settings_give_other_features(tmp_path: Path) -> None:
+    stage(tmp_path, True)
+    for settings in (
+        {"backbone.components": 3},
+        {"backbone.components": 3, "backbone.pca_frames": 4},
+        {"backbone.precision": "float32"},
+        {"video.filter": "lanczos"},
+    ):
+        _, passes, _ = stage(tmp_path, True, **settings)
+        assert passes[-1] == [1, 2], settings
+    _, passes, _ = stage(tmp_path, True, **{"foreground.threshold": 0.3})
+    assert passes == [[2]]
+    _, passes, _ = stage(tmp_path, True, layer=0)
+    assert passes == [[0, 2]]
+
+
+def test_features_alone_load_no_timm() -> None:
+    probe = "import sys, dinotrack.features as f; f.BACKBONES; assert 'timm' not in sys.modules"
+    subprocess.run([sys.executable, "-c", probe], check=True)

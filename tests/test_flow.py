@@ -21,7 +21,7 @@ from dinotrack.flow import (
     dis,
     make_estimator,
     raft_estimator,
-    raft_source,
+    raft_origin,
     resize_flow,
     resolve_flow_name,
     video_flow,
@@ -259,7 +259,7 @@ def test_raft_is_given_padded_frames_and_its_answer_is_cropped(size: tuple[int, 
 def test_raft_runs_on_tiny_frames_with_weights_from_a_folder(no_weights: Path) -> None:
     torch.manual_seed(0)
     model = optical_flow.raft_small()
-    path = no_weights / raft_source("raft_small").names[0]
+    path = no_weights / raft_origin("raft_small").names[0]
     torch.save(model.state_dict(), path)
     with pytest.raises(InputError, match="hash"):  # not the file that torch published
         FLOWS["raft_small"](FlowConfig(name="raft_small"), CPU)
@@ -293,7 +293,7 @@ def test_auto_is_dis_on_cpu_and_warns_once_on_cuda(no_weights: Path) -> None:
 
 
 def test_auto_on_cuda_is_raft_where_its_weights_are(no_weights: Path) -> None:
-    (no_weights / raft_source("raft_large").names[0]).touch()
+    (no_weights / raft_origin("raft_large").names[0]).touch()
     assert resolve_flow_name("auto", CUDA) == "raft_large"
 
 

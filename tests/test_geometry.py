@@ -1,5 +1,4 @@
-"""Grids against the convolutions they stand for, sampling against a plain loop, scales there and
-back."""
+"""Grids against the convolutions they stand for, reading against a plain loop, scales and sizes."""
 
 import math
 from dataclasses import replace
@@ -11,49 +10,19 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dinotrack.config import FAST, PAPER, PRESETS, Config, ModelConfig
-from dinotrack.geometry import Grid, from_unit, inside, patch_grid, pixel_grid, rescale, to_unit
+from dinotrack.geometry import Grid, inside, patch_grid, pixel_grid, rescale, to_unit
 from dinotrack.model import DeltaDino, least_side
-from dinotrack.video import working_size
+from dinotrack.working import working_size
 
+# fmt: off
 SIZES = [
-    *(
-        (14, 14),
-        (14, 15),
-        (15, 14),
-        (20, 21),
-        (21, 20),
-        (27, 28),
-        (28, 27),
-        (29, 41),
-        (33, 32),
-        (40, 56),
-    ),
-    *(
-        (48, 32),
-        (32, 48),
-        (49, 63),
-        (50, 50),
-        (55, 89),
-        (56, 57),
-        (64, 96),
-        (70, 98),
-        (71, 99),
-        (77, 42),
-    ),
-    *(
-        (81, 121),
-        (90, 51),
-        (97, 97),
-        (100, 37),
-        (112, 63),
-        (120, 160),
-        (127, 129),
-        (144, 176),
-        (200, 17),
-        (17, 200),
-    ),
-    *((240, 432), (432, 240), (243, 431), (238, 427)),
+    (14, 14), (14, 15), (15, 14), (20, 21), (21, 20), (27, 28), (28, 27), (29, 41),
+    (33, 32), (40, 56), (48, 32), (32, 48), (49, 63), (50, 50), (55, 89), (56, 57),
+    (64, 96), (70, 98), (71, 99), (77, 42), (81, 121), (90, 51), (97, 97), (100, 37),
+    (112, 63), (120, 160), (127, 129), (144, 176), (200, 17), (17, 200), (240, 432),
+    (432, 240), (243, 431), (238, 427),
 ]
+# fmt: on
 TINY = [(1, 1), (1, 9), (5, 3), (7, 40), (13, 13), (13, 200)]
 """Below a patch of 14."""
 
@@ -119,7 +88,7 @@ def test_delta_dino_grid_is_the_networks(size: tuple[int, int], model: ModelConf
         replace(FAST.model, widths=(2, 2, 2, 2), blocks=0, kernel=1),
         replace(FAST.model, widths=(2,), kernel=7),
         replace(PAPER.model, widths=(2, 2), kernel=1, blocks=1),
-        replace(PAPER.model, widths=(), kernel=3, dilation=4),
+        replace(PAPER.model, widths=(2,), kernel=3, dilation=4),
     ],
 )
 def test_least_side_is_the_networks(model: ModelConfig) -> None:
@@ -233,17 +202,18 @@ def test_index_and_pixels_are_inverse(
 
 @given(positions, positions, sides, sides)
 @few
-def test_unit_and_back(x: float, y: float, height: int, width: int) -> None:
-    xy = torch.tensor([x, y], dtype=torch.float64)
-    unit = to_unit(xy, (height, width))
+def test_the_losses_scale_spans_the_outer_pixels(
+    x: float, y: float, height: int, width: int
+) -> None:
+    xy = torch.tensor([[0, 0], [width - 1, height - 1], [x, y]], dtype=torch.float64)
+    first, last, unit = to_unit(xy, (height, width))
+    assert (first.tolist(), last.tolist()) == ([-1, -1], [1, 1])
     assert unit[0].item() == pytest.approx(2 * x / (width - 1) - 1)
     assert unit[1].item() == pytest.approx(2 * y / (height - 1) - 1)
-    torch.testing.assert_close(from_unit(unit, (height, width)), xy)
 
 
-def test_unit_of_one_pixel_is_finite() -> None:
+def test_the_losses_scale_of_one_pixel_is_finite() -> None:
     assert to_unit(torch.zeros(1, 2), (1, 1)).isfinite().all()
-    assert from_unit(to_unit(torch.zeros(1, 2), (1, 1)), (1, 1)).tolist() == [[0, 0]]
 
 
 @given(positions, positions, sides, sides, sides, sides)

@@ -28,7 +28,8 @@ from dinotrack.pretraining.network import (
     window_positions,
 )
 from dinotrack.pretraining.recipes import RECIPES, PretrainConfig
-from dinotrack.synthesis.scene import Layer, Motion, Scene
+from dinotrack.synthesis.layers import Layer, Motion
+from dinotrack.synthesis.scene import Scene
 
 TINY = PretrainConfig(
     dim=32,

@@ -1,50 +1,158 @@
-"""What the README shows, works."""
+"""What README.md and the other pages say, is so.
 
+The Python code runs, commands and their options exist, links lead somewhere, and every setting and
+every function that a page names is where the page says. The pages in docs/ that a benchmark writes
+are not looked at.
+"""
+
+import ast
+import importlib
 import re
+import shlex
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import dinotrack
+from dinotrack import cli
+from dinotrack.benchmarks.methods import Options, make_method
+from dinotrack.config import FAST, PRESETS, flatten, override
+from dinotrack.ffmpeg import write_video
 from dinotrack.formats import FORMATS
-from dinotrack.render import STYLES
+from dinotrack.synthesis import generate
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+METHOD = (ROOT / "docs" / "method.md").read_text()
+PAGES = ("README.md", "docs/method.md", "videos/README.md", "weights/README.md")
+SECTIONS = (
+    "Conventions",
+    "1 Flow trajectories",
+    "2 Foreground",
+    "3 Best buddies",
+    "4 Networks",
+    "5 Training",
+    "6 Inference and visibility",
+    "7 Metrics",
+    "8 What fast and quality do instead",
+    "References",
+)
+
+FILES = (".safetensors", ".npz", ".csv", ".mp4", ".json", ".py")
+
+every_page = pytest.mark.parametrize("page", PAGES)
 
 
-def example() -> str:
-    """The Python block as it stands, but for the video's name, fewer steps and fewer points."""
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    shorter = {
-        '"my.mp4", queries)': '"my.mp4", queries, settings={"training.steps": 2})',
-        '"training.steps": 2000': '"training.steps": 2',
-        "grid=32": "grid=4",
-        "my.mp4": str(ROOT / "videos" / "demo.mp4"),
-    }
-    for shown, run in shorter.items():
-        assert shown in code
-        code = code.replace(shown, run)
-    return code
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text()
 
 
-def test_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+# --- Python code ----------------------------------------------------------------------------------
+
+
+def test_python_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two blocks run as they stand, on a short clip and with two steps of training."""
+    length, height, width = 14, 104, 208
     monkeypatch.chdir(tmp_path)
-    track, fit = example().split("\n\nfitted = ")
-    names: dict[str, Any] = {}
-    exec(track, names)
-    first = names["tracks"]
-    assert (first.xy.shape, first.visible.shape, first.confidence.shape) == (
-        (2, 30, 2),
-        (2, 30),
-        (2, 30),
-    )
-    exec(f"fitted = {fit}", names)
-    assert names["tracks"].xy.shape == (4 * 4, 30, 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # so that `fast` is the default
+    quick = override(FAST, {"training.steps": 2, "training.steps_a_frame": 0.0})
+    monkeypatch.setitem(PRESETS, "fast", quick)
+    frames = generate((height, width), length, 2, seed=1, points=4).frames
+    write_video("my.mp4", frames, 12.0)
+    mask = np.zeros((height, width), bool)
+    mask[40:60, 80:110] = True
+    first, second = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+    names: dict[str, Any] = {"frames": frames, "mask": mask}
+    exec(first, names)
+    tracks = names["tracks"]
+    assert (tracks.xy.dtype, tracks.xy.shape) == (np.float32, (2, length, 2))
+    assert (tracks.visible.dtype, tracks.visible.shape) == (bool, (2, length))
+    assert (tracks.confidence.dtype, tracks.confidence.shape) == (np.float32, (2, length))
+    assert tracks.queries.tolist() == names["queries"]
+    drawn = dinotrack.read_video("overlay.mp4").frames
+    assert drawn.shape == (length, height, width, 3)
+
+    assert '"training.steps": 2000' in second
+    exec(second.replace('"training.steps": 2000', '"training.steps": 3'), names)
+    x, y = names["tracks"].queries[:, 1:].round().astype(int).T
     assert (names["tracks"].queries[:, 0] == 5).all()
-    assert names["fitted"].steps == 2
-    assert dinotrack.read_video(tmp_path / "overlay.mp4").frames.shape == (30, 216, 384, 3)
+    assert mask[y, x].all()
+    assert names["fitted"].steps == 3
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The words of each line of a page, and each span in it, that runs Python: after `python`."""
+    text = text.replace("\\\n", " ")
+    lines = re.findall(r"^    (.*)$", text, re.MULTILINE)
+    for line in (*lines, *re.findall(r"`(python [^`]*)`", text)):
+        words = shlex.split(line, comments=True)
+        while words and "=" in words[0]:  # environment variables
+            words = words[1:]
+        if words and words[0] == "python":
+            yield words[1:]
+
+
+@cache
+def main_and_argv(words: tuple[str, ...]) -> tuple[Callable[[list[str]], int], list[str]]:
+    """The function that a command runs, and the arguments that ask it for help."""
+    if words[0] == "track.py":
+        return cli.main, ["--help"]
+    dash_m, name, *arguments = words
+    assert dash_m == "-m"
+    module = importlib.import_module(name)
+    if hasattr(module, "__path__"):
+        module = importlib.import_module(f"{name}.__main__")
+    subcommand = arguments[:1] if name == "dinotrack.benchmarks" else []
+    return module.main, [*subcommand, "--help"]
+
+
+def help_of(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command says of its options."""
+    main, argv = main_and_argv(tuple(words))
+    with pytest.raises(SystemExit) as leaves:
+        main(argv)
+    assert leaves.value.code == 0
+    return capsys.readouterr().out
+
+
+def values_of(option: str, words: list[str]) -> list[str]:
+    """The words that follow an option, up to the next one."""
+    if option not in words:
+        return []
+    rest = words[words.index(option) + 1 :]
+    ends = [place for place, word in enumerate(rest) if word.startswith("--")]
+    return rest[: ends[0]] if ends else rest
+
+
+@every_page
+def test_commands_and_their_options_exist(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in commands(text_of(page)):
+        known = re.findall(r"--[\w-]+", help_of(words, capsys))
+        assert [w for w in words if w.startswith("--") and w not in known] == [], words
+        for name in values_of("--methods", words):
+            make_method(name, Options())
+
+
+def test_readme_has_commands_of_every_kind() -> None:
+    programs = {" ".join(words[: 1 if words[0] == "track.py" else 2]) for words in commands(README)}
+    assert programs >= {"track.py", "-m dinotrack.benchmarks", "-m dinotrack.synthesis"}
+
+
+def test_options_named_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    known = help_of(["track.py"], capsys)
+    known += help_of(["-m", "dinotrack.benchmarks", "speed"], capsys)
+    for page in PAGES:
+        for span in re.findall(r"`(--[^`]*)`", text_of(page)):
+            assert re.search(rf"{span.split()[0]}\b", known), span
 
 
 def test_two_commands_for_a_fresh_machine() -> None:
@@ -55,13 +163,120 @@ def test_two_commands_for_a_fresh_machine() -> None:
     assert tests.endswith("-m pytest")
 
 
-def test_links_lead_somewhere() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
-    assert len(links) > 10
-    assert [link for link in links if not (ROOT / link).exists()] == []
+# --- settings -------------------------------------------------------------------------------------
+
+
+@every_page
+def test_settings_exist(page: str) -> None:
+    """Whatever looks like a setting is one, and may have the value it is given."""
+    known = flatten(FAST).keys()
+    sections = {key.rpartition(".")[0] for key in known}
+    tops = {section.split(".")[0] for section in sections}
+    text = re.sub(r"```.*?```|\[`[^`]*`\]\([^)]*\)", "", text_of(page), flags=re.DOTALL)
+    spans = [*re.findall(r"`([^`]*)`", text), *(" ".join(words) for words in commands(text))]
+    for word in " ".join(spans).split():
+        key, _, value = word.partition("=")
+        if not re.fullmatch(r"[a-z]+(\.[a-z_]+)+", key) or key.split(".")[0] not in tops:
+            continue
+        if Path(key).suffix not in FILES:
+            assert key in known or key in sections, word
+        if value:
+            override(FAST, {key: value})
+
+
+def test_numbers_of_the_presets() -> None:
+    """The table of docs/method.md holds what the presets hold."""
+    table = METHOD.partition("### Numbers that differ")[2].partition("###")[0]
+    rows = re.findall(r"^\| `([\w.]+)` \| (.*) \| (.*) \| (.*) \|$", table, re.MULTILINE)
+    assert len(rows) > 20
+    for key, *told in rows:
+        values = [flatten(PRESETS[name])[key] for name in ("paper", "fast", "quality")]
+        assert told == [shown(value) for value in values], key
+
+
+def shown(value: Any) -> str:
+    """A setting's value as the table has it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(map(shown, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_steps_of_the_presets(name: str) -> None:
+    training = PRESETS[name].training
+    steps = f"{training.steps:,}"
+    if training.steps_a_frame:
+        steps += f", or {training.steps_a_frame:g} a frame"
+    assert re.search(rf"^\| `{name}` .* \| {steps} \|$", README, re.MULTILINE)
+
+
+# --- links and names ------------------------------------------------------------------------------
+
+
+@every_page
+def test_links_lead_somewhere(page: str) -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text_of(page)) if "://" not in link]
+    folder = (ROOT / page).parent
+    assert [link for link in links if not (folder / link).exists()] == []
+
+
+@every_page
+def test_named_code_is_where_the_page_says(page: str) -> None:
+    """[`flow.Flow.step`](../dinotrack/flow.py): the file defines what stands before the link."""
+    for name, link in re.findall(r"\[`([\w.]+)`\]\(([^)]+\.py)\)", text_of(page)):
+        file = ((ROOT / page).parent / link).resolve()
+        module = ".".join(file.relative_to(ROOT / "dinotrack").with_suffix("").parts)
+        parts = [part for part in re.sub(rf"^{module}\.?", "", name).split(".") if part]
+        body: list[ast.stmt] = ast.parse(file.read_text()).body
+        for part in parts:
+            found = definitions(body)
+            assert part in found, f"{name} is not in {link}"
+            body = found[part]
+
+
+def definitions(body: list[ast.stmt]) -> dict[str, list[ast.stmt]]:
+    """The names that some statements define, each with the statements inside."""
+    found: dict[str, list[ast.stmt]] = {}
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found[node.name] = node.body
+        elif isinstance(node, ast.Assign):
+            found |= {target.id: [] for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found[node.target.id] = []
+        elif isinstance(node, ast.ImportFrom):
+            found |= {alias.asname: [] for alias in node.names if alias.asname == alias.name}
+    return found
+
+
+def test_method_has_its_sections() -> None:
+    assert tuple(re.findall(r"^## (.*)$", METHOD, re.MULTILINE)) == SECTIONS
+
+
+def test_what_the_code_cites_is_in_the_method() -> None:
+    """`docs/method.md 4, "Position"` names a section and, perhaps, a paragraph of the page."""
+    numbers = {title.split()[0] for title in SECTIONS}
+    pattern = re.compile(r'docs/method\.md(?:\s+(\d))?(?:,?\s+"([^"]+)")?')
+    count = 0
+    for file in sorted((ROOT / "dinotrack").rglob("*.py")):
+        source = file.read_text()
+        assert not re.search(r"\bMETHOD\b(?!/)", source), file
+        for number, paragraph in pattern.findall(source):
+            count += 1
+            assert not number or number in numbers, (file, number)
+            titles = (f"## {paragraph}\n", f"**{paragraph}.**", f"### {paragraph}\n")
+            assert not paragraph or any(title in METHOD for title in titles), (file, paragraph)
+    assert count > 20
 
 
 def test_names_all_outputs_and_presets() -> None:
-    for name in (*FORMATS, *dinotrack.PRESETS, "overlay.mp4", "run.json", "model/"):
+    for name in (*FORMATS, *PRESETS, "overlay.mp4", "run.json", "model/"):
         assert f"`{name}`" in README, name
-    assert "trails" in STYLES
+
+
+@every_page
+def test_lines_are_short(page: str) -> None:
+    lines = [line for line in text_of(page).splitlines() if not line.startswith("|")]
+    assert [line for line in lines if len(line) > 100] == []

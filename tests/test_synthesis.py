@@ -113,10 +113,10 @@ def test_tracks_are_unbiased_to_a_fiftieth_of_a_pixel(clip: Clip) -> None:
     for t in range(len(clip.frames) - 1):
         use = well_seen(clip, t)
         a, b = (patches(clip.frames[s], clip.tracks[use, s]) for s in (t, t + 1))
-        slope = np.stack(np.gradient((a + b) / 2, axis=(2, 1)), -1)
+        gradient = np.stack(np.gradient((a + b) / 2, axis=(2, 1)), -1)
         good = np.abs(b - a).mean((1, 2, 3)) < 12  # patches that an outline crosses tell nothing
-        normal += np.einsum("nabcx,nabcy->xy", slope[good], slope[good])
-        right += np.einsum("nabcx,nabc->x", slope[good], (b - a)[good])
+        normal += np.einsum("nabcx,nabcy->xy", gradient[good], gradient[good])
+        right += np.einsum("nabcx,nabc->x", gradient[good], (b - a)[good])
     displacement = np.linalg.solve(normal, right)
     assert np.abs(displacement).max() < 0.02
 

@@ -3,6 +3,7 @@ exactly."""
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,17 +11,21 @@ import torch
 from torch import Tensor
 
 from dinotrack.config import TrajectoryConfig
-from dinotrack.flow import Flow
+from dinotrack.flow import Flow, VideoFlow
 from dinotrack.pairs import is_sampled, sampled_pairs
-from dinotrack.trajectories import Chains, Lots, flow_chains, in_foreground
+from dinotrack.trajectories import Chains, flow_chains, in_foreground
 from tests.dense import chains_of, table_of
 
 
-def consecutive(flow: Tensor) -> tuple[Tensor, Tensor]:
-    """Forward and backward flow between neighbours out of flow between all frames [T, T, 2, H,
-    W]."""
+def neighbours(flow: Tensor) -> VideoFlow:
+    """Flow between neighbours out of flow between all frames [T, T, 2, H, W]."""
     t = torch.arange(len(flow) - 1)
-    return flow[t, t + 1], flow[t + 1, t]
+    return VideoFlow(flow[t, t + 1], flow[t + 1, t])
+
+
+def between(flow: Tensor) -> Callable[[int, int], tuple[Flow, Flow]]:
+    """Flow both ways between any two frames, out of flow between all frames [T, T, 2, H, W]."""
+    return lambda i, j: (Flow(flow[i, j]), Flow(flow[j, i]))
 
 
 def with_nan(chains: Chains) -> np.ndarray:
@@ -36,11 +41,9 @@ def in_order(xy: np.ndarray) -> np.ndarray:
     return xy[np.lexsort((first[:, 0], first[:, 1], start))]
 
 
-def constant_flow(
-    frames: int, dx: float, dy: float, height: int, width: int
-) -> tuple[Tensor, Tensor]:
+def constant_flow(frames: int, dx: float, dy: float, height: int, width: int) -> VideoFlow:
     forward = torch.tensor((dx, dy)).reshape(1, 2, 1, 1).expand(frames - 1, 2, height, width)
-    return forward, -forward
+    return VideoFlow(forward, -forward)
 
 
 @pytest.mark.parametrize("filtered", [False, True])
@@ -53,8 +56,8 @@ def test_golden(golden, filtered):
         direct_error=float(numbers["direct_flow_threshold"]),
         min_length=int(numbers["min_length"]),
     )
-    direct = (lambda i, j: (Flow(flow[i, j]), Flow(flow[j, i]))) if filtered else None
-    found = with_nan(flow_chains(*consecutive(flow), config, direct))
+    direct = between(flow) if filtered else None
+    found = with_nan(flow_chains(neighbours(flow), config, direct))
     expected = in_order(numbers["trajectories_direct_filtered" if filtered else "trajectories"])
     assert found.shape == expected.shape
     assert (np.isnan(found) == np.isnan(expected)).all()
@@ -92,7 +95,7 @@ class PlainFlow:
 
 
 def plain_chains(flow: Tensor, config: TrajectoryConfig, filtered: bool) -> np.ndarray:
-    """METHOD 1 word by word: every pixel and every chain on its own."""
+    """`docs/method.md` 1 word by word: every pixel and every chain on its own."""
     frames, height, width = len(flow), flow.shape[-2], flow.shape[-1]
     flows = [[PlainFlow(flow[i, j]) for j in range(frames)] for i in range(frames)]
     step = config.step
@@ -155,8 +158,8 @@ def plain_chains(flow: Tensor, config: TrajectoryConfig, filtered: bool) -> np.n
 def test_the_plain_oracle_agrees(step, min_length, seed, near, filtered):
     flow = random_flow(seed)
     config = TrajectoryConfig(step=step, min_length=min_length, direct_error=1.2, direct_near=near)
-    direct = (lambda i, j: (Flow(flow[i, j]), Flow(flow[j, i]))) if filtered else None
-    found = with_nan(flow_chains(*consecutive(flow), config, direct))
+    direct = between(flow) if filtered else None
+    found = with_nan(flow_chains(neighbours(flow), config, direct))
     expected = in_order(plain_chains(flow, config, filtered))
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
@@ -164,7 +167,7 @@ def test_the_plain_oracle_agrees(step, min_length, seed, near, filtered):
 
 def test_a_translation_is_followed_to_the_border():
     frames, height, width = 6, 12, 20
-    chains = flow_chains(*constant_flow(frames, 3.0, -1.0, height, width), TrajectoryConfig())
+    chains = flow_chains(constant_flow(frames, 3.0, -1.0, height, width), TrajectoryConfig())
     t = torch.arange(frames)
     truth = chains.first[:, None] + (t - chains.start[:, None])[..., None] * torch.tensor(
         (3.0, -1.0)
@@ -185,7 +188,7 @@ def test_a_translation_is_followed_to_the_border():
     ("step", "rows", "cols"), [(1, 10, 15), (2, 5, 7), (4, 2, 4), (7, 1, 2), (64, 0, 0)]
 )
 def test_chains_start_on_the_lattice(step, rows, cols):
-    chains = flow_chains(*constant_flow(3, 0.0, 0.0, 10, 15), TrajectoryConfig(step=step))
+    chains = flow_chains(constant_flow(3, 0.0, 0.0, 10, 15), TrajectoryConfig(step=step))
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
     expected = torch.stack((x, y), dim=-1).reshape(-1, 2) * step + step // 2
     xy, valid = table_of(chains)
@@ -194,8 +197,8 @@ def test_chains_start_on_the_lattice(step, rows, cols):
 
 
 def test_inconsistent_flow_gives_no_chain():
-    forward, _ = constant_flow(4, 3.0, 0.0, 8, 8)
-    chains = flow_chains(forward, forward, TrajectoryConfig())
+    forward = constant_flow(4, 3.0, 0.0, 8, 8).forward
+    chains = flow_chains(VideoFlow(forward, forward), TrajectoryConfig())
     assert chains.xy.shape == (0, 2)
     assert chains.start.shape == chains.length.shape == (0,)
     assert chains.frames == 4
@@ -204,21 +207,23 @@ def test_inconsistent_flow_gives_no_chain():
 
 def test_one_frame_gives_no_chain():
     nothing = torch.zeros(0, 2, 8, 9)
-    chains = flow_chains(nothing, nothing, TrajectoryConfig())
+    chains = flow_chains(VideoFlow(nothing, nothing), TrajectoryConfig())
     assert chains.xy.shape == (0, 2)
     assert chains.frames == 1
 
 
 def test_half_precision_flow_is_followed_in_single_precision():
-    forward, backward = consecutive(random_flow(5))
-    half = flow_chains(forward.half(), backward.half(), TrajectoryConfig())
-    single = flow_chains(forward.half().float(), backward.half().float(), TrajectoryConfig())
+    flow = neighbours(random_flow(5))
+    rounded = VideoFlow(flow.forward.half(), flow.backward.half())
+    half = flow_chains(rounded, TrajectoryConfig())
+    widened = VideoFlow(rounded.forward.float(), rounded.backward.float())
+    single = flow_chains(widened, TrajectoryConfig())
     assert half.xy.dtype == torch.float32
     assert torch.equal(half.xy, single.xy)
 
 
 def test_chains_are_finite_and_long_enough():
-    chains = flow_chains(*consecutive(random_flow(6)), TrajectoryConfig())
+    chains = flow_chains(neighbours(random_flow(6)), TrajectoryConfig())
     assert chains.xy.isfinite().all()
     assert len(chains.xy) == chains.length.sum()
     assert (chains.length >= 2).all()
@@ -227,7 +232,7 @@ def test_chains_are_finite_and_long_enough():
 
 
 def test_chains_tell_what_their_table_tells():
-    chains = flow_chains(*consecutive(random_flow(8)), TrajectoryConfig())
+    chains = flow_chains(neighbours(random_flow(8)), TrajectoryConfig())
     xy, valid = table_of(chains)
     rows = torch.randperm(len(valid), generator=torch.Generator().manual_seed(0))[:50]
     assert torch.equal(chains.first, xy[torch.arange(len(xy)), chains.start])
@@ -254,7 +259,7 @@ def test_direct_flow_is_asked_for_once_a_sampled_pair_and_not_for_neighbours(nea
         asked.append((i, j))
         return Flow(flow[i, j]), Flow(flow[j, i])
 
-    flow_chains(*consecutive(flow), TrajectoryConfig(direct_near=near), direct)
+    flow_chains(neighbours(flow), TrajectoryConfig(direct_near=near), direct)
     assert asked
     assert len(set(asked)) == len(asked)
     assert set(asked) <= {(i, j) for i, j in sampled_pairs(9, near) if i < j - 1}
@@ -264,7 +269,7 @@ def test_direct_flow_is_asked_for_once_a_sampled_pair_and_not_for_neighbours(nea
 def test_progress_reaches_the_end():
     calls = []
     flow_chains(
-        *constant_flow(4, 0.0, 0.0, 8, 8),
+        constant_flow(4, 0.0, 0.0, 8, 8),
         TrajectoryConfig(),
         progress=lambda *call: calls.append(call),
     )
@@ -280,20 +285,3 @@ def test_foreground_is_told_by_the_mask_at_the_first_point():
     masks[0, 2, 1] = True
     masks[1, 1, 3] = True
     assert in_foreground(chains, masks).tolist() == [True, True, False]
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_lots_hold_each_chain_seen_twice_once(seed):
-    dice = torch.Generator().manual_seed(seed)
-    frames, count = 7, 3 + 9 * seed
-    start = torch.randint(frames, (count,), generator=dice)
-    length = 1 + (torch.rand(count, generator=dice) * (frames - start)).long()
-    chains = Chains(torch.zeros(int(length.sum()), 2), start, length, frames)
-    rows = (torch.rand(count, generator=dice) < 0.7).nonzero()[:, 0]
-    lots = Lots.of(chains, rows)
-    for size in range(1, frames + 1):
-        drawn = torch.randperm(frames, generator=dice)[:size].sort().values
-        valid = torch.stack([chains.seen_in(int(t)) for t in drawn])
-        expected = [row for row in rows.tolist() if valid[:, row].sum() > 1]
-        counts = lots.seen_twice(drawn)
-        assert sorted(lots.pick(counts, torch.arange(int(counts.sum()))).tolist()) == expected

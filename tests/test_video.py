@@ -4,6 +4,7 @@ import errno
 import hashlib
 import io
 import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -338,6 +339,14 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for source in (tmp_path / "a.mp4", tmp_path):
         with pytest.raises(InputError, match=r"put aside \(No space left on device\); set TMPDIR"):
             read_video(source)
+
+
+def test_videos_are_read_and_points_checked_without_torch() -> None:
+    """So that a wrong path or a wrong query file is answered at once."""
+    rooms = ("errors", "files", "formats", "overlay", "video", "weights")
+    imports = "; ".join(f"import dinotrack.{room}" for room in rooms)
+    code = f"import sys; {imports}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_hash_is_of_the_frames() -> None:

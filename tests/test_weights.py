@@ -13,11 +13,11 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from dinotrack import weights
-from dinotrack.errors import InputError
-from dinotrack.weights import Source, find, obtain, read
+from dinotrack.errors import DinotrackWarning, InputError, on_command_line, setting
+from dinotrack.weights import Origin, find, obtain, obtain_or_warn, read
 
 STATE = {"weight": torch.arange(4.0), "bias": torch.ones(2)}
-SOURCE = Source(
+TINY = Origin(
     "Tiny", files=("tiny.safetensors", "tiny.pth"), hub=(("someone/tiny", "model.safetensors"),)
 )
 
@@ -51,7 +51,7 @@ def put_into_hub_cache(cache: Path) -> Path:
 
 
 def test_places_are_searched_in_order(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert find(SOURCE) is None
+    assert find(TINY) is None
     expected = [
         put(place / "torch" / "hub" / "checkpoints", "tiny.pth"),
         put_into_hub_cache(place / "hub"),
@@ -63,21 +63,21 @@ def test_places_are_searched_in_order(place: Path, monkeypatch: pytest.MonkeyPat
     ]
     monkeypatch.setenv("DINOTRACK_WEIGHTS", str(place / "mine"))
     for path in reversed(expected):
-        found = find(SOURCE)
+        found = find(TINY)
         assert found is not None
         assert found.resolve() == path
-        assert obtain(SOURCE, offline=True) == found
+        assert obtain(TINY, offline=True) == found
         assert torch.equal(read(found)["weight"], STATE["weight"])
         path.unlink()
-    assert find(SOURCE) is None
+    assert find(TINY) is None
 
 
 def test_the_variable_may_name_a_file(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DINOTRACK_WEIGHTS", str(put(place / "mine", "tiny.pth")))
-    assert find(SOURCE) == place / "mine" / "tiny.pth"
+    assert find(TINY) == place / "mine" / "tiny.pth"
     monkeypatch.setenv("DINOTRACK_WEIGHTS", str(put(place / "mine", "tuned.pth")))
-    assert find(SOURCE) is None
-    assert find(Source("Tiny", any_file=True)) == place / "mine" / "tuned.pth"
+    assert find(TINY) is None
+    assert find(Origin("Tiny", any_file=True)) == place / "mine" / "tuned.pth"
 
 
 def test_a_variable_that_names_nothing_is_refused(
@@ -85,7 +85,7 @@ def test_a_variable_that_names_nothing_is_refused(
 ) -> None:
     monkeypatch.setenv("DINOTRACK_WEIGHTS", str(place / "nowhere"))
     with pytest.raises(InputError, match="nowhere, which doesn't exist"):
-        find(SOURCE)
+        find(TINY)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,31 @@ def test_missing_weights_are_named_with_the_way_out(place: Path, offline: bool, 
     with pytest.raises(
         InputError, match=rf"Tiny are not on this machine.*{why}.*tiny\.safetensors or tiny\.pth"
     ):
-        obtain(SOURCE, offline)
+        obtain(TINY, offline)
+
+
+def test_what_else_can_be_done_is_said_in_the_words_of_the_door(place: Path) -> None:
+    advice = ("or do without them with ", setting("backbone.name", "none"))
+    with pytest.raises(InputError) as caught:
+        obtain(Origin("Tiny", files=("tiny.pth",), advice=advice), offline=True)
+    start = (
+        "the weights of Tiny are not on this machine and downloads are off; put tiny.pth into "
+        "./weights (or the folder that $DINOTRACK_WEIGHTS names), or do without them with "
+    )
+    assert str(caught.value) == start + "settings={'backbone.name': 'none'}"
+    assert on_command_line(caught.value) == start + "--set backbone.name=none"
+
+
+def test_what_was_named_must_be_there_and_what_was_not_is_done_without(place: Path) -> None:
+    with pytest.raises(InputError, match="Tiny are not on this machine"):
+        obtain_or_warn(TINY, "using none", must=True, offline=True)
+    with pytest.warns(DinotrackWarning, match=r"Tiny are not .*; using none instead"):
+        assert obtain_or_warn(TINY, "using none", must=False, offline=True) is None
+    path = put(place / "work" / "weights")
+    for must in (True, False):
+        found = obtain_or_warn(TINY, "using none", must)
+        assert found is not None
+        assert found.resolve() == path
 
 
 def test_the_hubs_own_offline_switch_is_honoured(
@@ -104,21 +128,21 @@ def test_the_hubs_own_offline_switch_is_honoured(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(weights, "reachable", lambda url: pytest.fail("the network was asked"))
     with pytest.raises(InputError, match="downloads are off"):
-        obtain(SOURCE)
+        obtain(TINY)
 
 
 def test_a_hub_download_is_the_last_resort(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = put(place / "fetched", "model.safetensors")
     monkeypatch.setattr(weights, "reachable", lambda url: True)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repository, file: str(path))
-    assert obtain(SOURCE) == path
+    assert obtain(TINY) == path
 
     def refuse(repository: str, file: str) -> str:
         raise RuntimeError("403 Forbidden\nand more lines")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
     with pytest.raises(InputError, match="download failed: 403 Forbidden; put"):
-        obtain(SOURCE)
+        obtain(TINY)
 
 
 def test_a_url_download_is_checked_against_the_hash_in_its_name(
@@ -128,12 +152,12 @@ def test_a_url_download_is_checked_against_the_hash_in_its_name(
     digest = hashlib.sha256(original.read_bytes()).hexdigest()[:8]
     monkeypatch.setattr(weights, "reachable", lambda url: True)
     good = original.rename(original.with_name(f"net-{digest}.pth"))
-    fetched = obtain(Source("Net", url=good.as_uri()))
+    fetched = obtain(Origin("Net", url=good.as_uri()))
     assert fetched == place / "torch" / "hub" / "checkpoints" / good.name
     assert torch.equal(read(fetched)["bias"], STATE["bias"])
     bad = good.rename(good.with_name("net-00000000.pth"))
     with pytest.raises(InputError, match="download failed: invalid hash"):
-        obtain(Source("Net", url=bad.as_uri()))
+        obtain(Origin("Net", url=bad.as_uri()))
     with pytest.raises(InputError, match="does not fit the hash in its name"):
         read(bad)
 

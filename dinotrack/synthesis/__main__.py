@@ -1,4 +1,4 @@
-"""python -m dinotrack.synthesis OUT.mp4: writes a clip and, beside it, OUT.npz with the truth."""
+"""python -m dinotrack.synthesis OUT.mp4: writes a clip, and in OUT.npz the truth about it."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from dinotrack.ffmpeg import write_video
-from dinotrack.synthesis.scene import Clip, generate
+from dinotrack.synthesis.clip import Clip, generate
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command line."""
     args = vars(_parser().parse_args(argv))
     out = args.pop("out")
     clip = generate(**args)
@@ -20,16 +21,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def save_truth(path: Path, clip: Clip) -> None:
-    """The truth of a clip: tracks [N, T, 2] px, visible [N, T], query [N, 3] (t, x, y), layer [N],
-    size (H, W)."""
-    size = np.array(clip.frames.shape[1:3])
+    """Write the truth about a clip as .npz.
+
+    It holds tracks [N, T, 2] px, visible [N, T], query [N, 3] (t, x, y), layer [N] and size (H, W).
+    """
     np.savez_compressed(
         path,
         tracks=clip.tracks,
         visible=clip.visible,
         query=clip.queries,
         layer=clip.layer,
-        size=size,
+        size=np.array(clip.frames.shape[1:3]),
     )
 
 
@@ -42,18 +44,18 @@ def _size(text: str) -> tuple[int, int]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dinotrack.synthesis", description=__doc__)
-    parser.add_argument("out", type=Path, help="the .mp4 to write")
-    parser.add_argument(
-        "--size", type=_size, default=(480, 854), metavar="HxW", help="frame size (default 480x854)"
-    )
-    parser.add_argument("--frames", type=int, default=48)
-    parser.add_argument("--layers", type=int, default=4, help="moving things before the background")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--points", type=int, default=256, help="points whose truth is written")
-    parser.add_argument("--difficulty", type=float, default=1.0, help="scales all motion")
-    parser.add_argument("--light", type=float, default=0.0, help="relative swing of the exposure")
-    parser.add_argument("--noise", type=float, default=0.0, help="sensor noise, grey levels")
-    parser.add_argument("--blur", type=float, default=0.0, help="Gaussian blur, px")
+    add = parser.add_argument
+    add("out", type=Path, help="the .mp4 to write")
+    size = "frame size (default 480x854)"
+    add("--size", type=_size, default=(480, 854), metavar="HxW", help=size)
+    add("--frames", type=int, default=48)
+    add("--layers", type=int, default=4, help="moving things before the background")
+    add("--seed", type=int, default=0)
+    add("--points", type=int, default=256, help="points whose truth is written")
+    add("--difficulty", type=float, default=1.0, help="scales all motion")
+    add("--light", type=float, default=0.0, help="relative swing of the exposure")
+    add("--noise", type=float, default=0.0, help="sensor noise, grey levels")
+    add("--blur", type=float, default=0.0, help="Gaussian blur, px")
     return parser
 
 

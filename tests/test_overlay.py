@@ -7,7 +7,7 @@ import pytest
 
 from dinotrack.errors import InputError
 from dinotrack.ffmpeg import write_video
-from dinotrack.render import STYLES, draw_frame, rainbow, render
+from dinotrack.overlay import STYLES, draw_frame, rainbow, render
 from dinotrack.tracks import Tracks
 from dinotrack.video import read_video
 
