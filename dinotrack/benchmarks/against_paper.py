@@ -185,7 +185,8 @@ def compare(video: Video, ours: Config, paper: Config, trial: Trial, say: Say) -
         frames=len(video.frames),
         points=len(_grid(video, trial.points)),
         steps_timed=trial.steps,
-        **accounts,
+        paper=accounts["paper"],
+        ours=accounts["ours"],
     )
     ratio = result.ratio
     say(f"paper / ours: {ratio.step:.1f} x a step, {ratio.whole:.1f} x the whole run")

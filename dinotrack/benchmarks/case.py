@@ -74,7 +74,8 @@ class Case:
 
     def wrong(self, said: bool) -> Bool[np.ndarray, "N T"]:
         """The judged observations whose visibility was `said`, wrongly."""
-        return self.judged & (self.visible == said) & (self.true_visible != said)
+        mistaken = (self.visible == said) & (self.true_visible != said)
+        return np.asarray(self.judged & mistaken)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from dinotrack.api import Fitted, choose_device, fit
-from dinotrack.backbones import BACKBONES, SHIPPED
+from dinotrack.features import BACKBONES, SHIPPED
 from dinotrack.benchmarks import rivals
 from dinotrack.config import (
     PAPER,
@@ -48,6 +48,7 @@ class Options:
     the fit lie in models/PRESET/ABLATION/CLIP-SEED."""
 
 
+@runtime_checkable
 class Method(Protocol):
     """Tracks points through a video."""
 

@@ -105,7 +105,7 @@ class _Unpickler(pickle.Unpickler):
     def _reconstruct(self, *_: Any) -> _Array:
         return _Array()
 
-    def _from_buffer(self, data: bytes, dtype: _Dtype, shape: Sequence[int], order: str) -> _Array:
+    def _from_buffer(self, data: Any, dtype: _Dtype, shape: Sequence[int], order: str) -> _Array:
         made = _Array()
         made.array = _build(data, dtype, shape, order)
         return made

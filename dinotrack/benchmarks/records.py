@@ -87,7 +87,9 @@ def build(kind: Any, value: Any) -> Any:
     return value
 
 
-def _build_dataclass(kind: Any, value: Mapping[str, Any]) -> Any:
+def _build_dataclass(kind: Any, value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{value!r} is no {kind.__name__}")
     if hasattr(kind, "from_plain"):
         return kind.from_plain(value)
     hints = typing.get_type_hints(kind)

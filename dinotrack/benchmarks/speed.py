@@ -8,13 +8,13 @@ Markdown tables, of this run or of several such files.
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from dinotrack.api import choose_config, choose_device, fit
 from dinotrack.benchmarks import (
     against_paper,
     against_reference,
     equal_time,
-    kernel_speed,
     machine,
     options,
     records,
@@ -28,6 +28,7 @@ from dinotrack.benchmarks.against_reference import InferencePart
 from dinotrack.benchmarks.datasets import find_clips, generated_clip, open_datasets
 from dinotrack.benchmarks.growth import summarise
 from dinotrack.benchmarks.kernel_report import KernelsPart
+from dinotrack.benchmarks.kernel_speed import report as kernel_speed
 from dinotrack.benchmarks.report import Say
 from dinotrack.benchmarks.speed_options import FEW
 from dinotrack.benchmarks.speed_parts import Part, Parts, SpeedReport
@@ -56,12 +57,14 @@ def run(args: argparse.Namespace, say: Say) -> list[SpeedReport]:
         return _tabulate_earlier(args, say)
     settings = options.settings(args)
     choose_config(args.preset or "fast", settings, choose_device(args.device))
-    measured = SpeedReport((machine.describe(settings, args.device),), Parts())
+    about = machine.describe(settings, args.device)
+    known: dict[str, Any] = {}
+    measured = SpeedReport((about,), Parts())
     for name, part in PARTS.items():
         if name in args.parts:
             say(f"{name}:")
-            parts = replace(measured.parts, **{name: part(args, say)})
-            measured = replace(measured, parts=parts)
+            known[name] = part(args, say)
+            measured = SpeedReport((about,), Parts(**known))
             _write(args, measured)
     say(f"wrote {args.out}" + (f" and {args.table}" if args.table else ""))
     return [measured]
@@ -128,9 +131,7 @@ def run_inference(args: argparse.Namespace, say: Say) -> InferencePart:
 
 def run_kernels(args: argparse.Namespace, say: Say) -> KernelsPart:
     """Part `kernels`."""
-    asked = argparse.Namespace(dry_run=False, out=None)
-    measured = kernel_speed.run(asked, say)
-    part: KernelsPart = records.build(KernelsPart, records.plain(measured))
+    part: KernelsPart = records.build(KernelsPart, kernel_speed.run(False, say).as_row())
     return part
 
 

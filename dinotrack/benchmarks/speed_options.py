@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dinotrack.backbones import SHIPPED
+from dinotrack.features import SHIPPED
 from dinotrack.benchmarks import options
 from dinotrack.benchmarks.options import Parser
 from dinotrack.benchmarks.stages import Shape

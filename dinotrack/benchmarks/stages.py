@@ -238,8 +238,9 @@ def measure_long(
     apart: Apart = in_fresh_process,
 ) -> LongPart:
     """Run the pipeline on generated clips of these shapes, and on the user's own videos."""
+    sources: list[Shape | Path] = [*shapes, *videos]
     rows: list[PipelineRun | Failure] = []
-    for source in (*shapes, *videos):
+    for source in sources:
         with tempfile.TemporaryDirectory() as folder:
             row = _measure_one(setup, source, Path(folder), apart)
         if isinstance(row, Failure):
