@@ -78,11 +78,11 @@ class Correlation:
     def _log_softmax_without_maps(
         self, xy: Float[Tensor, "N 2"], temperature: float
     ) -> Float[Tensor, " N"]:
-        """As a cosine with a cell is linear in the cell, the cosines' bilinear sample at xy is the
-        cosine with the sample.
+        """The same, from kernels.
 
-        Each query is compared with the cells of all maps, so that no size depends on how the maps
-        share the queries.
+        A cosine with a cell is linear in the cell's unit vector, so that the bilinear sample of the
+        cosines is the product with the sample of these vectors. Each query is compared with the
+        cells of all maps, so that no size depends on how the maps share the queries.
         """
         units = normalise(self.maps.values, dim=1)
         queries = normalise(self.vectors, dim=1)
@@ -240,5 +240,5 @@ def _both_multiplied(
 def _in_groups(rows: Float[Tensor, "N C"], others: int) -> Sequence[Float[Tensor, "_ C"]]:
     """Rows in groups small enough to be compared with `others` things each."""
     size = max(1, chunks.COSINES // max(1, others))
-    groups: Sequence[Tensor] = torch.split(rows, size)
+    groups: Sequence[Float[Tensor, "_ C"]] = torch.split(rows, size)
     return groups

@@ -18,6 +18,7 @@ from PIL import Image
 
 from dinotrack.errors import InputError
 from dinotrack.files import replacing
+from dinotrack.points import query_array
 from dinotrack.tracks import Tracks
 from dinotrack.video import images_in
 
@@ -33,7 +34,7 @@ def read_queries(path: str | Path) -> Float[np.ndarray, "N 3"]:
     Frames count from 0; x and y are in pixels of the video, with (0, 0) the centre of the top-left
     pixel. The file is a CSV with a header that has t, x and y; JSON, a list of [t, x, y]; .npy
     [N, 3]; or .npz with `queries` or `query`. Whether the points lie in a video is for
-    `check_queries` to say.
+    `points.check_queries` to say.
 
     Raises InputError that names the file, and the row, where the file is malformed.
     """
@@ -51,62 +52,11 @@ def read_queries(path: str | Path) -> Float[np.ndarray, "N 3"]:
     except (*MALFORMED, csv.Error) as error:
         raise InputError(f"{path}: can't be read as queries ({error})") from error
     if isinstance(rows, np.ndarray):
-        return _query_array(rows, path)
+        return query_array(rows, path)
     queries = [_query_row(row, f"{path}: row {i}") for i, row in enumerate(rows)]
     if not queries:
         raise InputError(f"{path}: holds no query; give at least one row of t, x, y")
     return np.array(queries, np.float32)
-
-
-def check_queries(queries: Any, length: int, size: tuple[int, int]) -> Float[np.ndarray, "N 3"]:
-    """Queries as float32, or InputError that names the first bad row, counted from 0.
-
-    queries: numbers [N, 3], rows of (t, x, y), N at least 1. In a video of `length` frames of size
-    (H, W) t is a whole number in [0, length - 1], x lies in [-0.5, W - 0.5], y in [-0.5, H - 0.5].
-    """
-    points = _query_array(queries, "queries").astype(np.float64)
-    height, width = size
-    low = np.array((0.0, -0.5, -0.5))
-    high = np.array((length - 1.0, width - 0.5, height - 0.5))
-    good = (points >= low) & (points <= high)  # false for NaN
-    good[:, 0] &= points[:, 0] == np.floor(points[:, 0])
-    if not good.all():
-        row, column = np.argwhere(~good)[0]
-        kind = "a whole number in " if column == 0 else ""
-        raise InputError(
-            f"query row {row}: {'txy'[column]} = {points[row, column]:g}, but it must be "
-            f"{kind}[{low[column]:g}, {high[column]:g}] for {length} frames of {width} x {height}"
-        )
-    return points.astype(np.float32)
-
-
-def grid_queries(
-    n: int, size: tuple[int, int], frame: int, mask: Bool[np.ndarray, "H W"] | None = None
-) -> Float[np.ndarray, "N 3"]:
-    """n columns x n rows of points of one frame, row by row, float32.
-
-    They lie in the middle of n x n equal parts of the picture, at ((i + 0.5) W / n - 0.5,
-    (j + 0.5) H / n - 0.5). With a mask only those stay whose nearest pixel it holds. Raises
-    InputError where no point is left.
-    """
-    if n < 1:
-        raise InputError(f"a grid of {n} x {n} has no points; give 1 or more")
-    height, width = size
-    middles = np.arange(n) + 0.5
-    columns, rows = np.meshgrid(middles * width / n - 0.5, middles * height / n - 0.5)
-    x = columns.ravel()
-    y = rows.ravel()
-    queries = np.stack((np.full_like(x, frame), x, y), axis=-1)
-    if mask is not None:
-        column = np.clip(np.rint(x).astype(int), 0, width - 1)
-        row = np.clip(np.rint(y).astype(int), 0, height - 1)
-        queries = queries[mask[row, column]]
-    if not len(queries):
-        raise InputError(
-            f"no point of the {n} x {n} grid lies inside the mask; "
-            "give a finer grid or another mask"
-        )
-    return queries.astype(np.float32)
 
 
 def _csv_rows(path: Path) -> list[Any]:
@@ -153,17 +103,6 @@ def _query_row(row: Any, where: str) -> tuple[float, float, float]:
     except (TypeError, ValueError):
         raise InputError(f"{where}: {row!r} is not three numbers t, x, y") from None
     return t, x, y
-
-
-def _query_array(values: Any, where: str | Path) -> Float[np.ndarray, "N 3"]:
-    wanted = f"{where}: queries are numbers [N, 3], rows of t, x, y, N at least 1"
-    try:
-        array = np.asarray(values)
-    except ValueError as error:  # rows of different lengths
-        raise InputError(f"{wanted}; not rows of different lengths") from error
-    if array.ndim != 2 or array.shape[1] != 3 or not len(array) or array.dtype.kind not in "iuf":
-        raise InputError(f"{wanted}; not {array.dtype} {list(array.shape)}")
-    return array.astype(np.float32)
 
 
 # Masks

@@ -333,7 +333,7 @@ def _stage(channels: int, width: int, config: ModelConfig) -> list[nn.Module]:
     """Layers after which the map is half as large."""
     strided = config.downsample == "stride"
     convolution = _convolution(channels, width, config.kernel, 2 if strided else 1)
-    layers = [convolution, _norm(config.norm, width), nn.ReLU()]
+    layers: list[nn.Module] = [convolution, _norm(config.norm, width), nn.ReLU()]
     return layers if strided else [*layers, Blur()]
 
 

@@ -1,16 +1,21 @@
 """Work in parts, and what happens where a GPU's memory is too short, with a GPU that is made up."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from dinotrack import chunks, features, inference
+from dinotrack import chunks
 from dinotrack.chunks import fitting, in_chunks
 from dinotrack.config import FAST
 from dinotrack.errors import DinotrackWarning
+from dinotrack.features import extract_features
 from dinotrack.model import Tracker
-from tests.test_features import Pixels
+from dinotrack.refinement import refine_video
+from tests.fakes import FakeBackbone
 
 
 class Short:
@@ -74,30 +79,43 @@ def test_as_many_as_half_of_the_free_memory_takes(
     assert fitting(torch.device("cpu"), 100, 4) == 4
 
 
-def test_features_and_refined_maps_are_the_same_in_smaller_parts() -> None:
-    frames = torch.randint(
-        0, 256, (7, 3, 24, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
+def memory_for_two(work: Callable[..., Any]) -> Callable[..., Any]:
+    """The work, which runs out of memory where it is given more than two frames."""
 
-    class Small(Pixels):
-        def __call__(self, frames: torch.Tensor) -> torch.Tensor:
-            if len(frames) > 2:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            return super().__call__(frames)
-
-    with pytest.warns(DinotrackWarning, match="4 frames at a time; going on with 2"):
-        found = features.extract_features(Small(), frames)
-    torch.testing.assert_close(found, features.extract_features(Pixels(), frames))
-
-    tracker = Tracker(replace(FAST.model, widths=(4, 4), dims=4, blocks=0), None)
-    expected = inference.refine_video(tracker, frames, None, None)
-    refine = tracker.refine
-
-    def small(pictures: torch.Tensor, *others: object) -> torch.Tensor:
-        if len(pictures) > 2:
+    def short(frames: Tensor, *others: object) -> object:
+        if len(frames) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return refine(pictures, *others)
+        return work(frames, *others)
 
-    tracker.refine = small
+    return short
+
+
+@pytest.fixture
+def frames() -> Tensor:
+    dice = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (7, 3, 24, 32), dtype=torch.uint8, generator=dice)
+
+
+def test_features_are_the_same_in_smaller_parts(
+    frames: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = FakeBackbone()
+    config = replace(FAST.backbone, components=0)
+    (expected,) = extract_features(backbone, frames, [1], config)
+    short = memory_for_two(backbone.__call__)  # bound before the patch
+    monkeypatch.setattr(FakeBackbone, "__call__", lambda self, *inputs: short(*inputs))
     with pytest.warns(DinotrackWarning, match="4 frames at a time; going on with 2"):
-        torch.testing.assert_close(inference.refine_video(tracker, frames, None, None), expected)
+        (found,) = extract_features(backbone, frames, [1], config)
+    torch.testing.assert_close(found, expected)
+
+
+def test_refined_maps_are_the_same_in_smaller_parts(
+    frames: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = Tracker(replace(FAST.model, widths=(4, 4), dims=4, blocks=0), None)
+    expected = refine_video(tracker, frames, None)
+    monkeypatch.setattr(tracker, "refine", memory_for_two(tracker.refine))
+    with pytest.warns(DinotrackWarning, match="4 frames at a time; going on with 2"):
+        found = refine_video(tracker, frames, None)
+    assert found.grid == expected.grid
+    torch.testing.assert_close(found.values, expected.values)

@@ -6,14 +6,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dinotrack import chunks
+from dinotrack import chunks, correlation
 from dinotrack.correlation import (
+    Correlation,
     best_matches,
     correlation_maps,
     info_nce,
+    locate,
+    makes_maps,
     mutual_nearest,
     normalise,
 )
+from dinotrack.geometry import Grid
+from dinotrack.maps import FeatureMaps
+
+GRID = Grid(4, 6, 7.0, 6.5)
 
 
 @pytest.fixture(params=[1, 50, 2**24])
@@ -72,6 +79,60 @@ def test_gradients_of_correlation_maps():
     plain = F.cosine_similarity(queries[:, :, None, None], maps[index], dim=1)
     expected = torch.autograd.grad((plain * weights).sum(), (queries, maps))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def compare(shared: bool) -> Correlation:
+    """Seven queries of three maps."""
+    index = torch.tensor([2, 0, 2, 2, 0, 0, 2])
+    return Correlation(draw(0, 7, 5), FeatureMaps(draw(1, 3, 5, 4, 6), GRID), index, shared)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_correlation_locates(shared):
+    asked = compare(shared)
+    found = asked.located(None, 0.1, 1.5)
+    values = asked.maps.values
+    assert torch.equal(found, locate(asked.vectors, values, asked.index, None, 0.1, 1.5))
+    assert torch.equal(asked.cosines, correlation_maps(asked.vectors, values, asked.index))
+
+
+def test_a_target_is_shared_among_four_cells():
+    asked = compare(shared=True)
+    x, y = GRID.origin, GRID.origin
+    # between four cells, on a cell, beyond the outer cells: which clamps to the first row and the
+    # last column
+    places = [(x + 7 * 2.25, y + 7 * 1.5), (x + 7, y + 14), (x + 7 * 4, -9.0), (99.0, y + 21)]
+    xy = torch.tensor(places)[[0, 1, 2, 3, 0, 1, 2]]
+    found = asked.log_softmax_at(xy, 0.2)
+    maps = (asked.cosines / 0.2).flatten(1).log_softmax(1).view(7, 4, 6)
+
+    def expected(log_map: Tensor, place: int) -> Tensor:
+        if place == 0:
+            above = 0.75 * log_map[1, 2] + 0.25 * log_map[1, 3]
+            below = 0.75 * log_map[2, 2] + 0.25 * log_map[2, 3]
+            return 0.5 * (above + below)
+        return {1: log_map[2, 1], 2: log_map[0, 4], 3: log_map[3, 5]}[place]
+
+    truth = [
+        expected(log_map, place) for log_map, place in zip(maps, [0, 1, 2, 3, 0, 1, 2], strict=True)
+    ]
+    torch.testing.assert_close(found, torch.stack(truth))
+
+
+def test_on_a_cpu_one_correlation_map_serves_all_answers(monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        correlation,
+        "correlation_maps",
+        lambda *inputs: made.append(inputs) or correlation_maps(*inputs),
+    )
+    asked = compare(shared=True)
+    assert makes_maps(asked.maps.values)
+    asked.located(None, 0.1, 1.5)
+    asked.log_softmax_at(torch.zeros(7, 2), 0.1)
+    assert len(made) == 1
+    compare(shared=False).located(None, 0.1, 1.5)
+    assert len(made) == 1
 
 
 @pytest.mark.parametrize("count", [1, 5])

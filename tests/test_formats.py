@@ -13,8 +13,6 @@ from dinotrack.errors import InputError
 from dinotrack.formats import (
     FORMATS,
     QUERY_FORMATS,
-    check_queries,
-    grid_queries,
     load_tracks,
     read_mask,
     read_masks,
@@ -112,62 +110,6 @@ def test_arrays_that_are_no_queries(tmp_path: Path) -> None:
         read_queries(tmp_path / "q.npz")
     with pytest.raises(InputError, match="no such file"):
         read_queries(tmp_path / "absent.csv")
-
-
-def test_check_queries_accepts_the_whole_picture() -> None:
-    corners = [[0, -0.5, -0.5], [9, 63.5, 47.5]]
-    checked = check_queries(corners, 10, (48, 64))
-    assert checked.dtype == np.float32
-    assert np.array_equal(checked, np.array(corners, np.float32))
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        (
-            [10, 5, 5],
-            r"query row 1: t = 10, but it must be a whole number in \[0, 9\] "
-            "for 10 frames of 64 x 48",
-        ),
-        ([-1, 5, 5], "t = -1"),
-        ([1.5, 5, 5], "t = 1.5"),
-        ([0, 63.6, 5], r"x = 63.6, but it must be \[-0.5, 63.5\]"),
-        ([0, 5, 47.75], r"y = 47.75, but it must be \[-0.5, 47.5\]"),
-        ([0, float("nan"), 5], "x = nan"),
-        ([float("nan"), 5, 5], "t = nan"),
-        ([0, 5, float("inf")], "y = inf"),
-    ],
-)
-def test_check_queries_names_the_first_bad_row(row: list[float], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        check_queries([[0, 1, 1], row, [99, 99, 99]], 10, (48, 64))
-
-
-@pytest.mark.parametrize("bad", [[], [[0, 1]], [0, 1, 2], [[0, 1, 2], [0, 1]], "text", None])
-def test_check_queries_wants_rows_of_three(bad: object) -> None:
-    with pytest.raises(InputError, match=r"queries are numbers \[N, 3\]"):
-        check_queries(bad, 10, (48, 64))  # type: ignore[arg-type]
-
-
-def test_grid_is_centred_and_row_by_row() -> None:
-    queries = grid_queries(2, (48, 64), 3)
-    assert np.array_equal(
-        queries,
-        np.array([[3, 15.5, 11.5], [3, 47.5, 11.5], [3, 15.5, 35.5], [3, 47.5, 35.5]], np.float32),
-    )
-    assert np.array_equal(grid_queries(1, (1, 1), 0), np.zeros((1, 3), np.float32))
-    assert len(check_queries(grid_queries(16, (5, 3), 0), 1, (5, 3))) == 256
-
-
-def test_grid_inside_a_mask() -> None:
-    mask = np.zeros((48, 64), bool)
-    mask[:, 32:] = True
-    assert (grid_queries(4, (48, 64), 0, mask)[:, 1] > 31).all()
-    assert len(grid_queries(4, (48, 64), 0, mask)) == 8
-    with pytest.raises(InputError, match="no point of the 4 x 4 grid lies inside the mask"):
-        grid_queries(4, (48, 64), 0, np.zeros((48, 64), bool))
-    with pytest.raises(InputError, match="give 1 or more"):
-        grid_queries(0, (48, 64), 0)
 
 
 def test_masks_of_any_kind(tmp_path: Path) -> None:

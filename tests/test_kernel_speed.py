@@ -4,9 +4,20 @@ import json
 
 import pytest
 
-from dinotrack.benchmarks import kernel_speed
-from dinotrack.benchmarks.kernel_speed import Goal, judge, main, passed
+from dinotrack.benchmarks.kernel_speed.__main__ import main
+from dinotrack.benchmarks.kernel_speed.agreement import Agreement
+from dinotrack.benchmarks.kernel_speed.operations import PAPER_SIZES, SLIM_SIZES
+from dinotrack.benchmarks.kernel_speed.report import Goal, Report, judge
+from dinotrack.benchmarks.kernel_speed.timing import Time, Timing
 from dinotrack.kernels import tiles
+
+OPERATIONS = (
+    "best cells",
+    "locate",
+    "locate + gradients",
+    "mutual nearest",
+    "InfoNCE + gradients",
+)
 
 
 @pytest.mark.skipif(
@@ -15,54 +26,58 @@ from dinotrack.kernels import tiles
 def test_dry_run(tmp_path, capsys):
     assert main(["--dry-run", "--out", str(tmp_path / "speed.json")]) == 0
     report = json.loads((tmp_path / "speed.json").read_text())
-    assert passed(report)
     assert {row["dtype"] for row in report["agreement"]} == {"float32", "float16"}
-    operations = {
-        "best cells",
-        "match",
-        "match + gradients",
-        "mutual nearest",
-        "InfoNCE + gradients",
-    }
-    timed = {(row["what"], row["side"]) for row in report["timings"]} - {
-        ("matmul", "peak"),
-        ("copy", "peak"),
-    }
-    assert timed == {(what, side) for what in operations for side in ("obvious", "twin", "kernel")}
+    assert all(row["error"] <= row["allowed"] for row in report["agreement"])
+    timed = {(row["what"], row["side"]) for row in report["timings"]}
+    peaks = {("matmul", "peak"), ("copy", "peak")}
+    sides = ("obvious", "twin", "kernel")
+    assert timed == peaks | {(what, side) for what in OPERATIONS for side in sides}
+    assert all(row["ms"] > 0 for row in report["timings"])
+    assert report["goals"] == []
     assert "best cells" in capsys.readouterr().out
 
 
 def test_goals_are_judged_at_the_papers_sizes():
-    def row(what, side, ms, name="paper"):
-        sizes = {"name": name, "rows": 100, "cols": 100}
-        return {"what": what, "side": side, "ms": ms, "share": 0.6, "peak_mb": 1.0, "sizes": sizes}
+    def timing(what, side, ms, sizes=PAPER_SIZES):
+        return Timing(what, side, "float16", sizes, Time(ms, 0.0, peak_mb=100.0), share=0.6)
 
-    operations = (
-        "best cells",
-        "match",
-        "match + gradients",
-        "mutual nearest",
-        "InfoNCE + gradients",
-    )
     timings = [
-        row(what, side, ms)
-        for what in operations
+        timing(what, side, ms)
+        for what in OPERATIONS
         for side, ms in (("obvious", 10.0), ("kernel", 3.0))
     ]
-    timings += [row(what, "kernel", 1e-9, "slim") for what in operations]
+    timings += [timing(what, "kernel", 1e-9, SLIM_SIZES) for what in OPERATIONS]
     goals = judge(timings)
-    assert [goal.passed for goal in goals] == [True, False, False, True, True, True]
-    report = {
-        "agreement": [{"error": 1.0, "allowed": 2.0}],
-        "goals": [{"passed": goal.passed} for goal in goals],
-    }
-    assert not passed(report)
-    assert passed(report | {"goals": []})
-    assert not passed({"agreement": [{"error": float("nan"), "allowed": 2.0}], "goals": []})
-    assert Goal("", 5.0, 5.0).passed
+    assert [goal.passed for goal in goals] == [True, False, False, True, False, True]
+    matrix_mb = (67 * 121) ** 2 * 2 / 2**20
+    assert goals[4].value == pytest.approx(matrix_mb / 100)
+
+
+@pytest.mark.parametrize(
+    ("error", "value", "passed"),
+    [
+        (1.0, 5.0, True),
+        (2.0, 6.0, True),
+        (2.1, 6.0, False),
+        (float("nan"), 6.0, False),
+        (1.0, 4.9, False),
+    ],
+)
+def test_a_report_passes_where_all_agrees_and_all_goals_are_reached(error, value, passed):
+    agreement = [Agreement("float32", "locate", error, allowed=2.0)]
+    report = Report({}, agreement, [], [Goal("fast", value, goal=5.0)])
+    assert report.passed == passed
+    assert report.as_row()["goals"][0]["passed"] == (value >= 5)
+
+
+def test_a_row_says_what_is_known():
+    row = Timing("copy", "peak", "float32", PAPER_SIZES, Time(1.5, 0.1), gb_per_s=7.0).as_row()
+    assert row["sizes"]["cols"] == 121
+    known = {"what", "side", "dtype", "sizes", "ms", "iqr_ms", "gb_per_s"}
+    assert row.keys() == known
 
 
 def test_without_the_interpreter_nothing_runs_dry(monkeypatch, capsys):
-    monkeypatch.setattr(kernel_speed.tiles, "INTERPRETED", False)
+    monkeypatch.setattr(tiles, "INTERPRETED", False)
     assert main(["--dry-run"]) == 2
     assert "TRITON_INTERPRET=1" in capsys.readouterr().err

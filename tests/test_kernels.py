@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from dinotrack import chunks, correlation
 from dinotrack.config import FAST
-from dinotrack.correlation import correlation_maps, normalise
+from dinotrack.correlation import Correlation, correlation_maps, normalise
 from dinotrack.errors import InputError
 from dinotrack.geometry import Grid
 from dinotrack.kernels import contrast, nearest, tiles
@@ -43,8 +43,7 @@ on_kernels = pytest.mark.parametrize(
 
 @pytest.fixture(autouse=True)
 def compiled(request, monkeypatch):
-    """CUDA tests need kernels that are compiled, for the smallest tiles alone: trying all takes
-    long."""
+    """CUDA tests need compiled kernels, for the smallest tiles alone: to try all takes long."""
     if request.node.get_closest_marker("gpu"):
         if tiles.INTERPRETED or not tiles.AVAILABLE:
             pytest.skip("needs Triton, not its interpreter")
@@ -54,7 +53,7 @@ def compiled(request, monkeypatch):
 
 @pytest.fixture
 def few_cosines(monkeypatch):
-    """The twins compare in groups: of one query each, or of two where there are few cells."""
+    """The twins compare a few queries at a time, and a single one where there are many cells."""
     monkeypatch.setattr(chunks, "COSINES", 100)
 
 
@@ -84,9 +83,11 @@ def make_filters(width, device):
     """Slices that sum to 1, some weights below 0."""
     if width is None:
         return None
-    first, second = draw(3, width, 1, 3, 3) * 0.2 + 0.3, draw(4, 1, width, 3, 3) * 0.2 + 0.3
-    unit = [weight / weight.sum((2, 3), keepdim=True) for weight in (first, second)]
-    parts = unit[0], 0.3 * draw(5, width), unit[1] / width, draw(6, 1)
+    first = draw(3, width, 1, 3, 3) * 0.2 + 0.3
+    second = draw(4, 1, width, 3, 3) * 0.2 + 0.3
+    first = first / first.sum((2, 3), keepdim=True)
+    second = second / second.sum((2, 3), keepdim=True)
+    parts = first, 0.3 * draw(5, width), second / width, draw(6, 1)
     return tuple(part.to(device) for part in parts)
 
 
@@ -125,7 +126,8 @@ def test_best_cells(channels, size, count, frames, device, dtype):
 @on_kernels
 def test_of_equal_cells_the_first_is_best(device, dtype, few_cosines):
     maps = torch.zeros(2, 2, 5, 40, device=device, dtype=dtype)
-    maps[0, 0, 1, 2:], maps[0, 0, 4] = 1, 1  # equal cells in several tiles
+    maps[0, 0, 1, 2:] = 1  # equal cells in several tiles
+    maps[0, 0, 4] = 1
     maps[1, 0] = -1
     vectors = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [1, 0]], device=device, dtype=dtype)
     index = torch.tensor([0, 0, 0, 1], device=device)
@@ -139,11 +141,8 @@ def test_of_equal_cells_the_first_is_best(device, dtype, few_cosines):
 def test_below_zero_the_first_cell_is_found(device, dtype):
     """As after the ReLU, where all cells are equal."""
     maps = -torch.rand(1, 1, 6, 7, generator=torch.Generator().manual_seed(0)).to(device, dtype)
-    inputs = (
-        torch.ones(1, 1, device=device, dtype=dtype),
-        maps,
-        torch.zeros(1, dtype=torch.long, device=device),
-    )
+    vectors = torch.ones(1, 1, device=device, dtype=dtype)
+    inputs = vectors, maps, torch.zeros(1, dtype=torch.long, device=device)
     found = locate_triton(*inputs, None, 1.0, 0.0)
     assert found.tolist() == [[0, 0]]
     assert torch.equal(found, locate_torch(*inputs, None, 1.0, 0.0))
@@ -180,7 +179,8 @@ def test_located_and_its_gradients(
     found = locate_triton(vectors, maps, index, filters, 0.2, reach)
     expected = locate_torch(vectors, maps, index, filters, 0.2, reach)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
-    one, other = gradients(found, 7, inputs), gradients(expected, 7, inputs)
+    one = gradients(found, 7, inputs)
+    other = gradients(expected, 7, inputs)
     for k in range(min(len(inputs), 5)):
         agree(one[k], other[k], TOLERANCE[dtype])
     assert not one[5:] or (one[5] == 0).all()  # the softmax ignores what is added to all scores
@@ -189,7 +189,8 @@ def test_located_and_its_gradients(
 @on_kernels
 def test_without_gradients_the_answer_is_the_same(device, dtype, monkeypatch):
     monkeypatch.setattr(chunks, "KERNEL_QUERIES", 2)
-    inputs, filters = scene(6, (6, 7), 3, 2, device, dtype), make_filters(2, device)
+    inputs = scene(6, (6, 7), 3, 2, device, dtype)
+    filters = make_filters(2, device)
     found = locate_triton(inputs[0].requires_grad_(), *inputs[1:], filters, 0.2, 1.5)
     with torch.no_grad():
         assert torch.equal(locate_triton(*inputs, filters, 0.2, 1.5), found)
@@ -202,23 +203,15 @@ def test_without_gradients_the_answer_is_the_same(device, dtype, monkeypatch):
 def test_queries_may_be_more_precise_than_maps(device, monkeypatch):
     """As sampled features are, of maps kept in half precision."""
     vectors, maps, index = scene(6, (6, 7), 5, 2, device, torch.float32)
-    inputs, cells = (
-        (vectors, maps.half(), index, make_filters(2, device), 0.2, 1.5),
-        maps[0].half().flatten(1).T,
-    )
-    monkeypatch.setenv("DINOTRACK_KERNELS", "torch")
-    expected = (
-        correlation.locate(*inputs),
-        correlation.log_sum_exp(vectors, cells, 0.1),
-        *correlation.mutual_nearest(vectors, cells),
-    )
-    monkeypatch.setenv("DINOTRACK_KERNELS", "triton")
-    found = (
-        correlation.locate(*inputs),
-        correlation.log_sum_exp(vectors, cells, 0.1),
-        *correlation.mutual_nearest(vectors, cells),
-    )
-    for one, other in zip(found, expected, strict=True):
+    inputs = vectors, maps.half(), index, make_filters(2, device), 0.2, 1.5
+    cells = maps[0].half().flatten(1).T
+    answers = []
+    for side in ("torch", "triton"):
+        monkeypatch.setenv("DINOTRACK_KERNELS", side)
+        located = correlation.locate(*inputs)
+        total = correlation.log_sum_exp(vectors, cells, 0.1)
+        answers.append((located, total, *correlation.mutual_nearest(vectors, cells)))
+    for one, other in zip(*answers, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=5e-3)
 
 
@@ -226,39 +219,38 @@ def test_queries_may_be_more_precise_than_maps(device, monkeypatch):
 def test_small_gradients_survive_half_precision(device, dtype):
     vectors, maps, index = scene(8, (5, 6), 4, 2, device, dtype)
     inputs = [vectors.requires_grad_(), maps.requires_grad_()]
-    found, expected = (
-        locate_triton(*inputs, index, None, 0.2, 1.5),
-        locate_torch(*inputs, index, None, 0.2, 1.5),
-    )
+    found = locate_triton(*inputs, index, None, 0.2, 1.5)
+    expected = locate_torch(*inputs, index, None, 0.2, 1.5)
     tiny = [torch.autograd.grad(result.sum() * 1e-4, inputs)[1] for result in (found, expected)]
     agree(*tiny, TOLERANCE[dtype])
 
 
 @on_kernels
-def test_nothing_to_locate(device, dtype):
+@pytest.mark.parametrize("locate", [locate_triton, locate_torch])
+def test_nothing_to_locate(locate, device, dtype):
     vectors, maps, index = scene(5, (3, 4), 0, 2, device, dtype)
     filters = make_filters(2, device)
     inputs = [t.requires_grad_() for t in (vectors, maps, *filters)]
-    for found in (
-        locate_triton(vectors, maps, index, filters, 0.2, 1.5),
-        locate_torch(vectors, maps, index, filters, 0.2, 1.5),
-    ):
-        assert found.shape == (0, 2)
-        assert all(
-            (g == 0).all()
-            for g in torch.autograd.grad(
-                found.sum(), inputs, allow_unused=True, materialize_grads=True
-            )
-        )
-    for cells, values in (
-        best_cells_triton(vectors, maps, index),
-        best_cells_torch(vectors, maps, index),
-    ):
-        assert (len(cells), len(values)) == (0, 0)
-    cells = features(0, (0, 5), 1, device, dtype)
-    assert log_sum_exp_triton(cells, vectors.new_ones((2, 5)), 0.1).shape == (0,)
-    queries = vectors.new_ones((2, 5)).requires_grad_()
-    nothing = log_sum_exp_triton(queries, cells, 0.1)
+    found = locate(vectors, maps, index, filters, 0.2, 1.5)
+    assert found.shape == (0, 2)
+    ways = {"allow_unused": True, "materialize_grads": True}
+    for gradient in torch.autograd.grad(found.sum(), inputs, **ways):
+        assert (gradient == 0).all()
+
+
+@on_kernels
+@pytest.mark.parametrize("best_cells", [best_cells_triton, best_cells_torch])
+def test_nothing_has_no_best_cells(best_cells, device, dtype):
+    cells, values = best_cells(*scene(5, (3, 4), 0, 2, device, dtype))
+    assert (len(cells), len(values)) == (0, 0)
+
+
+@on_kernels
+def test_log_sum_exp_of_nothing(device, dtype):
+    none = features(0, (0, 5), 1, device, dtype)
+    queries = torch.ones((2, 5), device=device, dtype=dtype, requires_grad=True)
+    assert log_sum_exp_triton(none, queries.detach(), 0.1).shape == (0,)
+    nothing = log_sum_exp_triton(queries, none, 0.1)
     assert (nothing == -torch.inf).all()
     assert (torch.autograd.grad(nothing.sum(), queries)[0] == 0).all()
 
@@ -268,11 +260,10 @@ def test_nothing_to_locate(device, dtype):
     ("channels", "p", "q"), [(1, 1, 5), (3, 6, 1), (16, 17, 70), (33, 70, 33), (100, 40, 40)]
 )
 def test_mutual_nearest(channels, p, q, device, dtype, few_cosines):
-    a, b = (
-        features(0, (p, channels), 1, device, dtype),
-        features(1, (q, channels), 1, device, dtype),
-    )
-    found, expected = mutual_nearest_triton(a, b), mutual_nearest_torch(a, b)
+    a = features(0, (p, channels), 1, device, dtype)
+    b = features(1, (q, channels), 1, device, dtype)
+    found = mutual_nearest_triton(a, b)
+    expected = mutual_nearest_torch(a, b)
     assert torch.equal(found[0], expected[0])
     assert torch.equal(found[1], expected[1])
     torch.testing.assert_close(found[2], expected[2], rtol=0, atol=1e-6)
@@ -281,11 +272,10 @@ def test_mutual_nearest(channels, p, q, device, dtype, few_cosines):
 @on_kernels
 def test_of_equal_neighbours_the_first_is_nearest(device, dtype, few_cosines):
     a, b = (torch.ones(count, 2, device=device, dtype=dtype) for count in (40, 70))
-    a[:3], b[33:] = -1, -1
-    for rows, columns, cosine in (
-        mutual_nearest_triton(a, b),
-        mutual_nearest_torch(a, b),
-    ):
+    a[:3] = -1
+    b[33:] = -1
+    for find in (mutual_nearest_triton, mutual_nearest_torch):
+        rows, columns, cosine = find(a, b)
         assert (rows.tolist(), columns.tolist(), cosine.tolist()) == ([0, 3], [33, 0], [2, 2])
 
 
@@ -296,16 +286,55 @@ def test_of_equal_neighbours_the_first_is_nearest(device, dtype, few_cosines):
 @pytest.mark.parametrize("temperature", [0.1, 0.005])
 def test_log_sum_exp_and_its_gradients(channels, n, p, temperature, device, dtype, monkeypatch):
     monkeypatch.setattr(chunks, "SOFTMAX_ENTRIES", 40 * n)  # several strips
-    inputs = [
-        features(s, (k, channels), 1, device, dtype).requires_grad_() for s, k in ((0, n), (1, p))
-    ]
-    found, expected = (
-        log_sum_exp_triton(*inputs, temperature),
-        log_sum_exp_torch(*inputs, temperature),
-    )
+    vectors = features(0, (n, channels), 1, device, dtype).requires_grad_()
+    cells = features(1, (p, channels), 1, device, dtype).requires_grad_()
+    inputs = vectors, cells
+    found = log_sum_exp_triton(*inputs, temperature)
+    expected = log_sum_exp_torch(*inputs, temperature)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
-    for one, other in zip(gradients(found, 2, inputs), gradients(expected, 2, inputs), strict=True):
+    pairs = zip(gradients(found, 2, inputs), gradients(expected, 2, inputs), strict=True)
+    for one, other in pairs:
         agree(one, other, TOLERANCE[dtype])
+
+
+ROWS = torch.ones(5, 3)
+MAPS = torch.ones(2, 3, 4, 6)
+INDEX = torch.zeros(5, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: best_cells_torch(ROWS, MAPS, INDEX[:4]), r"one map a query: .* index \[4\]"),
+        (
+            lambda: best_cells_triton(ROWS, MAPS[:, :2], INDEX),
+            r"differ in channels: .* maps \[2, 2, 4, 6\]",
+        ),
+        (
+            lambda: locate_torch(ROWS[0], MAPS, INDEX, None, 1.0, 1.0),
+            r"must be \[N, C\]: vectors \[3\]",
+        ),
+        (
+            lambda: locate_triton(ROWS, MAPS[0], INDEX, None, 1.0, 1.0),
+            r"must be \[B, C, h, w\]: .*\[3, 4, 6\]",
+        ),
+        (
+            lambda: mutual_nearest_torch(ROWS, ROWS[:, :2]),
+            r"differ in channels: a \[5, 3\], b \[5, 2\]",
+        ),
+        (lambda: mutual_nearest_triton(ROWS[0], ROWS), r"\[P, C\] and \[Q, C\]: a \[3\]"),
+        (lambda: log_sum_exp_torch(ROWS, ROWS[0], 0.1), r"\[N, C\] and \[P, C\]: .*cells \[3\]"),
+        (
+            lambda: log_sum_exp_triton(ROWS, ROWS[:, :2], 0.1),
+            r"differ in channels: .*cells \[5, 2\]",
+        ),
+        (lambda: correlation.locate_in_disc(MAPS, None, 1.0, 1.0), r"must be \[N, h, w\]"),
+        (lambda: correlation.refiner_scores(MAPS, make_filters(2, "cpu")), r"must be \[N, h, w\]"),
+    ],
+)
+def test_wrong_shapes_are_named(call, message):
+    with pytest.raises(AssertionError, match=message):
+        call()
 
 
 @pytest.mark.parametrize(("channels", "size", "count", "frames"), SHAPES)
@@ -322,26 +351,25 @@ def test_the_twin_finds_what_a_loop_finds(channels, size, count, frames, few_cos
 @pytest.mark.parametrize("refiner", [True, False])
 def test_locating_needs_no_whole_maps(size, refiner):
     torch.manual_seed(0)
-    grid, index = Grid(*size, 4.0, 1.5), torch.randint(3, (20,))
+    grid = Grid(*size, 4.0, 1.5)
+    index = torch.randint(3, (20,))
     config = replace(FAST.model, refiner=refiner, sharp_start=False)
-    part, whole = Tracker(config, None), Tracker(replace(config, whole_map=True), None)
+    part = Tracker(config, None)
+    whole = Tracker(replace(config, whole_map=True), None)
     for layer in (whole.refiner.cnn_refiner[0], whole.refiner.cnn_refiner[2]):
         torch.nn.init.uniform_(layer.weight, 0.1, 1)  # no slice whose sum is near zero
     part.load_state_dict(whole.state_dict())
-    vectors, maps = (
-        torch.randn(20, 6, requires_grad=True),
-        torch.randn(3, 6, *size, requires_grad=True),
-    )
+    vectors = torch.randn(20, 6, requires_grad=True)
+    maps = torch.randn(3, 6, *size, requires_grad=True)
+    inputs = vectors, maps
     for tracker in (part, whole):
         expected = whole.locate_in(correlation_maps(vectors, maps, index), grid)
         found = tracker.locate(vectors, FeatureMaps(maps, grid), index)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
-        for one, other in zip(
-            *(gradients(xy, 1, (vectors, maps)) for xy in (found, expected)), strict=True
-        ):
-            torch.testing.assert_close(
-                one, other, rtol=0, atol=1e-3 * max(1, other.abs().max().item())
-            )
+        pairs = zip(gradients(found, 1, inputs), gradients(expected, 1, inputs), strict=True)
+        for one, other in pairs:
+            limit = 1e-3 * max(1, other.abs().max().item())
+            torch.testing.assert_close(one, other, rtol=0, atol=limit)
     with torch.no_grad():
         found = part.locate(vectors, FeatureMaps(maps, grid), index)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
@@ -349,27 +377,46 @@ def test_locating_needs_no_whole_maps(size, refiner):
 
 @needs_interpreter
 def test_either_side_can_be_forced(monkeypatch):
-    vectors, maps, index = draw(0, 5, 6), draw(1, 2, 6, 4, 5), torch.tensor([1, 0, 1, 1, 0])
-    filters, cells = make_filters(2, "cpu"), draw(2, 30, 6)
+    vectors, maps, cells = draw(0, 5, 6), draw(1, 2, 6, 4, 5), draw(2, 30, 6)
+    index = torch.tensor([1, 0, 1, 1, 0])
+    filters = make_filters(2, "cpu")
     called = []
+
+    def counted(kernel):
+        return lambda *inputs: called.append(kernel) or kernel(*inputs)
+
     for name in ("locate_triton", "mutual_nearest_triton", "log_sum_exp_triton"):
-        kernel = getattr(correlation, name)
-        monkeypatch.setattr(
-            correlation, name, lambda *a, kernel=kernel: called.append(kernel) or kernel(*a)
-        )
+        monkeypatch.setattr(correlation, name, counted(getattr(correlation, name)))
     results = []
     for side in ("torch", "triton"):
         monkeypatch.setenv("DINOTRACK_KERNELS", side)
-        results.append(
-            (
-                correlation.locate(vectors, maps, index, filters, 0.2, 1.5),
-                *correlation.mutual_nearest(vectors, cells),
-                correlation.info_nce(vectors, cells[:5], cells, 0.1),
-            )
-        )
+        located = correlation.locate(vectors, maps, index, filters, 0.2, 1.5)
+        contrast_of = correlation.info_nce(vectors, cells[:5], cells, 0.1)
+        results.append((located, *correlation.mutual_nearest(vectors, cells), contrast_of))
         assert len(called) == (0 if side == "torch" else 3)
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-3)
+
+
+@needs_interpreter
+def test_answers_are_the_same_with_and_without_maps(monkeypatch):
+    grid = Grid(4, 5, 7.0, 3.0)
+    vectors = draw(0, 8, 6).requires_grad_()
+    maps = draw(1, 3, 6, 4, 5).requires_grad_()
+    index = torch.tensor([1, 0, 2, 2, 0, 0, 1, 1])
+    xy = 40 * torch.rand(8, 2, generator=torch.Generator().manual_seed(2)) - 4
+    answers = []
+    for side in ("torch", "triton"):
+        monkeypatch.setenv("DINOTRACK_KERNELS", side)
+        assert correlation.makes_maps(maps) == (side == "torch")
+        asked = Correlation(vectors, FeatureMaps(maps, grid), index, shared=True)
+        located = asked.located(make_filters(2, "cpu"), 0.1, 1.5)
+        log_softmax = asked.log_softmax_at(xy, 0.2)
+        total = located.sum() + log_softmax.sum()
+        answers.append((located, log_softmax, *torch.autograd.grad(total, (vectors, maps))))
+        assert ("cosines" in vars(asked)) == (side == "torch")
+    for one, other in zip(*answers, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
 
 
 def test_a_side_that_can_not_be_had(monkeypatch):
@@ -396,13 +443,7 @@ def test_the_refiner_is_the_plain_one():
     refiner = Tracker(FAST.model, None).refiner
     first, second = refiner.cnn_refiner[0], refiner.cnn_refiner[2]
     maps = draw(0, 2, 5, 6).abs()
-    hidden = F.conv2d(
-        maps[:, None], first.weight / first.weight.sum((2, 3), keepdim=True), first.bias, padding=1
-    )
-    expected = F.conv2d(
-        F.relu(hidden),
-        second.weight / second.weight.sum((2, 3), keepdim=True),
-        second.bias,
-        padding=1,
-    )
+    weights = [layer.weight / layer.weight.sum((2, 3), keepdim=True) for layer in (first, second)]
+    hidden = F.conv2d(maps[:, None], weights[0], first.bias, padding=1)
+    expected = F.conv2d(F.relu(hidden), weights[1], second.bias, padding=1)
     torch.testing.assert_close(refiner.scores(maps), expected[:, 0])

@@ -1,7 +1,7 @@
-"""Kernels compile to machine code of data-centre GPUs, which needs none: Triton brings its own
-assembler.
+"""Kernels compile to machine code of data-centre GPUs.
 
-Run in a process of its own (this file as a script), as kernels here belong to Triton's interpreter.
+That takes no such GPU, as Triton brings its own assembler. It runs in a process of its own (this
+file as a script), because the kernels of the tests' process belong to Triton's interpreter.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dinotrack.kernels import contrast, match, tiles
+from dinotrack.kernels import contrast, cosines, disc, nearest, refiner, tiles
 
 WINDOW = {
     "MARGIN": 7,
@@ -31,67 +31,70 @@ FEATURES = {
 }
 LARGE = {"BLOCK_M": 128, "BLOCK_N": 128, "BLOCK_K": 64}
 SMALL = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_K": 16}
+GATHERED = {"BLOCK_N": 64, "BLOCK_K": 128, "BLOCK_Q": 32}
 HALF = ("*fp16", "*bf16")
 LONG = ("order", "offsets", "best_cell", "best_query", "best", "index", "packed")
-FEATURE_POINTERS = ("vectors", "maps", "softmax")
+FEATURE_POINTERS = ("vectors", "maps", "softmax", "vector_gradient", "map_gradient")
 FLOATS = ("temperature", "sharpness", "reach_squared")
 POINTERS = (
     "values",
     "taps",
     "weights",
     "found",
-    "slopes",
     "sums",
     "partial",
     "log_sum",
     "scale",
-    "gradient",
     "value",
+    "gradient",
+    "found_gradient",
+    "score_gradient",
+    "cosine_gradient",
 )
 FILTERS = ("first", "first_bias", "second", "second_bias")
+ALIGNED = ("vector_row", "map_cell", "map_frame", "cell_row", "softmax_row")
 
 
 def cases():
     """(kernel, its features' type, constants, warps)."""
-    for kernel in (match._hide, match._expect, match._score_slopes, match._unhide, match._unlook):
+    for kernel in (
+        refiner.refiner_taps_fwd,
+        disc.expectation_fwd,
+        disc.expectation_bwd,
+        refiner.refiner_taps_bwd,
+        disc.scores_bwd,
+    ):
         yield kernel, "*fp32", WINDOW, 8
-    for kernel in (match._group, tiles._unpack):
+    for kernel in (nearest.group_fwd, tiles.unpack_maxima_fwd):
         yield kernel, "*fp32", {"BLOCK": tiles.LINE}, 4
-    for kernel in (match._expect, match._unlook):
+    for kernel in (disc.expectation_fwd, disc.scores_bwd):
         yield kernel, "*fp32", WINDOW | {"WIDTH": 0}, 4
     for features in (*HALF, "*fp32"):
         tile = LARGE if features in HALF else SMALL
         warps = 8 if features in HALF else 4
         for both in (False, True):
-            yield (
-                match._nearest_kernel,
-                features,
-                FEATURES | tile | {"FRAMES": 8, "BOTH": both},
-                warps,
-            )
-        yield match._look, features, FEATURES | WINDOW | {"BLOCK_K": 32}, 8
-        yield match._to_vectors, features, FEATURES | WINDOW | {"BLOCK_K": 32}, 8
-        yield (
-            match._to_maps,
-            features,
-            FEATURES | WINDOW | {"BLOCK_N": 64, "BLOCK_K": 128, "BLOCK_Q": 32},
-            4,
-        )
-        yield contrast._accumulate_kernel, features, FEATURES | tile, warps
-        yield contrast._normalised_kernel, features, FEATURES | tile, warps
+            constants = FEATURES | tile | {"FRAMES": 8, "BOTH": both}
+            yield nearest.best_cells_fwd, features, constants, warps
+        for kernel in (cosines.window_cosines_fwd, cosines.vectors_bwd):
+            yield kernel, features, FEATURES | WINDOW | {"BLOCK_K": 32}, 8
+        yield cosines.maps_bwd, features, FEATURES | WINDOW | GATHERED, 4
+        yield contrast.log_sum_exp_fwd, features, FEATURES | tile, warps
+        yield contrast.softmax_bwd, features, FEATURES | tile, warps
 
 
 def kind(kernel, name, features):
     """Triton's name of an argument's type."""
-    if name in FEATURE_POINTERS or (name == "gradient" and kernel is not match._score_slopes):
+    if name in FEATURE_POINTERS:
         return features
-    if name == "cells" and kernel in (contrast._accumulate_kernel, contrast._normalised_kernel):
+    if name == "cells" and kernel in (contrast.log_sum_exp_fwd, contrast.softmax_bwd):
         return features
     if name in LONG:
         return "*i64"
     if name == "peaks":
         return "*i32"
-    return "fp32" if name in FLOATS else "*fp32" if name in POINTERS + FILTERS else "i32"
+    if name in FLOATS:
+        return "fp32"
+    return "*fp32" if name in POINTERS + FILTERS else "i32"
 
 
 def compile_all():
@@ -108,22 +111,19 @@ def compile_all():
         aligned = {
             (k,): [["tt.divisibility", 16]]
             for k, name in enumerate(names)
-            if types[name].startswith("*")
-            or name in ("vector_row", "map_cell", "map_frame", "cell_row", "softmax_row")
+            if types[name].startswith("*") or name in ALIGNED
         }
-        source = ASTSource(
-            kernel, types, {(names.index(name),): value for name, value in known.items()}, aligned
-        )
+        fixed = {(names.index(name),): value for name, value in known.items()}
+        source = ASTSource(kernel, types, fixed, aligned)
+        options = {"num_warps": warps, "num_stages": 3}
         for architecture in (80, 90):
-            options = {"num_warps": warps, "num_stages": 3}
-            made = triton.compile(
-                source, target=GPUTarget("cuda", architecture, 32), options=options
-            )
-            assert made.metadata.shared <= 163 * 2**10, (kernel.__name__, made.metadata.shared)
-            if kernel is match._nearest_kernel and features in HALF:
-                assert ("wgmma" if architecture == 90 else "mma.sync") in made.asm[
-                    "ptx"
-                ]  # on tensor cores
+            target = GPUTarget("cuda", architecture, 32)
+            made = triton.compile(source, target=target, options=options)
+            shared = made.metadata.shared
+            assert shared <= 163 * 2**10, (kernel.__name__, shared)
+            if kernel is nearest.best_cells_fwd and features in HALF:
+                on_tensor_cores = "wgmma" if architecture == 90 else "mma.sync"
+                assert on_tensor_cores in made.asm["ptx"]
 
 
 @pytest.mark.slow

@@ -15,11 +15,13 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor
 
+from dinotrack.backbones import TimmBackbone, load_vit
 from dinotrack.errors import InputError
-from dinotrack.features import TimmBackbone, load_vit
 from dinotrack.geometry import patch_grid
-from dinotrack.pretraining import images, losses, trainer, views
+from dinotrack.maps import FeatureMaps
+from dinotrack.pretraining import losses, matter, scenes, things, trainer, views
 from dinotrack.pretraining.__main__ import main
+from dinotrack.pretraining.correspondences import known_correspondences
 from dinotrack.pretraining.network import (
     ARCHITECTURE,
     Network,
@@ -55,8 +57,8 @@ MAX_BYTES = 16e6
 
 
 @pytest.fixture(scope="module")
-def pool() -> images.Pool:
-    return images.Pool(TINY, 0)
+def pool() -> scenes.Pool:
+    return scenes.Pool(TINY, 0)
 
 
 @pytest.fixture
@@ -81,25 +83,38 @@ def same_weights(first: torch.nn.Module, second: torch.nn.Module) -> bool:
 # Pictures
 
 
-@pytest.mark.parametrize("kind", images.MATTERS)
+@pytest.mark.parametrize("kind", matter.MATTERS)
 def test_every_matter_is_a_colour_picture(kind: str) -> None:
     rng = np.random.default_rng(0)
-    image = images.MATTERS[kind](40, images.colours(6, rng), rng)
+    image = matter.MATTERS[kind](40, matter.colours(6, rng), rng)
     assert image.shape == (40, 40, 3)
     assert np.isfinite(image).all()
     assert np.ptp(image) > 0
 
 
+@pytest.mark.parametrize("kind", things.OUTLINES)
+def test_every_outline_fills_something(kind: str) -> None:
+    _, draw = things.OUTLINES[kind]
+    alpha = draw(20, np.random.default_rng(1))
+    assert alpha.shape == (41, 41)
+    assert alpha.dtype == np.uint8
+    assert (alpha > 127).any()
+
+
+def test_things_have_all_outlines_there_are() -> None:
+    assert sum(share for share, _ in things.OUTLINES.values()) == pytest.approx(1)
+
+
 def test_outlines_leave_room_and_fill_something() -> None:
     rng = np.random.default_rng(1)
-    alphas = [images.outline(20, rng) for _ in range(40)]
+    alphas = [things.outline(20, rng) for _ in range(40)]
     assert all(a.shape == (41, 41) and a.dtype == np.uint8 for a in alphas)
     assert all((a > 127).any() for a in alphas)
     assert np.mean([a[[0, -1]].max() for a in alphas]) < 127
 
 
-def test_the_pool_is_the_same_whatever_was_asked_before(pool: images.Pool) -> None:
-    fresh = images.Pool(TINY, 0)
+def test_the_pool_is_the_same_whatever_was_asked_before(pool: scenes.Pool) -> None:
+    fresh = scenes.Pool(TINY, 0)
     for step in (0, 7, 90):
         pool.thing(3, step)
         pool.world(1, step)
@@ -108,7 +123,7 @@ def test_the_pool_is_the_same_whatever_was_asked_before(pool: images.Pool) -> No
 
 
 def test_the_pool_is_painted_anew_in_turns() -> None:
-    pool = images.Pool(TINY, 0)
+    pool = scenes.Pool(TINY, 0)
     first = [pool.thing(i, 0) for i in range(TINY.materials)]
     changed = [not np.array_equal(a, pool.thing(i, TINY.refresh // 2)) for i, a in enumerate(first)]
     assert 0 < sum(changed) < TINY.materials
@@ -125,24 +140,24 @@ def coordinates(side: int) -> npt.NDArray[Any]:
     return np.dstack((x, y, np.zeros_like(x), np.full_like(x, 255))).astype(np.uint8)
 
 
-def coordinate_scene(pool: images.Pool, seed: int) -> Scene:
+def coordinate_scene(pool: scenes.Pool, seed: int) -> Scene:
     """A scene of the pool whose layers all tell where they are; shadows keep their shade but not
     their blackness."""
-    scene = images.pair_scene(pool, TINY, 64, 0, np.random.default_rng(seed))
+    scene = scenes.pair_scene(pool, TINY, 64, 0, np.random.default_rng(seed))
     layers = []
     for index, layer in enumerate(scene.layers):
         rgba = coordinates(len(layer.rgba))
         rgba[..., 2], rgba[..., 3] = 40 * index, layer.rgba[..., 3]
         layers.append(Layer(rgba, layer.motion, layer.wave))
-    opaque = tuple(n for n in layers if n.rgba[..., 3].max() > images.SHADOW)
+    opaque = tuple(n for n in layers if n.rgba[..., 3].max() > scenes.SHADOW)
     return Scene(scene.size, opaque, scene.camera)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_correspondence_shows_the_same_place_in_both_views(pool: images.Pool, seed: int) -> None:
+def test_a_correspondence_shows_the_same_place_in_both_views(pool: scenes.Pool, seed: int) -> None:
     scene = coordinate_scene(pool, seed)
     (first, top), (second, other) = scene.render(0), scene.render(1)
-    xy, valid = images.matches(scene, (top, other), 200, np.random.default_rng(seed))
+    xy, valid = known_correspondences(scene, (top, other), 200, np.random.default_rng(seed))
     assert valid.mean() > 0.3
     clear = [cv2.erode(t, np.ones((7, 7))) == cv2.dilate(t, np.ones((7, 7))) for t in (top, other)]
     x, y = np.rint(xy[valid]).astype(int).transpose(2, 1, 0)  # [view, point]
@@ -168,15 +183,15 @@ def test_a_correspondence_is_hidden_where_something_lies_before_it() -> None:
     )
     scene = Scene((64, 64), (ground, Layer(card, moving, still)), rest)
     tops = scene.render(0)[1], scene.render(1)[1]
-    xy, valid = images.matches(scene, tops, 4000, np.random.default_rng(0))
+    xy, valid = known_correspondences(scene, tops, 4000, np.random.default_rng(0))
     assert np.allclose(xy[:, 0], xy[:, 1], atol=1e-4)
     covered = (np.abs(xy[:, 0] - 32) < 9.5).all(-1)
     assert not valid[covered].any()
     assert valid[(np.abs(xy[:, 0] - 32) > 11.5).any(-1)].all()
 
 
-def test_views_of_a_scene_differ_around_things(pool: images.Pool) -> None:
-    scene = images.pair_scene(pool, TINY, 64, 0, np.random.default_rng(2))
+def test_views_of_a_scene_differ_around_things(pool: scenes.Pool) -> None:
+    scene = scenes.pair_scene(pool, TINY, 64, 0, np.random.default_rng(2))
     moved = [np.linalg.norm(layer.motion.amplitude[:2]) for layer in scene.layers[1:]]
     assert min(moved) > 0
     assert len(set(moved)) > 1 or len(moved) == 1
@@ -185,7 +200,7 @@ def test_views_of_a_scene_differ_around_things(pool: images.Pool) -> None:
 # Views
 
 
-def test_a_batch_has_its_shapes_and_range(pool: images.Pool) -> None:
+def test_a_batch_has_its_shapes_and_range(pool: scenes.Pool) -> None:
     batch = views.make_batch(pool, 0, 0)
     assert batch.views.shape == (6, 3, 48, 48)
     assert batch.crops.shape == (6, 3, 24, 24)
@@ -200,10 +215,10 @@ def test_a_batch_has_its_shapes_and_range(pool: images.Pool) -> None:
     assert (corner + size <= 1 + 1e-6).all()
 
 
-def test_a_batch_depends_on_seed_and_step_alone(pool: images.Pool) -> None:
+def test_a_batch_depends_on_seed_and_step_alone(pool: scenes.Pool) -> None:
     batch = views.make_batch(pool, 3, 0)
-    assert same(batch, views.make_batch(images.Pool(TINY, 0), 3, 0))
-    assert not torch.equal(batch.views, views.make_batch(images.Pool(TINY, 1), 3, 1).views)
+    assert same(batch, views.make_batch(scenes.Pool(TINY, 0), 3, 0))
+    assert not torch.equal(batch.views, views.make_batch(scenes.Pool(TINY, 1), 3, 1).views)
     assert not torch.equal(batch.views, views.make_batch(pool, 1, 0).views)
 
 
@@ -291,30 +306,27 @@ def test_the_dense_loss_is_infonce_over_all_cells_but_the_near() -> None:
         ]
         scores = torch.stack([point @ place, *negatives]) / 0.1
         expected.append(-scores.log_softmax(0)[0])
-    loss = losses.dense_loss(points, maps, grid, xy, valid, 0.1)
+    loss = losses.dense_loss(points, FeatureMaps(maps, grid), xy, valid, 0.1)
     assert loss == pytest.approx(float(torch.stack(expected).mean()), rel=1e-5)
 
 
 def test_the_dense_loss_without_a_valid_point_is_zero() -> None:
     grid = patch_grid(16, 16, 8, 8)
     nobody = torch.zeros(1, 3, dtype=torch.bool)
-    assert (
-        losses.dense_loss(
-            torch.rand(1, 3, 4), torch.rand(1, 4, 2, 2), grid, torch.rand(1, 3, 2), nobody, 0.1
-        )
-        == 0
-    )
+    maps = FeatureMaps(torch.rand(1, 4, 2, 2), grid)
+    loss = losses.dense_loss(torch.rand(1, 3, 4), maps, torch.rand(1, 3, 2), nobody, 0.1)
+    assert loss == 0
 
 
 def test_found_share_counts_points_within_a_cell() -> None:
     grid = patch_grid(32, 32, 8, 8)
-    maps = torch.eye(16).reshape(1, 16, 4, 4)
+    maps = FeatureMaps(torch.eye(16).reshape(1, 16, 4, 4), grid)
     xy = grid.centres()[None] + 2
     wrong = xy.clone()
     wrong[:, :4] += 40
     everyone = torch.ones(1, 16, dtype=torch.bool)
-    assert losses.found_share(torch.eye(16)[None], maps, grid, xy, everyone) == 1
-    assert losses.found_share(torch.eye(16)[None], maps, grid, wrong, everyone) == 0.75
+    assert losses.found_share(torch.eye(16)[None], maps, xy, everyone) == 1
+    assert losses.found_share(torch.eye(16)[None], maps, wrong, everyone) == 0.75
 
 
 def test_indicators_have_their_known_values() -> None:
@@ -349,7 +361,8 @@ def test_the_network_computes_what_the_tracker_will_see() -> None:
     picture = torch.rand(1, 3, 64, 64)
     summary, tokens = network(picture, torch.tensor([[0.0, 0, 1, 1]]))
     backbone = TimmBackbone(network.vit, TINY.depth - 1, TINY.patch)
-    expected = backbone(picture).flatten(2).transpose(1, 2)
+    (maps,) = backbone(picture, [backbone.layer])
+    expected = maps.flatten(2).transpose(1, 2)
     assert summary.shape == (1, TINY.dim)
     assert torch.allclose(tokens, expected, atol=1e-5)
 
@@ -388,11 +401,13 @@ def test_schedules_start_peak_and_end_where_they_should() -> None:
     assert trainer.momentum(config, 1) == pytest.approx(config.final_momentum)
 
 
-def run(state: trainer.State, until: int, config: PretrainConfig = TINY) -> list[dict[str, float]]:
+def run(
+    state: trainer.PretrainState, until: int, config: PretrainConfig = TINY
+) -> list[dict[str, float]]:
     """Train to step `until`; each step's numbers."""
     numbers: list[dict[str, float]] = []
 
-    def on_step(now: trainer.State, values: dict[str, float]) -> bool:
+    def on_step(now: trainer.PretrainState, values: dict[str, float]) -> bool:
         numbers.append(values)
         return now.step >= until
 
@@ -420,7 +435,7 @@ def test_a_seed_repeats_a_run() -> None:
     assert same_weights(first.student, second.student)
 
 
-def test_training_on_one_batch_finds_its_points(pool: images.Pool) -> None:
+def test_training_on_one_batch_finds_its_points(pool: scenes.Pool) -> None:
     config = TINY.replace(rate=3e-3)
     state = trainer.start(config, 0, CPU)
     for group in state.optimizer.param_groups:
@@ -454,7 +469,8 @@ def test_the_command_writes_a_vit_the_tracker_takes(
     assert capsys.readouterr().out.startswith("step 3/3 ")
     with safe_open(out, "pt") as file:
         facts = {name: json.loads(value) for name, value in file.metadata().items()}
-        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118
+        names = list(file.keys())
+        assert {file.get_tensor(name).dtype for name in names} == {torch.float16}
     assert facts["architecture"] == ARCHITECTURE
     assert (facts["recipe"], facts["steps"], facts["patch_size"], facts["embed_dim"]) == (
         "cpu",
@@ -462,11 +478,9 @@ def test_the_command_writes_a_vit_the_tracker_takes(
         8,
         32,
     )
-    names = vit_facts(tiny)
-    backbone = TimmBackbone(
-        load_vit(facts["architecture"], out, **{name: facts[name] for name in names}), 1, 4
-    )
-    maps = backbone(torch.rand(1, 3, 40, 72))
+    make = {name: facts[name] for name in vit_facts(tiny)}
+    backbone = TimmBackbone(load_vit(facts["architecture"], out, **make), 1, 4)
+    (maps,) = backbone(torch.rand(1, 3, 40, 72), [backbone.layer])
     assert maps.shape == (1, 32, 9, 17)
     assert torch.isfinite(maps).all()
     log = json.loads(out.with_suffix(".json").read_text())

@@ -9,6 +9,7 @@ import pytest
 from dinotrack.synthesis import Clip, generate
 from dinotrack.synthesis.__main__ import main
 from dinotrack.synthesis.scene import build_scene
+from dinotrack.synthesis.textures import TEXTURES, texture
 from dinotrack.video import read_video
 from tests.conftest import ROOT
 
@@ -143,6 +144,15 @@ def test_any_size(size: tuple[int, int], layers: int) -> None:
     assert (
         (size != (1, 1)) <= len(clip.tracks) <= 8
     )  # a single pixel may show only an outline, where no point lies
+
+
+@pytest.mark.parametrize("kind", TEXTURES)
+def test_a_texture_is_a_picture_that_stands_out_more_the_more_vivid_it_is(kind: str) -> None:
+    quiet, vivid = (texture(kind, 64, v, np.random.default_rng(0)) for v in (0.0, 1.0))
+    assert quiet.shape == vivid.shape == (64, 64, 3)
+    assert quiet.dtype == np.uint8
+    chroma = [np.ptp(picture.astype(int), axis=-1).mean() for picture in (quiet, vivid)]
+    assert chroma[1] > chroma[0] > 0
 
 
 def test_difficulty_zero_is_a_still() -> None:

@@ -6,7 +6,8 @@ through `dinotrack.correlation` alone, which chooses between a kernel and its tw
 
 tiles      what the kernels share: Triton itself, tile products, maxima packed for atomics
 nearest    the best cell of each query's map
-window     the cosines of a query with the cells around its best cell
+window     the part of a map around a query's best cell
+cosines    a query's cosines with the cells of its window, and their gradients
 refiner    the two convolutions that turn these cosines into scores
 disc       the expectation of the scores' softmax in a disc around the best cell
 locate     all of these together: from queries and maps to positions, with gradients

@@ -124,23 +124,11 @@ def _softmax(
 
 @jit
 def log_sum_exp_fwd(
-    vectors,
-    cells,
-    partial,
-    rows,
-    columns,
-    parts,
-    sharpness,
-    vector_row,
-    vector_channel,
-    cell_row,
-    cell_channel,
-    CHANNELS: tl.constexpr,
-    PRECISION: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
+    vectors, cells, partial, rows, columns, parts, sharpness,
+    vector_row, vector_channel, cell_row, cell_channel,
+    CHANNELS: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
     """log-sum-exp of a tile of vectors over a part of the cells; sharpness is 1 / temperature."""
     row = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     part = tl.program_id(1)
@@ -173,24 +161,11 @@ def log_sum_exp_fwd(
 
 @jit
 def softmax_bwd(
-    vectors,
-    cells,
-    log_sum,
-    softmax,
-    rows,
-    columns,
-    sharpness,
-    softmax_row,
-    vector_row,
-    vector_channel,
-    cell_row,
-    cell_channel,
-    CHANNELS: tl.constexpr,
-    PRECISION: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
+    vectors, cells, log_sum, softmax, rows, columns, sharpness, softmax_row,
+    vector_row, vector_channel, cell_row, cell_channel,
+    CHANNELS: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
     """A tile of the softmax, made anew on the way back."""
     row = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)

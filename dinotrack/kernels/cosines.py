@@ -117,27 +117,11 @@ def _map_gradient_tiles(device: torch.device) -> dict[str, Any]:
 
 @jit
 def window_cosines_fwd(
-    vectors,
-    maps,
-    index,
-    best,
-    peaks,
-    values,
-    map_rows,
-    map_cols,
-    temperature,
-    vector_row,
-    vector_channel,
-    map_frame,
-    map_channel,
-    map_cell,
-    CHANNELS: tl.constexpr,
-    MARGIN: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
+    vectors, maps, index, best, peaks, values, map_rows, map_cols, temperature,
+    vector_row, vector_channel, map_frame, map_channel, map_cell,
+    CHANNELS: tl.constexpr, MARGIN: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
+    BLOCK: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
     """A query's best cell after the ReLU, and its window: cosines after the ReLU, by temperature.
 
     Where no cosine is above 0 all are 0 after the ReLU, and the first cell is the best.
@@ -165,25 +149,11 @@ def window_cosines_fwd(
 
 @jit
 def vectors_bwd(
-    maps,
-    index,
-    peaks,
-    cosine_gradient,
-    vector_gradient,
-    map_rows,
-    map_cols,
-    vector_row,
-    vector_channel,
-    map_frame,
-    map_channel,
-    map_cell,
-    CHANNELS: tl.constexpr,
-    MARGIN: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
+    maps, index, peaks, cosine_gradient, vector_gradient, map_rows, map_cols,
+    vector_row, vector_channel, map_frame, map_channel, map_cell,
+    CHANNELS: tl.constexpr, MARGIN: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
+    BLOCK: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
     """A query's gradient: the features of its window, each by the gradient of its cosine."""
     query = tl.program_id(0).to(tl.int64)
     peak = tl.load(peaks + query)
@@ -205,30 +175,12 @@ def vectors_bwd(
 
 @jit
 def maps_bwd(
-    vectors,
-    order,
-    offsets,
-    peaks,
-    cosine_gradient,
-    scale,
-    map_gradient,
-    map_rows,
-    map_cols,
-    cells,
-    vector_row,
-    vector_channel,
-    map_frame,
-    map_channel,
-    map_cell,
-    CHANNELS: tl.constexpr,
-    MARGIN: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLS: tl.constexpr,
+    vectors, order, offsets, peaks, cosine_gradient, scale, map_gradient, map_rows, map_cols, cells,
+    vector_row, vector_channel, map_frame, map_channel, map_cell,
+    CHANNELS: tl.constexpr, MARGIN: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
     PRECISION: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    BLOCK_Q: tl.constexpr,
-):
+    BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_Q: tl.constexpr,
+):  # fmt: skip
     """A tile of cells' gradient: the frame's queries, each by the gradient of its cosine there.
 
     Most of these gradients are 0, as most cells lie outside a query's window.

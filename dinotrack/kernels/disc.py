@@ -113,22 +113,11 @@ def scores_to_cosines(
 
 @jit
 def expectation_fwd(
-    values,
-    taps,
-    peaks,
-    weights,
-    found,
-    second_bias,
-    map_rows,
-    map_cols,
-    reach_squared,
-    MARGIN: tl.constexpr,
-    KEEP: tl.constexpr,
-    WIDTH: tl.constexpr,
-    ROWS: tl.constexpr,
+    values, taps, peaks, weights, found, second_bias, map_rows, map_cols, reach_squared,
+    MARGIN: tl.constexpr, KEEP: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr,
     COLS: tl.constexpr,
     BLOCK: tl.constexpr,
-):
+):  # fmt: skip
     """A query's position: the softmax over the disc, which is stored if KEEP, and its mean."""
     query = tl.program_id(0).to(tl.int64)
     peak = tl.load(peaks + query)
@@ -155,18 +144,10 @@ def expectation_fwd(
 
 @jit
 def expectation_bwd(
-    peaks,
-    weights,
-    found,
-    found_gradient,
-    score_gradient,
-    map_rows,
-    map_cols,
-    MARGIN: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLS: tl.constexpr,
+    peaks, weights, found, found_gradient, score_gradient, map_rows, map_cols,
+    MARGIN: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
     BLOCK: tl.constexpr,
-):
+):  # fmt: skip
     """The gradient of a query's scores: each weight, by how far its cell pulls the position."""
     query = tl.program_id(0).to(tl.int64)
     peak = tl.load(peaks + query)
@@ -183,15 +164,10 @@ def expectation_bwd(
 
 @jit
 def scores_bwd(
-    values,
-    taps,
-    gradient,
-    temperature,
-    WIDTH: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLS: tl.constexpr,
+    values, taps, gradient, temperature,
+    WIDTH: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
     BLOCK: tl.constexpr,
-):
+):  # fmt: skip
     """The gradient of a query's scores, or what its taps give -> that of its cosines, in place."""
     query = tl.program_id(0).to(tl.int64)
     place = tl.arange(0, BLOCK)

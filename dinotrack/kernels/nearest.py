@@ -211,27 +211,11 @@ def group_fwd(index, order, offsets, rows, frames, BLOCK: tl.constexpr):
 
 @jit
 def best_cells_fwd(
-    vectors,
-    maps,
-    order,
-    offsets,
-    best_cell,
-    best_query,
-    frames,
-    columns,
-    vector_row,
-    vector_channel,
-    map_frame,
-    map_channel,
-    map_cell,
-    CHANNELS: tl.constexpr,
-    FRAMES: tl.constexpr,
-    BOTH: tl.constexpr,
-    PRECISION: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
+    vectors, maps, order, offsets, best_cell, best_query, frames, columns,
+    vector_row, vector_channel, map_frame, map_channel, map_cell,
+    CHANNELS: tl.constexpr, FRAMES: tl.constexpr, BOTH: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
     """A tile of queries of one frame against a part of its cells, with a running maximum.
 
     The grid has as many tiles as any grouping may need. Those that are left over have nothing to

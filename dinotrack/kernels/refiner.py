@@ -102,17 +102,10 @@ def refiner_gradients(
 
 @jit
 def hidden_before_relu(
-    window,
-    row,
-    col,
-    first,
-    first_bias,
-    WIDTH: tl.constexpr,
-    HIDDEN: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLS: tl.constexpr,
+    window, row, col, first, first_bias,
+    WIDTH: tl.constexpr, HIDDEN: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
     BLOCK: tl.constexpr,
-):
+):  # fmt: skip
     """The first convolution at rows and columns of a window: [BLOCK, HIDDEN]."""
     channel = tl.arange(0, HIDDEN)
     known = channel < WIDTH
@@ -139,17 +132,10 @@ def gathered_taps(total, taps, row, col, WAY: tl.constexpr, ROWS: tl.constexpr, 
 
 @jit
 def refiner_taps_fwd(
-    values,
-    taps,
-    first,
-    first_bias,
-    second,
-    WIDTH: tl.constexpr,
-    HIDDEN: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLS: tl.constexpr,
+    values, taps, first, first_bias, second,
+    WIDTH: tl.constexpr, HIDDEN: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
     BLOCK: tl.constexpr,
-):
+):  # fmt: skip
     """What each cell of a query's window gives, through the refiner, to the nine scores around."""
     query = tl.program_id(0).to(tl.int64)
     place = tl.arange(0, BLOCK)
@@ -169,19 +155,10 @@ def refiner_taps_fwd(
 
 @jit
 def refiner_taps_bwd(
-    values,
-    score_gradient,
-    taps,
-    sums,
-    first,
-    first_bias,
-    second,
-    WIDTH: tl.constexpr,
-    HIDDEN: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLS: tl.constexpr,
+    values, score_gradient, taps, sums, first, first_bias, second,
+    WIDTH: tl.constexpr, HIDDEN: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
     BLOCK: tl.constexpr,
-):
+):  # fmt: skip
     """From the gradient of a query's scores: that of the filters, and the taps of the values'.
 
     sums: gradients of nine taps of the first convolution, its bias and nine taps of the second, by

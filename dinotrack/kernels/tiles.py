@@ -186,16 +186,10 @@ def unpack_maxima_fwd(packed, index, value, rows, BLOCK: tl.constexpr):
 
 @jit
 def tile_product(
-    left,
-    right,
-    left_step,
-    right_step,
-    CHANNELS: tl.constexpr,
-    PRECISION: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
+    left, right, left_step, right_step,
+    CHANNELS: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
     """Products of rows with columns, summed over channels: float32 [BLOCK_M, BLOCK_N].
 
     left [BLOCK_M, 1] and right [1, BLOCK_N] point to the first channel of each row and column.

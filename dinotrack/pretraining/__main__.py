@@ -11,13 +11,16 @@ from typing import Any
 
 import torch
 
-from dinotrack.errors import InputError
+from dinotrack.errors import InputError, on_command_line
 from dinotrack.pretraining import trainer
 from dinotrack.pretraining.network import export
 from dinotrack.pretraining.recipes import RECIPES, PretrainConfig
 
-PRINTED = 20  # steps to a line
-SAVED_SECONDS = 300.0  # between checkpoints
+PRINTED = 20
+"""Steps to a line."""
+SAVED_SECONDS = 300.0
+"""Between checkpoints."""
+INTERRUPTED = "interrupted; the same command with --resume goes on from the last checkpoint"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,32 +28,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _run(_parser().parse_args(argv))
     except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {on_command_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            "interrupted; the same command with --resume goes on from the last checkpoint",
-            file=sys.stderr,
-        )
+        print(INTERRUPTED, file=sys.stderr)
         return 130
     return 0
 
 
-class Run:
-    """Where a run's time and numbers go: a line each PRINTED steps, checkpoints, the log, the end
-    of the time given."""
+class Journal:
+    """Where a run's time and numbers go: printed lines, checkpoints and the log.
+
+    The journal also knows how much of the run is over, by steps or by the time that was given.
+    """
 
     def __init__(
         self, args: argparse.Namespace, config: PretrainConfig, before: float, log: list[Any]
     ) -> None:
+        """before: seconds that earlier parts of this run took. log: what they noted."""
         self.args = args
         self.config = config
-        self.before = before  # seconds an earlier part of this run took
+        self.before = before
         self.log = log
-        self.started = self.saved = time.monotonic()
-        self.recent: list[dict[str, float]] = []
-        self.since = time.monotonic()
-        self.pictures = 0
+        self.started = time.monotonic()
+        self.saved = self.started
+        self._turn_page()
 
     @property
     def seconds(self) -> float:
@@ -60,13 +62,14 @@ class Run:
     def progress(self, step: int) -> float:
         """How much of the run is over: by steps, or by time where --minutes was given."""
         by_steps = step / self.config.steps
-        return (
-            max(by_steps, self.seconds / 60 / self.args.minutes) if self.args.minutes else by_steps
-        )
+        minutes: float = self.args.minutes
+        return max(by_steps, self.seconds / 60 / minutes) if minutes else by_steps
 
-    def on_step(self, state: trainer.State, numbers: dict[str, float]) -> bool:
+    def on_step(self, state: trainer.PretrainState, numbers: dict[str, float]) -> bool:
+        """Note a step's numbers; whether the run is over."""
         self.recent.append(numbers)
-        self.pictures += self.config.shapes[(state.step - 1) % len(self.config.shapes)][1]
+        _, pictures = self.config.shapes[(state.step - 1) % len(self.config.shapes)]
+        self.pictures += pictures
         done = state.step >= self.config.steps or self.progress(state.step) >= 1
         if state.step % PRINTED == 0 or done:
             self._tell(state.step)
@@ -75,27 +78,11 @@ class Run:
             self.saved = time.monotonic()
         return done
 
-    def _tell(self, step: int) -> None:
-        means = {
-            name: sum(r[name] for r in self.recent) / len(self.recent) for name in self.recent[0]
-        }
-        rate = self.pictures / (time.monotonic() - self.since)
-        self.log.append(
-            {"step": step, "seconds": round(self.seconds, 1), "images_per_second": rate, **means}
-        )
-        text = " ".join(f"{name} {value:.3g}" for name, value in means.items())
-        print(
-            f"step {step}/{self.config.steps} {self.seconds / 60:.1f} min {rate:.2f} images/s {text}",
-            flush=True,
-        )
-        self.recent, self.pictures, self.since = [], 0, time.monotonic()
-
-    def store(self, state: trainer.State) -> None:
-        """The checkpoint, the teacher's ViT as it is now, and the log, beside each other."""
+    def store(self, state: trainer.PretrainState) -> None:
+        """Write the checkpoint, the teacher's ViT as it is now, and the log, into one folder."""
         args = self.args
-        trainer.save(
-            checkpoint(args.out), state, self.config, args.seed, seconds=self.seconds, log=self.log
-        )
+        path = checkpoint(args.out)
+        trainer.save(path, state, self.config, args.seed, seconds=self.seconds, log=self.log)
         facts = {
             "recipe": args.recipe,
             "seed": args.seed,
@@ -105,6 +92,24 @@ class Run:
         export(state.teacher, self.config, args.out, **facts)
         args.out.with_suffix(".json").write_text(json.dumps(self.log, indent=1))
 
+    def _tell(self, step: int) -> None:
+        """Print and log the means since the last line."""
+        count = len(self.recent)
+        names = self.recent[0]
+        means = {name: sum(numbers[name] for numbers in self.recent) / count for name in names}
+        rate = self.pictures / (time.monotonic() - self.since)
+        entry = {"step": step, "seconds": round(self.seconds, 1), "images_per_second": rate}
+        self.log.append(entry | means)
+        text = " ".join(f"{name} {value:.3g}" for name, value in means.items())
+        place = f"step {step}/{self.config.steps} {self.seconds / 60:.1f} min"
+        print(f"{place} {rate:.2f} images/s {text}", flush=True)
+        self._turn_page()
+
+    def _turn_page(self) -> None:
+        self.recent: list[dict[str, float]] = []
+        self.pictures = 0
+        self.since = time.monotonic()
+
 
 def checkpoint(out: Path) -> Path:
     """Where the state of a run that writes `out` lies."""
@@ -112,20 +117,21 @@ def checkpoint(out: Path) -> Path:
 
 
 def _run(args: argparse.Namespace) -> None:
-    config = RECIPES[args.recipe]
     changes = {"steps": args.steps, "workers": args.workers}
-    config = config.replace(**{name: value for name, value in changes.items() if value is not None})
+    given = {name: value for name, value in changes.items() if value is not None}
+    config = RECIPES[args.recipe].replace(**given)
     device = _device(args.device)
     if args.threads:
         torch.set_num_threads(args.threads)
     path = checkpoint(args.out)
+    facts: dict[str, Any] = {}
     if args.resume and path.exists():
         state, facts = trainer.load(path, config, args.seed, device)
     else:
-        state, facts = trainer.start(config, args.seed, device), {}
-    run = Run(args, config, facts.get("seconds", 0.0), facts.get("log", []))
+        state = trainer.start(config, args.seed, device)
+    journal = Journal(args, config, facts.get("seconds", 0.0), facts.get("log", []))
     if state.step < config.steps:
-        trainer.train(config, args.seed, state, run.on_step, run.progress)
+        trainer.train(config, args.seed, state, journal.on_step, journal.progress)
 
 
 def _device(name: str) -> torch.device:
@@ -141,24 +147,17 @@ def _device(name: str) -> torch.device:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dinotrack.pretraining", description=__doc__)
-    parser.add_argument("--recipe", choices=RECIPES, default="cpu")
-    parser.add_argument("--out", type=Path, default=Path("weights/dinotrack_vit.safetensors"))
-    parser.add_argument("--steps", type=_positive, help="instead of the recipe's")
-    parser.add_argument(
-        "--minutes",
-        type=float,
-        default=0.0,
-        help="end after so long; the schedules follow the clock",
-    )
-    parser.add_argument("--device", default="", help="default: CUDA where there is one")
-    parser.add_argument("--threads", type=_positive, help="CPU threads of the training process")
-    parser.add_argument(
-        "--workers", type=int, help="processes that paint; 0: none beside the training"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from the checkpoint beside --out"
-    )
+    add = parser.add_argument
+    add("--recipe", choices=RECIPES, default="cpu")
+    add("--out", type=Path, default=Path("weights/dinotrack_vit.safetensors"))
+    add("--steps", type=_positive, help="instead of the recipe's")
+    end = "end after so long; the schedules follow the clock"
+    add("--minutes", type=float, default=0.0, help=end)
+    add("--device", default="", help="default: CUDA where there is one")
+    add("--threads", type=_positive, help="CPU threads of the training process")
+    add("--workers", type=int, help="processes that paint; 0: the training process itself")
+    add("--seed", type=int, default=0)
+    add("--resume", action="store_true", help="go on from the checkpoint beside --out")
     return parser
 
 

@@ -6,18 +6,21 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from safetensors.torch import save as pack
 from torch import Tensor, nn
 
-from dinotrack.features import load_vit
+from dinotrack.backbones import load_vit
 from dinotrack.files import replacing
+from dinotrack.geometry import Grid
 from dinotrack.pretraining.recipes import PretrainConfig
 
-ARCHITECTURE = "vit_tiny_patch16_224"  # timm's name; what differs from it are the facts below
+ARCHITECTURE = "vit_tiny_patch16_224"
+"""timm's name of the ViT; `vit_facts` says what differs from it."""
 
 
 def vit_facts(config: PretrainConfig) -> dict[str, Any]:
-    """What makes timm's ARCHITECTURE the ViT of a config; arguments for `features.load_vit`."""
+    """What makes timm's ARCHITECTURE the ViT of a config; arguments for `load_vit`."""
     return {
         "patch_size": config.patch,
         "embed_dim": config.dim,
@@ -29,8 +32,7 @@ def vit_facts(config: PretrainConfig) -> dict[str, Any]:
 
 
 class Head(nn.Module):
-    """Tokens [N, C] -> scores [N, K]: an MLP, then cosines with prototypes (DINO's projection
-    head)."""
+    """An MLP, then cosines with K prototypes (DINO's projection head)."""
 
     def __init__(self, config: PretrainConfig) -> None:
         super().__init__()
@@ -41,9 +43,10 @@ class Head(nn.Module):
         )
         self.prototypes = nn.Parameter(torch.randn(config.prototypes, config.bottleneck))
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """tokens: [N, C] -> cosines [N, K]."""
-        return F.normalize(self.layers(tokens), dim=-1) @ F.normalize(self.prototypes, dim=-1).T
+    def forward(self, tokens: Float[Tensor, "N C"]) -> Float[Tensor, "N K"]:
+        """The scores of tokens."""
+        prototypes = F.normalize(self.prototypes, dim=-1)
+        return F.normalize(self.layers(tokens), dim=-1) @ prototypes.T
 
 
 class Network(nn.Module):
@@ -52,8 +55,8 @@ class Network(nn.Module):
     Student and teacher are one each.
     """
 
-    mean: Tensor
-    std: Tensor
+    mean: Float[Tensor, "3 1 1"]
+    std: Float[Tensor, "3 1 1"]
 
     def __init__(self, config: PretrainConfig) -> None:
         super().__init__()
@@ -71,13 +74,17 @@ class Network(nn.Module):
         self.register_buffer("std", torch.tensor(facts["std"])[:, None, None], persistent=False)
 
     def forward(
-        self, images: Tensor, windows: Tensor, masks: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """images [B, 3, H, W] in [0, 1], windows [B, 4] (`views.windows`), masks bool [B, h w] ->
-        tokens.
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        windows: Float[Tensor, "B 4"],
+        masks: Bool[Tensor, "B cells"] | None = None,
+    ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B cells C"]]:
+        """The class token after the final norm, and the last block's local tokens before it.
 
-        Returns the class token after the final norm [B, C], and the last block's local tokens
-        before it [B, h w, C], which are what `features.TimmBackbone` gives to the tracker.
+        Local tokens before the norm are what the ViT gives to the tracker.
+
+        images: RGB in [0, 1]. windows: the part of the grid of positions that each image spans
+        (`views.windows`). masks: the cells that are not seen.
         """
         vit: Any = self.vit
         size = (images.shape[-2] // self.patch, images.shape[-1] // self.patch)
@@ -90,42 +97,50 @@ class Network(nn.Module):
         return vit.norm(tokens[:, 0]), tokens[:, 1:]
 
 
-def sinusoids(native: int, dim: int) -> Tensor:
-    """Positions to start from, [native^2, dim]: sines and cosines of y and x, wavelengths of 4 to
-    160 cells."""
+def sinusoids(native: int, dim: int) -> Float[Tensor, "cells C"]:
+    """Positions to start from, of native x native cells and dim channels.
+
+    They are sines and cosines of y and x, with wavelengths of 4 to 160 cells.
+    """
     rate = 2 * torch.pi / 4 * (1 / 40) ** torch.linspace(0, 1, dim // 4)
     axis = torch.arange(native)[:, None] * rate
     waves = torch.cat((axis.sin(), axis.cos()), 1)  # [native, dim / 2]
-    y, x = waves[:, None].expand(-1, native, -1), waves[None].expand(native, -1, -1)
+    y = waves[:, None].expand(-1, native, -1)
+    x = waves[None].expand(native, -1, -1)
     return torch.cat((y, x), -1).reshape(native * native, -1)
 
 
 def window_positions(
-    positions: Tensor, native: int, windows: Tensor, size: tuple[int, int]
-) -> Tensor:
-    """Positions [1, native^2, C] in windows [B, 4] of their grid, at h x w = size cells: [B, h w,
-    C]."""
+    positions: Float[Tensor, "1 cells C"],
+    native: int,
+    windows: Float[Tensor, "B 4"],
+    size: tuple[int, int],
+) -> Float[Tensor, "B window_cells C"]:
+    """The positions at h x w = size cells of windows of their native x native grid.
+
+    The windows are (y, x, height, width) as shares of the grid.
+    """
     y, x = ((torch.arange(n, device=windows.device) + 0.5) / n for n in size)
-    rows = 2 * (windows[:, :1] + windows[:, 2:3] * y) - 1
-    columns = 2 * (windows[:, 1:2] + windows[:, 3:] * x) - 1
-    grid = torch.stack(
-        (columns[:, None].expand(-1, size[0], -1), rows[..., None].expand(-1, -1, size[1])), -1
-    )
-    maps = positions.transpose(1, 2).reshape(1, -1, native, native).expand(len(windows), -1, -1, -1)
-    values = F.grid_sample(
-        maps, grid.to(maps.dtype), mode="bilinear", padding_mode="border", align_corners=False
-    )
-    return values.flatten(2).transpose(1, 2)
+    rows = native * (windows[:, :1] + windows[:, 2:3] * y) - 0.5
+    columns = native * (windows[:, 1:2] + windows[:, 3:] * x) - 0.5
+    across = columns[:, None].expand(-1, size[0], -1)
+    down = rows[..., None].expand(-1, -1, size[1])
+    places = torch.stack((across, down), -1).flatten(1, 2)
+    whole = positions.transpose(1, 2).reshape(1, -1, native, native)
+    maps = whole.expand(len(windows), -1, -1, -1)
+    return Grid(native, native, 1.0, 0.0).sample(maps, places)
 
 
 def export(network: Network, config: PretrainConfig, path: Path, **facts: Any) -> None:
-    """Write the ViT, float16 safetensors in timm's layout; what it is and came from as JSON in the
-    metadata."""
-    state = {
-        name: value.detach().cpu().half().contiguous()
-        for name, value in network.vit.state_dict().items()
-    }
+    """Write the ViT as float16 safetensors in timm's layout.
+
+    What the ViT is and where it came from (facts) stand as JSON in the metadata. Raises InputError
+    where the file can't be written.
+    """
     vit: Any = network.vit
+    state = {
+        name: value.detach().cpu().half().contiguous() for name, value in vit.state_dict().items()
+    }
     described = {
         "architecture": ARCHITECTURE,
         **vit_facts(config),
@@ -133,8 +148,7 @@ def export(network: Network, config: PretrainConfig, path: Path, **facts: Any) -
         "std": vit.pretrained_cfg["std"],
         **facts,
     }
+    metadata = {name: json.dumps(value) for name, value in described.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
-        part.write_bytes(
-            pack(state, {name: json.dumps(value) for name, value in described.items()})
-        )
+        part.write_bytes(pack(state, metadata))

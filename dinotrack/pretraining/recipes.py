@@ -6,10 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """A pretraining from nothing.
-
-    Lengths in px of the pictures the ViT sees, unless said otherwise.
-    """
+    """A pretraining from nothing. Lengths are in px of the pictures that the ViT sees."""
 
     # the ViT
     patch: int = 8
@@ -27,12 +24,8 @@ class PretrainConfig:
     layers: int = 6  # at most that many things move before the background
 
     # views
-    shapes: tuple[tuple[int, int], ...] = (
-        (96, 6),
-        (96, 6),
-        (144, 3),
-        (192, 2),
-    )  # (side, pictures); steps take turns
+    # (side, pictures) of a step; steps take turns
+    shapes: tuple[tuple[int, int], ...] = ((96, 6), (96, 6), (144, 3), (192, 2))
     local_side: int = 48
     locals: int = 2  # small crops of each picture
     points: int = 96  # known correspondences of each picture
@@ -41,14 +34,12 @@ class PretrainConfig:
     turn: float = 0.35  # deviation of the angle between the two views, radians
     shift: float = 0.12  # deviation of the camera's motion, as a share of the side
     photometric: float = 0.7  # strength of all changes of light and colour
-    window: tuple[float, float] = (
-        3.0,
-        28.0,
-    )  # cells of the native grid that the positions of a view span
+    # cells of the native grid that the positions of a view span
+    window: tuple[float, float] = (3.0, 28.0)
     masked_pictures: float = 0.5  # share of the views of which cells are masked
+    masked_cells: tuple[float, float] = (0.1, 0.4)  # share of the cells that are masked there
     ease: float = 0.3  # at first, all changes between the views have this share of their strength
     eased: float = 0.4  # share of the run over which they grow to their full strength
-    masked_cells: tuple[float, float] = (0.1, 0.4)  # share of cells masked there
 
     # heads and losses
     prototypes: int = 512
@@ -73,8 +64,11 @@ class PretrainConfig:
     workers: int = 0  # processes that paint; 0: the training process itself
 
     def at(self, step: int) -> "PretrainConfig":
-        """The numbers of a step: a run begins with mild changes, as strong ones teach a new ViT
-        nothing for long."""
+        """The numbers of a step.
+
+        A run begins with mild changes between the views, as strong ones teach a new ViT nothing for
+        long.
+        """
         strength = self.ease + (1 - self.ease) * min(step / max(self.eased * self.steps, 1), 1.0)
         names = ("photometric", "turn", "zoom_change", "masked_pictures")
         return self.replace(**{name: strength * getattr(self, name) for name in names})

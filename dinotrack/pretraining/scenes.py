@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dinotrack.pretraining.recipes import PretrainConfig
-from dinotrack.pretraining.things import Thing, paint_thing, paint_world
+from dinotrack.pretraining.things import Thing, World, paint_thing, paint_world
 from dinotrack.synthesis.layers import Layer, Motion, Vector
 from dinotrack.synthesis.scene import Scene
 
@@ -30,7 +30,7 @@ class Pool:
         self.config = config
         self.seed = seed
         self._things: dict[int, tuple[int, Thing]] = {}
-        self._worlds: dict[int, tuple[int, Thing]] = {}
+        self._worlds: dict[int, tuple[int, World]] = {}
 
     def thing(self, index: int, step: int) -> Thing:
         """Thing `index` of the config's `materials`, as it is at that step."""
@@ -40,7 +40,7 @@ class Pool:
             self._things[index] = version, paint_thing(self.config.thing_radius, rng)
         return self._things[index][1]
 
-    def world(self, index: int, step: int) -> Thing:
+    def world(self, index: int, step: int) -> World:
         """World `index` of the config's `worlds`, as it is at that step."""
         version = self._version(index, self.config.worlds, step)
         if self._worlds.get(index, (-1,))[0] != version:

@@ -15,6 +15,8 @@ from dinotrack.synthesis.textures import Alpha, Picture, blob, rounded
 Generator = np.random.Generator
 Thing = UInt8[np.ndarray, "n n 4"]
 """RGB and alpha."""
+World = UInt8[np.ndarray, "side side 4"]
+"""RGB and alpha, which is opaque."""
 
 
 def paint_thing(radii: tuple[float, float], rng: Generator) -> Thing:
@@ -34,8 +36,8 @@ def paint_thing(radii: tuple[float, float], rng: Generator) -> Thing:
     return np.dstack((rgb, alpha))
 
 
-def paint_world(side: int, things: Sequence[Thing], rng: Generator) -> Thing:
-    """An opaque background of side x side px: some matter, and dead leaves of the things in
+def paint_world(side: int, things: Sequence[UInt8[np.ndarray, "_ _ 4"]], rng: Generator) -> World:
+    """A background of side x side px: some matter, and dead leaves of the things in
     power-law sizes before it."""
     # At half the size, as backgrounds are mostly coarser, and four times as fast.
     half = matter(side // 2, rng)
@@ -43,7 +45,7 @@ def paint_world(side: int, things: Sequence[Thing], rng: Generator) -> Thing:
     grain = rng.uniform(0, 8) * rng.standard_normal((side, side, 1))
     world = (large + grain).clip(0, 255).astype(np.uint8)
     for _ in range(int(rng.choice((0, 8, 30, 80), p=(0.1, 0.25, 0.35, 0.3)))):
-        thing = things[rng.integers(len(things))]
+        thing = things[int(rng.integers(len(things)))]
         placed = _turned_and_zoomed(thing, rng)
         tint = rng.uniform(0.7, 1.2) * rng.uniform(0.9, 1.1, 3)
         placed[..., :3] = (placed[..., :3] * tint).clip(0, 255)
@@ -166,7 +168,9 @@ def _turned_and_zoomed(thing: Thing, rng: Generator) -> UInt8[np.ndarray, "m m 4
     """A thing as it lies in a world."""
     zoom = rng.uniform(2.5**-1.5, 0.25**-1.5) ** (-1 / 1.5)
     centre = (len(thing) - 1) / 2
-    turn = np.asarray(cv2.getRotationMatrix2D((centre, centre), rng.uniform(0, 360), zoom))
+    turn: Float[np.ndarray, "2 3"] = np.asarray(
+        cv2.getRotationMatrix2D((centre, centre), rng.uniform(0, 360), zoom), np.float64
+    )
     size = int(len(thing) * zoom) + 3
     turn[:, 2] += (size - len(thing)) / 2
     return np.asarray(cv2.warpAffine(thing, turn, (size, size), flags=cv2.INTER_AREA))

@@ -1,5 +1,7 @@
-"""The training loop: a student that sees changed, cropped, masked views, and a teacher that is its
-moving average."""
+"""The training loop.
+
+A student sees changed, cropped and masked views; its teacher is the moving average of the student.
+"""
 
 import copy
 import dataclasses
@@ -10,21 +12,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from dinotrack.errors import InputError
+from dinotrack.errors import Argument, InputError
 from dinotrack.files import replacing
 from dinotrack.geometry import Grid, patch_grid
+from dinotrack.maps import FeatureMaps
 from dinotrack.pretraining import losses
 from dinotrack.pretraining.network import Network
 from dinotrack.pretraining.recipes import PretrainConfig
-from dinotrack.pretraining.views import Batch, stream
+from dinotrack.pretraining.views import PretrainBatch, stream
 
-WATCHED = 512  # local tokens that uniformity and the spread are taken from
+WATCHED = 512
+"""Local tokens that uniformity and the spread are taken from."""
+
+Numbers = dict[str, Float[Tensor, ""]]
+"""Losses and indicators by name."""
 
 
 @dataclass
-class State:
+class PretrainState:
     """All that training changes."""
 
     student: Network
@@ -33,7 +41,7 @@ class State:
     step: int = 0
 
 
-def start(config: PretrainConfig, seed: int, device: torch.device) -> State:
+def start(config: PretrainConfig, seed: int, device: torch.device) -> PretrainState:
     """A student before its first step, and its copy.
 
     The ViT's weights are the same for every seed.
@@ -48,36 +56,38 @@ def start(config: PretrainConfig, seed: int, device: torch.device) -> State:
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    return State(student, teacher, torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98)))
+    return PretrainState(student, teacher, torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98)))
 
 
 def train(
     config: PretrainConfig,
     seed: int,
-    state: State,
-    on_step: Callable[[State, dict[str, float]], bool],
+    state: PretrainState,
+    on_step: Callable[[PretrainState, dict[str, float]], bool],
     progress: Callable[[int], float] | None = None,
-) -> State:
-    """Train from state.step to config.steps. on_step gets each step's numbers, and ends the run by
-    returning True.
+) -> PretrainState:
+    """Train from state.step to config.steps.
 
-    progress: step -> how much of the run is over, 0 to 1, for the schedules; by default step /
-    config.steps.
+    on_step: is given each step's numbers, and ends the run by returning True. progress: step -> how
+    much of the run is over, 0 to 1, which the schedules follow; by default step / config.steps.
     """
     device = next(state.student.parameters()).device
     for batch in stream(config, seed, state.step):
         over = progress(state.step) if progress else state.step / config.steps
+        rate = learning_rate(config, over)
         for group in state.optimizer.param_groups:
-            group["lr"] = learning_rate(config, over)
+            group["lr"] = rate
         numbers = train_step(config, state, batch.to(device))
         update_teacher(state, momentum(config, over))
         state.step += 1
-        if on_step(state, {**numbers, "rate": learning_rate(config, over)}):
+        if on_step(state, {**numbers, "rate": rate}):
             break
     return state
 
 
-def train_step(config: PretrainConfig, state: State, batch: Batch) -> dict[str, float]:
+def train_step(
+    config: PretrainConfig, state: PretrainState, batch: PretrainBatch
+) -> dict[str, float]:
     """One step of the student. Returns the losses and indicators."""
     device = batch.views.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
@@ -91,72 +101,73 @@ def train_step(config: PretrainConfig, state: State, batch: Batch) -> dict[str, 
 
 
 def objective(
-    config: PretrainConfig, state: State, batch: Batch
-) -> tuple[Tensor, dict[str, Tensor]]:
+    config: PretrainConfig, state: PretrainState, batch: PretrainBatch
+) -> tuple[Float[Tensor, ""], Numbers]:
     """The sum of the terms, and each of them with the indicators."""
-    student, teacher = state.student, state.teacher
+    student = state.student
+    teacher = state.teacher
     summary, tokens = student(batch.views, batch.windows, batch.masks)
     crop_summary, _ = student(batch.crops, batch.crop_windows)
     with torch.no_grad():
-        summary_t, tokens_t = teacher(batch.views, batch.windows)
-        targets = losses.sinkhorn(teacher.dino_head(summary_t), config.teacher_temperature)
-        masked_t = teacher.ibot_head(teacher.vit.norm(tokens_t[batch.masks]))
-        masked_targets = losses.sinkhorn(masked_t, config.teacher_temperature)
+        whole_summary, whole_tokens = teacher(batch.views, batch.windows)
+        targets = losses.sinkhorn(teacher.dino_head(whole_summary), config.teacher_temperature)
+        hidden = teacher.ibot_head(teacher.vit.norm(whole_tokens[batch.masks]))
+        hidden_targets = losses.sinkhorn(hidden, config.teacher_temperature)
+    temperature = config.student_temperature
     scores = student.dino_head(summary)
-    dino = losses.dino_loss(
-        targets, scores, student.dino_head(crop_summary), config.student_temperature
-    )
+    dino = losses.dino_loss(targets, scores, student.dino_head(crop_summary), temperature)
     masked = student.ibot_head(student.vit.norm(tokens[batch.masks]))
-    ibot = losses.cross_entropy(masked_targets, masked, config.student_temperature)
+    ibot = losses.cross_entropy(hidden_targets, masked, temperature)
     dense, indicators = dense_terms(config, tokens, batch)
     total = config.dino_weight * dino + config.ibot_weight * ibot + config.dense_weight * dense
+    other_view = scores.roll(len(scores) // 2, 0)
     return total, {
         "dense": dense.detach(),
         "dino": dino.detach(),
         "ibot": ibot.detach(),
         "entropy": losses.teacher_entropy(targets),
-        "kl": losses.collapse_kl(
-            targets, scores.roll(len(scores) // 2, 0), config.student_temperature
-        ),
+        "kl": losses.collapse_kl(targets, other_view, temperature),
         **indicators,
     }
 
 
 def dense_terms(
-    config: PretrainConfig, tokens: Tensor, batch: Batch
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The dense contrastive term, both ways between the views, and what is watched of local tokens
-    [2 B, h w, C]."""
+    config: PretrainConfig, tokens: Float[Tensor, "V cells C"], batch: PretrainBatch
+) -> tuple[Float[Tensor, ""], Numbers]:
+    """The dense contrastive term, both ways between the views, and what is watched of the local
+    tokens of the views."""
     side = batch.views.shape[-1]
     grid = patch_grid(side, side, config.patch, config.patch)
-    maps = tokens.float().transpose(1, 2).unflatten(2, (grid.rows, grid.cols)).chunk(2)
+    both = tokens.float().transpose(1, 2).unflatten(2, (grid.rows, grid.cols))
+    maps = [FeatureMaps(values, grid) for values in both.chunk(2)]
     places = batch.points.unbind(2)
     valid = batch.valid
     for mask, xy in zip(batch.masks.chunk(2), places, strict=True):
         valid = valid & ~mask.gather(1, nearest_cells(grid, xy))
-    points = [grid.sample(m, xy) for m, xy in zip(maps, places, strict=True)]
+    points = [grid.sample(view.values, xy) for view, xy in zip(maps, places, strict=True)]
+    temperature = config.dense_temperature
     terms = [
-        losses.dense_loss(points[a], maps[b], grid, places[b], valid, config.dense_temperature)
+        losses.dense_loss(points[a], maps[b], places[b], valid, temperature)
         for a, b in ((0, 1), (1, 0))
     ]
     flat = tokens.detach().flatten(0, 1)
     some = flat[:: max(len(flat) // WATCHED, 1)]
     return torch.stack(terms).mean(), {
-        "found": losses.found_share(points[0], maps[1], grid, places[1], valid),
+        "found": losses.found_share(points[0], maps[1], places[1], valid),
         "alignment": losses.alignment(points[0][valid], points[1][valid]),
         "uniformity": losses.uniformity(some),
         "std": losses.feature_std(some),
     }
 
 
-def nearest_cells(grid: Grid, xy: Tensor) -> Tensor:
-    """Indices [B, N] of the cells nearest to xy [B, N, 2] px; the outer ones for places outside."""
+def nearest_cells(grid: Grid, xy: Float[Tensor, "B N 2"]) -> Int[Tensor, "B N"]:
+    """Indices of the cells nearest to positions in px; the outer ones for places outside."""
     column, row = grid.to_index(xy).round().long().unbind(-1)
     return row.clamp(0, grid.rows - 1) * grid.cols + column.clamp(0, grid.cols - 1)
 
 
 @torch.no_grad()
-def update_teacher(state: State, momentum: float) -> None:
+def update_teacher(state: PretrainState, momentum: float) -> None:
     """Move the teacher towards the student: an exponential moving average."""
     pairs = zip(state.teacher.parameters(), state.student.parameters(), strict=True)
     for mine, other in pairs:
@@ -168,10 +179,8 @@ def learning_rate(config: PretrainConfig, over: float) -> float:
     if over < config.warmup:
         return config.rate * (over + 1e-3) / (config.warmup + 1e-3)
     part = (over - config.warmup) / (1 - config.warmup)
-    return (
-        config.final_rate
-        + (config.rate - config.final_rate) * (1 + math.cos(math.pi * min(part, 1.0))) / 2
-    )
+    fall = config.rate - config.final_rate
+    return config.final_rate + fall * (1 + math.cos(math.pi * min(part, 1.0))) / 2
 
 
 def momentum(config: PretrainConfig, over: float) -> float:
@@ -180,7 +189,7 @@ def momentum(config: PretrainConfig, over: float) -> float:
     return config.final_momentum - rise * (1 + math.cos(math.pi * min(over, 1.0))) / 2
 
 
-def save(path: Path, state: State, config: PretrainConfig, seed: int, **facts: Any) -> None:
+def save(path: Path, state: PretrainState, config: PretrainConfig, seed: int, **facts: Any) -> None:
     """Write all that `load` needs to go on, in one atomic step."""
     content = {
         "config": dataclasses.asdict(config),
@@ -198,23 +207,21 @@ def save(path: Path, state: State, config: PretrainConfig, seed: int, **facts: A
 
 def load(
     path: Path, config: PretrainConfig, seed: int, device: torch.device
-) -> tuple[State, dict[str, Any]]:
+) -> tuple[PretrainState, dict[str, Any]]:
     """A state that was saved, and the facts.
 
-    Raises InputError where it belongs to other settings or can't be read.
+    Raises InputError where the state belongs to other settings or can't be read.
     """
+    anew = ("start anew without ", Argument("resume"))
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        saved, saved_seed = content["config"], content["seed"]
+        saved = content["config"]
+        saved_seed = content["seed"]
     except Exception as error:
-        raise InputError(
-            f"can't read the checkpoint {path}; start anew without --resume"
-        ) from error
+        raise InputError(f"can't read the checkpoint {path}; ", *anew) from error
     ours = dataclasses.asdict(dataclasses.replace(config, workers=saved.get("workers")))
     if saved != ours or saved_seed != seed:
-        raise InputError(
-            f"{path} was trained with other settings; give the same ones, or start anew without --resume"
-        )
+        raise InputError(f"{path} was trained with other settings; give the same ones, or ", *anew)
     state = start(config, seed, device)
     state.student.load_state_dict(content["student"])
     state.teacher.load_state_dict(content["teacher"])

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dinotrack.geometry import Grid
 from dinotrack.pretraining.correspondences import known_correspondences
 from dinotrack.pretraining.recipes import PretrainConfig
 from dinotrack.pretraining.scenes import Pool, pair_scene
@@ -112,7 +113,9 @@ def make_batch(pool: Pool, step: int, seed: int) -> PretrainBatch:
     )
 
 
-def _changed_crops(images: Images, config: PretrainConfig, dice: torch.Generator) -> Images:
+def _changed_crops(
+    images: Images, config: PretrainConfig, dice: torch.Generator
+) -> Float[Tensor, "B 3 s s"]:
     crops = random_crops(images, config.local_side, dice)
     return photometric(crops, config.photometric, dice)
 
@@ -205,12 +208,15 @@ def random_crops(
     share = 0.35 + 0.35 * torch.rand(count, generator=dice)
     centre = (1 - share[:, None]) * (2 * torch.rand(count, 2, generator=dice) - 1)
     mirror = torch.where(torch.rand(count, generator=dice) < 0.5, -1.0, 1.0)
-    theta = torch.zeros(count, 2, 3)
-    theta[:, 0, 0] = share * mirror
-    theta[:, 1, 1] = share
-    theta[:, :, 2] = centre
-    grid = F.affine_grid(theta, [count, 3, side, side], align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    whole = images.shape[-1]
+    middles = (2 * torch.arange(side) + 1) / side - 1  # of the pixels of a crop, -1 to 1 over it
+    x = (share * mirror)[:, None] * middles + centre[:, :1]
+    y = share[:, None] * middles + centre[:, 1:]
+    across = x[:, None].expand(-1, side, -1)
+    down = y[:, :, None].expand(-1, -1, side)
+    places = ((torch.stack((across, down), -1) + 1) * whole - 1) / 2  # px of the image
+    colours = Grid(whole, whole, 1.0, 0.0).sample(images, places.flatten(1, 2))
+    return colours.transpose(1, 2).reshape(count, 3, side, side)
 
 
 def windows(count: int, config: PretrainConfig, dice: torch.Generator) -> Float[Tensor, "B 4"]:

@@ -1,0 +1,113 @@
+"""What speaks for a point being visible where it was put, and how sure that makes us.
+
+No single observation tells reliably whether a point is occluded or lost. So several are collected,
+each of which means something on its own, and a logistic regression turns them into a probability.
+Its weights were fitted to truth (`python -m dinotrack.benchmarks calibrate`). See docs/method.md 8
+"Evidence and confidence".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from dinotrack import chunks
+from dinotrack.config import ConfidenceConfig
+from dinotrack.flow import VideoFlow
+from dinotrack.maps import FeatureMaps
+from dinotrack.model import Tracker
+from dinotrack.queries import Queries
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for N points in T frames; of several points, each is their mean."""
+
+    cosine: Float[Tensor, "N T"]
+    """Similarity of the feature there to the one that is looked for."""
+    cycle_error: Float[Tensor, "N T"]
+    """Log(1 + px) between the query and where the feature there is found in the query's frame."""
+    followed: Float[Tensor, "N T"]
+    """Whether flow from the query got there unbroken: 0 or 1."""
+    distinctness: Float[Tensor, "N T"]
+    """How much higher the frame's best match scores than its second best; 0 or more."""
+    likeness: Float[Tensor, "N T"]
+    """How much the flow's place looks as the query's patch does, in [-1, 1]; 0 where flow is not
+    followed."""
+    disagreement: Float[Tensor, "N T"]
+    """Mean log(1 + px) between the track and where flow from and to its neighbours leads."""
+
+    def terms(self) -> dict[str, Float[Tensor, "N T"]]:
+        """What the regression adds up, under the names that the weights have in the config."""
+        return {
+            "bias": torch.ones_like(self.cosine),
+            "cosine": self.cosine,
+            "cycle_error": self.cycle_error,
+            "followed": self.followed,
+            "distinctness": self.distinctness,
+            "likeness": self.likeness,
+            "disagreement": self.disagreement,
+            "neighbours": neighbours(self.cosine),
+        }
+
+    def features(self) -> Float[Tensor, "N T 8"]:
+        """The terms, one after the other."""
+        return torch.stack([term.float() for term in self.terms().values()], dim=-1)
+
+    def confidence(self, config: ConfidenceConfig) -> Float[Tensor, "N T"]:
+        """The probability of being visible and within 8 px of the truth at 256 x 256."""
+        features = self.features()
+        named = [getattr(config, name) for name in self.terms()]
+        weights = torch.tensor(named, dtype=features.dtype, device=features.device)
+        return (features @ weights).sigmoid()
+
+
+class Joined(NamedTuple):
+    """Where N points were put in each of T frames, and what speaks for it."""
+
+    xy: Float[Tensor, "N T 2"]
+    """Px."""
+    evidence: Evidence
+
+
+def cycle_errors(
+    tracker: Tracker, maps: FeatureMaps, queries: Queries, xy: Float[Tensor, "N T 2"]
+) -> Float[Tensor, "N T"]:
+    """How far (px) from its query the feature at xy is found in the query's own frame."""
+    frames, which = queries.frame.unique(return_inverse=True)
+    own_maps = maps[frames]
+    errors = xy.new_zeros(xy.shape[:2])
+    for start in range(0, xy.shape[1], chunks.CYCLE_FRAMES):
+        part = slice(start, start + chunks.CYCLE_FRAMES)
+        vectors = maps[part].along(xy[:, part])
+        rows = which.repeat_interleave(vectors.shape[1])
+        found = tracker.locate(vectors.flatten(0, 1), own_maps, rows)
+        off = found.view(*vectors.shape[:2], 2) - queries.xy[:, None]
+        errors[:, part] = off.norm(dim=-1)
+    return errors
+
+
+def disagreement(flow: VideoFlow, xy: Float[Tensor, "N T 2"]) -> Float[Tensor, "N T"]:
+    """How badly tracks agree with flow: log(1 + px) between them, mean of a frame's neighbours."""
+    frames = xy.shape[1]
+    ahead = xy.new_zeros(xy.shape[:2])
+    behind = xy.new_zeros(xy.shape[:2])
+    for t in range(frames - 1):
+        there = flow.between(t, t + 1).move(xy[:, t])
+        back = flow.between(t + 1, t).move(xy[:, t + 1])
+        ahead[:, t] = (there - xy[:, t + 1]).norm(dim=-1).log1p()
+        behind[:, t + 1] = (back - xy[:, t]).norm(dim=-1).log1p()
+    sides = torch.full((frames,), 2.0, device=xy.device)
+    sides[[0, -1]] = 1
+    return (ahead + behind) / sides
+
+
+def neighbours(values: Float[Tensor, "N T"]) -> Float[Tensor, "N T"]:
+    """The mean of the frames before and after; at the ends, of the only one and the own frame."""
+    padded = F.pad(values[:, None], (1, 1), mode="replicate")[:, 0]
+    return (padded[:, :-2] + padded[:, 2:]) / 2

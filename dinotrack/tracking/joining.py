@@ -1,0 +1,143 @@
+"""From a fitted tracker to trajectories, our way: matches joined by flow.
+
+Matching each frame on its own never drifts, but is only as precise as a cell allows and may jump to
+a look-alike. Flow is precise from one frame to the next, but drifts and ends behind an occluder. So
+every frame proposes a few matches (`candidates`), and flow from the query proposes one more
+(`flow_chain`). The best path through all of these is found as in a hidden Markov model whose
+transitions are flow (`path`), and positions along it are smoothed by a Kalman filter whose motion
+is flow and whose measurements are matches (`smoothing`). Near a path that flow has lost, the
+query's own patch is looked for again and is a sharper measurement (`refinding`). What was surely
+seen is then remembered, and everything is done once more (`memory`). Four more points around each
+query go the same way, and vote on where the query went (`support`). See docs/method.md 8 "Tracking
+by joining".
+
+All positions are px of the working frame, and everything is batched over the queries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from dinotrack import chunks
+from dinotrack.chunks import in_chunks
+from dinotrack.config import InferenceConfig
+from dinotrack.correlation import normalise
+from dinotrack.flow import VideoFlow
+from dinotrack.maps import FeatureMaps
+from dinotrack.model import Tracker
+from dinotrack.progress import Progress, silent
+from dinotrack.queries import Queries, Trajectories
+from dinotrack.tracking.candidates import cosines_along, propose, units_at
+from dinotrack.tracking.evidence import Evidence, Joined, cycle_errors, disagreement
+from dinotrack.tracking.flow_chain import Chain, follow
+from dinotrack.tracking.memory import remember
+from dinotrack.tracking.patches import Grey, Patches, make_patches
+from dinotrack.tracking.path import Path, best_path
+from dinotrack.tracking.refinding import refind
+from dinotrack.tracking.smoothing import smooth
+from dinotrack.tracking.support import agree, surround
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A video as it is tracked: how its frames look to the networks and to the eye, and move.
+
+    Everything lies on one device.
+    """
+
+    tracker: Tracker
+    maps: FeatureMaps
+    """Refined features of all frames."""
+    flow: VideoFlow
+    frames: UInt8[Tensor, "T 3 H W"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What every pass starts from."""
+
+    points: Queries
+    patches: Patches
+    """What the points look like."""
+    chain: Chain
+    """How far flow follows them."""
+
+
+@torch.no_grad()
+def track_by_joining(
+    scene: Scene, queries: Queries, config: InferenceConfig, progress: Progress = silent
+) -> Trajectories:
+    """Where queries are in every frame, by matches that are joined by flow."""
+
+    def track(part: slice) -> Trajectories:
+        joined = join(scene, queries[part], config)
+        confidence = joined.evidence.confidence(config.confidence)
+        return Trajectories(joined.xy, confidence >= config.confidence.visible, confidence)
+
+    parts = []
+    for part, tracked in in_chunks(track, len(queries), chunks.JOINED_QUERIES, "points"):
+        parts.append(tracked)
+        progress("track", part.stop, len(queries))
+    return Trajectories.joined(parts)
+
+
+@torch.no_grad()
+def join(scene: Scene, queries: Queries, config: InferenceConfig) -> Joined:
+    """Where a few queries are in every frame, and what speaks for it.
+
+    There are two passes, unless config.memory.weight is 0. The first only has to know what was
+    surely seen, not exactly where, so that it does not look for lost patches.
+    """
+    points = surround(queries, config.support, scene.flow.size)
+    vectors = normalise(scene.maps.at_queries(points), dim=1)
+    patches = make_patches(Grey(scene.frames), points, config.patches)
+    chain = follow(scene.flow, points, config.chain, patches)
+    start = Start(points, patches, chain)
+    if config.memory.weight:
+        first = _pass(scene, start, vectors, config, rounds=0)
+        seen = (units_at(scene.maps, t, first.xy[:, t]) for t in range(len(scene.maps)))
+        confidence = first.evidence.confidence(config.confidence)
+        vectors = remember(vectors, seen, confidence, points.frame, config.memory)
+    joined = _pass(scene, start, vectors, config, rounds=config.refinding.rounds)
+    return agree(queries, points, joined, config.confidence)
+
+
+def _pass(
+    scene: Scene,
+    start: Start,
+    vectors: Float[Tensor, "N C"],
+    config: InferenceConfig,
+    rounds: int,
+) -> Joined:
+    """Where the points' features are found, each point on its own.
+
+    rounds: how often lost patches are looked for.
+    """
+    points, chain, flow = start.points, start.chain, scene.flow
+    matches = propose(scene.tracker, scene.maps, vectors, config.path.candidates)
+    along_chain = cosines_along(scene.maps, chain.xy, vectors)
+    chain_cosine = torch.where(chain.followed, along_chain, -torch.inf)
+    candidates = matches.with_first(chain.xy, chain_cosine)
+
+    passed = best_path(candidates, points.frame, flow, config.path)
+    path = Path(candidates.chosen(passed), anchored=chain.anchored & (passed == 0))
+    xy = smooth(path, matches.xy, points, flow, config.smoothing)
+    looked = None
+    for _ in range(rounds):
+        looked = refind(start.patches, chain, xy, config.refinding, looked)
+        mended = path.through(looked.places, looked.found)
+        xy = smooth(mended, matches.xy, points, flow, config.smoothing)
+
+    evidence = Evidence(
+        cosine=cosines_along(scene.maps, xy, vectors),
+        cycle_error=cycle_errors(scene.tracker, scene.maps, points, xy).log1p(),
+        followed=chain.followed.float(),
+        distinctness=matches.distinctness(),
+        likeness=chain.likeness,
+        disagreement=disagreement(flow, xy),
+    )
+    return Joined(xy, evidence)

@@ -1,0 +1,71 @@
+"""Points around each query that are tracked as it is, and vote on where it went.
+
+A single point may be fooled in a frame by noise or by what looks alike, but hardly in the same way
+as its neighbours, which move with it. So four more points are tracked around each query, each on
+its own, and the query moves as the weighted median of the five movements. A median, unlike a mean,
+is not dragged along by the one that went astray. See docs/method.md 8 "Support points".
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dinotrack.config import ConfidenceConfig, SupportConfig
+from dinotrack.queries import Queries
+from dinotrack.tracking.evidence import Evidence, Joined
+
+
+def surround(queries: Queries, config: SupportConfig, size: tuple[int, int]) -> Queries:
+    """The queries, then the points config.reach px left, right, above and below of them.
+
+    All queries come first, then all points to their left, and so on: five times as many, or the
+    queries alone for a reach of 0. A point that would lie outside of a frame of size (H, W) lies on
+    its border.
+    """
+    if not config.reach:
+        return queries
+    height, width = size
+    directions = queries.xy.new_tensor(((-1, 0), (1, 0), (0, -1), (0, 1)))
+    corner = queries.xy.new_tensor((width - 1, height - 1))
+    around = queries.xy + (directions * config.reach)[:, None]
+    around = around.clamp(min=torch.zeros_like(corner), max=corner)
+    return Queries(
+        queries.frame.repeat(1 + len(directions)),
+        torch.cat((queries.xy, around.flatten(0, 1))),
+    )
+
+
+def agree(queries: Queries, points: Queries, joined: Joined, config: ConfidenceConfig) -> Joined:
+    """Where queries went, from what they and the points around them did.
+
+    points are those that `surround` made of the queries, and joined is where each of them went. A
+    query moves as the weighted median of their movements, x and y each. A vote weighs the odds that
+    its point is right. What speaks for a query is the mean of what speaks for its points.
+    """
+    votes = len(points) // len(queries), len(queries)
+    start = points.xy.unflatten(0, votes)[:, :, None]
+    confidence = joined.evidence.confidence(config)
+    odds = confidence.logit(eps=1e-6).exp().unflatten(0, votes)[..., None]
+    movement = joined.xy.unflatten(0, votes) - start
+    return Joined(start[0] + _weighted_median(movement, odds), _mean(joined.evidence, votes))
+
+
+def _weighted_median(
+    values: Float[Tensor, "V N T 2"], weights: Float[Tensor, "V N T 1"]
+) -> Float[Tensor, "N T 2"]:
+    """The least of V values below or at which half of the weight lies."""
+    ordered, order = values.sort(dim=0)
+    below = weights.expand_as(values).gather(0, order).cumsum(dim=0)
+    middle = (below < below[-1] / 2).sum(dim=0, keepdim=True)
+    return ordered.gather(0, middle)[0]
+
+
+def _mean(evidence: Evidence, votes: tuple[int, int]) -> Evidence:
+    """Of the points of each query."""
+    names = [field.name for field in fields(evidence)]
+    each = {name: getattr(evidence, name).unflatten(0, votes) for name in names}
+    return Evidence(**{name: values.mean(dim=0) for name, values in each.items()})
