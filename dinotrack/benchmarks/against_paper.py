@@ -18,8 +18,8 @@ from dinotrack.benchmarks.report import Say
 from dinotrack.benchmarks.summary import Row
 from dinotrack.config import PAPER, Config, VideoConfig
 from dinotrack.errors import InputError
-from dinotrack.formats import grid_queries
 from dinotrack.pipeline import Inputs
+from dinotrack.points import grid_queries
 from dinotrack.queries import Queries
 from dinotrack.run import Run
 from dinotrack.training import loop

@@ -17,8 +17,8 @@ from dinotrack.benchmarks.machine import Spread, clock, spread
 from dinotrack.benchmarks.report import MAIN_SHARES, Say, shares
 from dinotrack.benchmarks.truth import PointTruth
 from dinotrack.config import Config, override
-from dinotrack.formats import grid_queries
 from dinotrack.geometry import rescale
+from dinotrack.points import grid_queries
 from dinotrack.queries import Queries
 from dinotrack.tracks import Tracks
 

@@ -112,7 +112,11 @@ def reliability_plot(certainty: Certainty) -> str:
     mass, as SVG."""
     side = 220
     bins = metrics.reliability(certainty.confidence, certainty.correct)
-    points = [(side * x, side * (1 - y), count) for x, y, count in zip(*bins, strict=True)]
+    means, shares, counts = (values.tolist() for values in bins)
+    points = [
+        (side * mean, side * (1 - share), count)
+        for mean, share, count in zip(means, shares, counts, strict=True)
+    ]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in points)
     ticks = (0, 0.5, 1)
     diagonal = f'<line x1="0" y1="{side}" x2="{side}" y2="0" stroke="#888" stroke-dasharray="4"/>'
