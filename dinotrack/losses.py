@@ -1,103 +1,97 @@
-"""The six losses of the method and one of our own: tensors in, scalar out, one pure function a term
-(METHOD 5).
+"""The losses: each is one pure function from tensors to a number (docs/method.md 5).
 
-Weights of the terms are the caller's. A term without any point is a zero that still backpropagates.
+Six losses are the paper's, and the cross-entropy is ours. How much each weighs in a step is not
+decided here but by `training.terms`, with the weights of the config. A loss of no points is a zero
+that can still be differentiated.
 """
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from dinotrack.correlation import info_nce
-from dinotrack.geometry import Grid
+
+Scalar = Float[Tensor, ""]
+
+LEAST_NORM = 1e-8
+"""What the norm of a feature of the ViT is taken for at least, where it is divided by."""
 
 
-def huber(predicted: Tensor, target: Tensor, delta: float) -> Tensor:
-    """Huber distance per coordinate: d^2 / 2 up to delta, then delta (|d| - delta / 2) (METHOD 5).
+def huber(
+    predicted: Float[Tensor, "N 2"], target: Float[Tensor, "N 2"], delta: float
+) -> Float[Tensor, "N 2"]:
+    """Huber distance of each coordinate: d^2 / 2 up to delta, then delta (|d| - delta / 2).
 
-    predicted, target [N, 2], in the [-1, 1] scale of `geometry.to_unit` -> [N, 2].
+    Positions are in the [-1, 1] scale of `geometry.to_unit`, here and in all losses below.
     """
     return F.huber_loss(predicted, target, reduction="none", delta=delta)
 
 
-def flow_loss(predicted: Tensor, target: Tensor, delta: float) -> Tensor:
-    """Mean Huber distance between predicted positions and those of the flow chains (METHOD 5
-    "flow").
-
-    predicted, target [N, 2], in the [-1, 1] scale -> scalar.
-    """
+def flow_loss(
+    predicted: Float[Tensor, "N 2"], target: Float[Tensor, "N 2"], delta: float
+) -> Scalar:
+    """Mean Huber distance between predicted positions and those of the flow chains ("flow")."""
     return huber(predicted, target, delta).sum() / max(predicted.numel(), 1)
 
 
-def heatmap_loss(log_map: Tensor, xy: Tensor, grid: Grid) -> Tensor:
-    """Cross-entropy of correspondence maps against target positions; ours, not the paper's (METHOD,
-    the CPU sketch).
+def heatmap_loss(log_probability: Float[Tensor, " N"]) -> Scalar:
+    """Cross-entropy of correspondence maps: the mean of -log of what they hold at the targets.
 
-    A position is shared bilinearly among the four cells around it: its loss is the bilinear sample
-    of -log_map there. log_map [N, h, w] natural logarithms, xy [N, 2] px, clamped to the outer
-    cells -> scalar, the mean over points.
+    It is ours, not the paper's (docs/method.md 8). The Huber distance looks only around the best
+    match and so learns nothing from a match that is far off; the cross-entropy does.
     """
-    return -grid.sample(log_map[:, None], xy[:, None]).sum() / max(len(xy), 1)
+    return -log_probability.sum() / max(len(log_probability), 1)
 
 
 def buddy_loss(
-    source: Tensor,
-    target: Tensor,
-    source_cells: Tensor,
-    target_cells: Tensor,
-    weight: Tensor,
+    source: Float[Tensor, "N C"],
+    target: Float[Tensor, "N C"],
+    source_cells: Float[Tensor, "P C"],
+    target_cells: Float[Tensor, "Q C"],
+    weight: Float[Tensor, " N"],
     temperature: float,
-    scale: float,
-) -> Tensor:
-    """Contrastive loss of one frame pair's best buddies, or refined best buddies (METHOD 5
-    "best-buddy contrastive").
+) -> Scalar:
+    """Contrastive loss of the best buddies of a pair of frames ("best-buddy contrastive").
 
-    InfoNCE from each point over all cells of the other frame, in both directions; half their
-    weighted sum, by scale.
-    The loss of a step is the sum of this over its frame pairs.
-    source, target [N, C] refined features at the buddies, source_cells [P, C], target_cells [Q, C]
-    at all cells of their frames, weight [N] -> scalar.
+    InfoNCE compares each buddy with all cells of the other frame, in both directions. The loss is
+    half the weighted sum of both, and the loss of a step is its sum over pairs of frames.
+
+    source, target: refined features at the two ends of each buddy.
+    source_cells, target_cells: refined features at all cells of the two frames.
     """
     there = info_nce(source, target, target_cells, temperature)
     back = info_nce(target, source, source_cells, temperature)
-    return (weight * (there + back)).sum() / (2 * scale)
+    return (weight * (there + back)).sum() / 2
 
 
 def cycle_loss(
-    there: Tensor,
-    there_label: Tensor,
-    back: Tensor,
-    back_label: Tensor,
-    distance: Tensor,
-    gamma: float,
+    there: Float[Tensor, "N 2"],
+    there_label: Float[Tensor, "N 2"],
+    back: Float[Tensor, "N 2"],
+    back_label: Float[Tensor, "N 2"],
+    weight: Float[Tensor, " N"],
     delta: float,
-) -> Tensor:
-    """Huber distance to positions that proved cycle-consistent (METHOD 5 "cycle consistency").
+) -> Scalar:
+    """Huber distance to positions that proved cycle-consistent ("cycle consistency").
 
-    there, back [N, 2]: predictions in the other frame and back in their own, in the [-1, 1] scale;
-    labels likewise. distance [N] px between a start and its return: a point weighs gamma^distance,
-    whatever the others weigh.
-    Mean over points, coordinates and both directions -> scalar.
+    there, back: predictions in the other frame, and from there back in the first one; the labels
+    likewise. The loss is the mean over points, coordinates and both directions, where each point
+    counts with its weight, whatever the others weigh.
     """
     errors = huber(there, there_label, delta) + huber(back, back_label, delta)
-    return (gamma ** distance[:, None] * errors).sum() / max(2 * errors.numel(), 1)
+    return (weight[:, None] * errors).sum() / max(2 * errors.numel(), 1)
 
 
-def norm_regularizer(refined: Tensor, raw: Tensor) -> Tensor:
-    """How far refinement changes the features' norms: mean of |norm ratio - 1| (METHOD 5 "norm").
-
-    refined, raw [B, C, h, w] -> scalar.
-    """
-    ratio: Tensor = torch.linalg.vector_norm(refined, dim=1) / torch.linalg.vector_norm(
-        raw, dim=1
-    ).clamp(min=1e-8)
+def norm_regularizer(refined: Float[Tensor, "B C h w"], raw: Float[Tensor, "B C h w"]) -> Scalar:
+    """How far refinement changes the norms of features: mean of |ratio of norms - 1| ("norm")."""
+    norm: Float[Tensor, "B h w"] = torch.linalg.vector_norm(refined, dim=1)
+    raw_norm: Float[Tensor, "B h w"] = torch.linalg.vector_norm(raw, dim=1)
+    ratio = norm / raw_norm.clamp(min=LEAST_NORM)
     return (ratio - 1).abs().sum() / max(ratio.numel(), 1)
 
 
-def angle_regularizer(refined: Tensor, raw: Tensor) -> Tensor:
-    """How far refinement turns the features: mean of |cosine - 1| (METHOD 5 "angle").
-
-    refined, raw [B, C, h, w] -> scalar.
-    """
+def angle_regularizer(refined: Float[Tensor, "B C h w"], raw: Float[Tensor, "B C h w"]) -> Scalar:
+    """How far refinement turns features: mean of |cosine - 1| ("angle")."""
     cosine = F.cosine_similarity(refined, raw, dim=1)
     return (cosine - 1).abs().sum() / max(cosine.numel(), 1)

@@ -27,7 +27,7 @@ from dinotrack.model import DeltaDino, Tracker, least_side, memory_format
 from dinotrack.queries import Queries, Trajectories
 from dinotrack.refinement import refine_video
 from dinotrack.run import Run
-from dinotrack.tracking.joining import Scene, track_by_joining
+from dinotrack.tracking.joining import TrackedVideo, track_by_joining
 from dinotrack.tracking.matching import track_by_matching
 from dinotrack.training import checkpoint, loop
 from dinotrack.training.checkpoint import Identity, Stored
@@ -233,5 +233,5 @@ def track(
         if config.method == "match":
             return track_by_matching(state.tracker, maps, queries, config.matching, run.progress)
         flow, frames = inputs.flow.to(maps.device), inputs.frames.to(maps.device)
-        scene = Scene(state.tracker, maps, flow, frames)
-        return track_by_joining(scene, queries, config, run.progress)
+        seen = TrackedVideo(state.tracker, maps, flow, frames)
+        return track_by_joining(seen, queries, config, run.progress)

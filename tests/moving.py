@@ -22,7 +22,7 @@ from dinotrack.geometry import Grid
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
 from dinotrack.queries import Queries
-from dinotrack.tracking.joining import Scene
+from dinotrack.tracking.joining import TrackedVideo
 
 HEIGHT, WIDTH, STRIDE, CHANNELS = 48, 64, 4, 16
 GRID = Grid(HEIGHT // STRIDE, WIDTH // STRIDE, STRIDE, (STRIDE - 1) / 2)
@@ -126,10 +126,10 @@ def random_flow(frames: int, size: float, seed: int) -> VideoFlow:
     return VideoFlow(forward, -forward + 0.3 * noise)
 
 
-def blank_scene(tracker: Tracker, maps: FeatureMaps, flow: VideoFlow | None = None) -> Scene:
+def blank_scene(tracker: Tracker, maps: FeatureMaps, flow: VideoFlow | None = None) -> TrackedVideo:
     """Moving as all do here, or as a given flow, without any texture."""
     flow = constant_flow(len(maps)) if flow is None else flow
-    return Scene(tracker, maps, flow, blank_frames(len(maps)))
+    return TrackedVideo(tracker, maps, flow, blank_frames(len(maps)))
 
 
 def queries_at(*rows: tuple[float, float, float]) -> Queries:

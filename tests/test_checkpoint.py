@@ -2,21 +2,23 @@
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from dinotrack import checkpoint
 from dinotrack.config import FAST, override
-from dinotrack.errors import InputError
+from dinotrack.errors import InputError, on_command_line
 from dinotrack.model import Tracker
-from dinotrack.training import State, start
+from dinotrack.training import checkpoint
+from dinotrack.training.loop import State, start
 
 CONFIG = override(
     FAST, {"training.steps": 8, "model.widths": "4", "model.dims": 8, "model.blocks": 0}
 )
+FLAT = Path(__file__).parent / "data" / "flat_inference_configs.json"
 IDENTITY = checkpoint.Identity(CONFIG, 3, "video", "masks", "pony.mp4")
 
 
@@ -27,7 +29,8 @@ def make_state(seed: int) -> State:
         state = start(Tracker(CONFIG.model, None), CONFIG.training)
         sum(p.square().sum() + p.sum() for p in state.tracker.parameters()).backward()
     state.optimizer.step()
-    state.step, state.terms = 5, {"flow": list(torch.tensor((3.0, 2.5)))}
+    state.step = 5
+    state.curves = {"flow": list(torch.tensor((3.0, 2.5)))}
     return state
 
 
@@ -38,7 +41,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_comes_back_whole(folder: Path) -> None:
-    stored, original, other = checkpoint.read(folder), make_state(0), make_state(1)
+    stored = checkpoint.read(folder)
+    original = make_state(0)
+    other = make_state(1)
     assert stored.identity == IDENTITY
     checkpoint.restore(stored, other)
     assert other.step == 5
@@ -80,11 +85,54 @@ def test_unfinished_is_continued_only_where_asked(folder: Path, tmp_path: Path) 
     assert checkpoint.find(tmp_path / "none", IDENTITY, resume=True) is None
 
 
+def test_advice_speaks_of_arguments_and_on_the_command_line_of_flags(folder: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        checkpoint.find(folder, IDENTITY, resume=False)
+    advice = "continue it with {}, or choose another {}"
+    assert str(refused.value).endswith(advice.format("resume=True", "folder"))
+    shown = on_command_line(refused.value, folder="--out")
+    assert shown.endswith(advice.format("--resume", "--out"))
+
+
 def test_inference_and_place_are_no_difference(folder: Path) -> None:
     moved = checkpoint.Identity(
-        override(CONFIG, {"inference.candidates": 7}), 3, "video", "masks", "elsewhere.mp4"
+        override(CONFIG, {"inference.path.candidates": 7}), 3, "video", "masks", "elsewhere.mp4"
     )
     assert checkpoint.find(folder, moved, resume=True) is not None
+
+
+def test_how_often_it_is_saved_is_no_difference(folder: Path) -> None:
+    config = override(CONFIG, {"training.save_every": 2})
+    identity = replace(IDENTITY, config=config)
+    assert checkpoint.find(folder, identity, resume=True) is not None
+
+
+def test_a_fit_of_an_older_version_goes_on(tmp_path: Path) -> None:
+    """As commit 91b1cf2 wrote it: all of inference in one section, and fewer training settings."""
+    config = json.loads(FLAT.read_text(encoding="utf-8"))["fast"]
+    config["training"]["steps"] = 8
+    config["model"] |= {"widths": [4], "dims": 8, "blocks": 0}
+    about = {
+        "config": config,
+        "seed": 3,
+        "video_hash": "video",
+        "foreground_hash": "masks",
+        "source": "pony.mp4",
+        "step": 5,
+        "losses": {"flow": [3.0, 2.5]},
+    }
+    old = make_state(0)
+    weights, optimizer = old.tracker.state_dict(), old.optimizer.state_dict()
+    values = {"about": json.dumps(about), "weights": weights, "optimizer": optimizer}
+    torch.save(values, tmp_path / checkpoint.FILE)
+    stored = checkpoint.find(tmp_path, IDENTITY, resume=True)
+    assert stored is not None
+    assert stored.identity == IDENTITY
+    state = make_state(1)
+    checkpoint.restore(stored, state)
+    assert (state.step, state.losses) == (5, {"flow": [3.0, 2.5]})
+    for name, value in weights.items():
+        assert torch.equal(value, state.tracker.state_dict()[name]), name
 
 
 def damaged(path: Path, how: str) -> None:

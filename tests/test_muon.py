@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from dinotrack.muon import MOMENTUM, Muon, orthogonal
+from dinotrack.config import TrainingConfig
+from dinotrack.training.muon import Muon, orthogonal
+
+CONFIG = TrainingConfig(learning_rate=0.01, weight_decay=0.1)
 
 
 def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -22,7 +25,7 @@ def test_singular_vectors_stay_and_singular_values_become_about_one(
 ) -> None:
     matrix = scale * gaussian(*shape)
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-    seen = left.T @ orthogonal(matrix) @ right.T
+    seen = left.T @ orthogonal(matrix, CONFIG) @ right.T
     torch.testing.assert_close(
         seen - torch.diag(seen.diag()), torch.zeros_like(seen), atol=2e-4, rtol=0
     )
@@ -32,7 +35,7 @@ def test_singular_vectors_stay_and_singular_values_become_about_one(
 
 
 def test_zero_stays_zero() -> None:
-    assert torch.equal(orthogonal(torch.zeros(3, 4)), torch.zeros(3, 4))
+    assert torch.equal(orthogonal(torch.zeros(3, 4), CONFIG), torch.zeros(3, 4))
 
 
 def network() -> nn.Sequential:
@@ -49,9 +52,23 @@ def give_gradients(layers: nn.Module, step: int) -> None:
         parameter.grad = gaussian(*parameter.shape, seed=100 * (step + 1) + i)
 
 
-def test_convolutions_of_features_step_by_muon_and_all_else_by_adamw() -> None:
-    ours, theirs = network(), network()
-    muon = Muon([{"params": ours.parameters(), "matrix_rate": 3.0}], lr=0.01, weight_decay=0.1)
+OTHERS = TrainingConfig(
+    learning_rate=0.01,
+    weight_decay=0.1,
+    muon_momentum=0.5,
+    muon_rounds=2,
+    muon_coefficients=(2.0, -1.5, 0.5),
+)
+
+
+@pytest.mark.parametrize("config", [CONFIG, OTHERS])
+def test_convolutions_of_features_step_by_muon_and_all_else_by_adamw(
+    config: TrainingConfig,
+) -> None:
+    inertia = config.muon_momentum
+    ours = network()
+    theirs = network()
+    muon = Muon([{"params": ours.parameters(), "matrix_rate": 3.0}], config)
     adam = torch.optim.AdamW(theirs.parameters(), lr=0.01, weight_decay=0.1)
     weight = ours[2].weight.detach().clone()
     momentum = torch.zeros(4, 54)
@@ -62,8 +79,9 @@ def test_convolutions_of_features_step_by_muon_and_all_else_by_adamw() -> None:
         muon.step()
         adam.step()
         assert ours[2].weight.grad is gradient  # for whoever looks at gradients afterwards
-        momentum = MOMENTUM * momentum + gradient.flatten(1)
-        direction = orthogonal(gradient.flatten(1) + MOMENTUM * momentum).view_as(weight)
+        momentum = inertia * momentum + gradient.flatten(1)
+        ahead = gradient.flatten(1) + inertia * momentum
+        direction = orthogonal(ahead, config).view_as(weight)
         weight = weight * (1 - 0.03 * 0.1) - 0.03 * 0.2 * math.sqrt(54) * direction
         torch.testing.assert_close(ours[2].weight.detach(), weight)
     for name, value in ours.state_dict().items():
@@ -74,7 +92,7 @@ def test_convolutions_of_features_step_by_muon_and_all_else_by_adamw() -> None:
 
 def test_a_group_without_a_matrix_rate_is_adamws() -> None:
     ours, theirs = network(), network()
-    muon = Muon([{"params": ours.parameters()}], lr=0.01, weight_decay=0.1)
+    muon = Muon([{"params": ours.parameters()}], CONFIG)
     adam = torch.optim.AdamW(theirs.parameters(), lr=0.01, weight_decay=0.1)
     for layers, optimizer in ((ours, muon), (theirs, adam)):
         give_gradients(layers, 0)
@@ -89,7 +107,7 @@ def test_what_is_frozen_stays() -> None:
     layers[2].requires_grad_(False)
     give_gradients(layers, 0)
     layers[2].weight.grad = None
-    Muon([{"params": layers.parameters(), "matrix_rate": 1.0}], lr=0.1, weight_decay=0.1).step()
+    Muon([{"params": layers.parameters(), "matrix_rate": 1.0}], CONFIG).step()
     assert torch.equal(layers[2].weight, before["weight"])
 
 
@@ -98,16 +116,15 @@ def test_a_step_is_as_large_as_adamws() -> None:
     AdamW's is."""
     weight = nn.Parameter(torch.zeros(64, 64, 3, 3))
     weight.grad = gaussian(64, 64, 3, 3)
-    Muon([{"params": [weight], "matrix_rate": 1.0}], lr=1.0, weight_decay=0.0).step()
+    config = TrainingConfig(learning_rate=1.0, weight_decay=0.0)
+    Muon([{"params": [weight], "matrix_rate": 1.0}], config).step()
     assert 0.15 < float(weight.detach().square().mean().sqrt()) < 0.25
 
 
 def test_a_state_that_was_saved_goes_on_as_if_it_never_stopped() -> None:
     def make() -> tuple[nn.Sequential, Muon]:
         layers = network()
-        return layers, Muon(
-            [{"params": layers.parameters(), "matrix_rate": 2.0}], lr=0.01, weight_decay=0.1
-        )
+        return layers, Muon([{"params": layers.parameters(), "matrix_rate": 2.0}], CONFIG)
 
     layers, optimizer = make()
     give_gradients(layers, 0)

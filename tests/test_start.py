@@ -11,14 +11,18 @@ import torch
 
 import dinotrack
 from dinotrack import weights
+from dinotrack.backbones import load_shipped
 from dinotrack.config import FAST, BackboneConfig, override
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.features import SHIPPED, load_shipped, make_backbone
+from dinotrack.features import SHIPPED, make_backbone
 from dinotrack.geometry import Grid
+from dinotrack.maps import FeatureMaps
 from dinotrack.model import DeltaDino, Tracker
 from dinotrack.pipeline import start_pretrained
 from dinotrack.pretraining import start
-from dinotrack.training import State, View
+from dinotrack.pretraining.start import __main__ as command
+from dinotrack.training.loop import State
+from dinotrack.training.view import RefinedFrames
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOTS = start.Shots(size=(48, 64), points=16, layers=(1, 3))
@@ -51,7 +55,7 @@ def test_what_is_pretrained_is_what_a_fit_starts_from(nowhere: Path) -> None:
 def test_missing_weights_are_told_of(nowhere: Path) -> None:
     network = fresh()
     before = [p.clone() for p in network.parameters()]
-    with pytest.raises(InputError, match=r"dinotrack_cnn\.safetensors.*model\.start=random"):
+    with pytest.raises(InputError, match=r"dinotrack_cnn\.safetensors.*'model\.start': 'random'"):
         start_pretrained(network, must=True)
     with pytest.warns(DinotrackWarning, match="starting from random ones"):
         start_pretrained(network, must=False)
@@ -92,16 +96,17 @@ def test_correspondences_of_the_shots_are_seen_and_true() -> None:
     shots = replace(SHOTS, photometric=0.0, size=(96, 128))
     own, other = [], []
     for step in range(6):
-        frames, pairs = start.draw(shots, 3, 0, step)
+        frames, labels = start.draw(shots, 3, 0, step)
         assert frames.shape == (3, 3, 96, 128)
-        assert len(pairs.source) > 6
-        assert (pairs.source_frame != pairs.target_frame).all()
+        assert len(labels.source) > 6
+        assert (labels.source_frame != labels.target_frame).all()
         last = torch.tensor((127.0, 95.0))
-        for xy in (pairs.source, pairs.target):
+        for xy in (labels.source, labels.target):
             assert ((xy > -0.5) & (xy < last + 0.5)).all()
-        view = View(torch.arange(3), frames, Grid(96, 128, 1, 0.0), shots.size)
-        source = view.embed(pairs.source_frame, pairs.source)
-        target = view.embed(pairs.target_frame, pairs.target)
+        colours = FeatureMaps(frames, Grid(96, 128, 1, 0.0))
+        known = RefinedFrames(torch.arange(3), colours, shots.size)
+        source = known.at(labels.source_frame, labels.source)
+        target = known.at(labels.target_frame, labels.target)
         own.append((source - target).norm(dim=1))
         other.append((source - target.roll(len(target) // 3, 0)).norm(dim=1))
     assert torch.cat(own).median() < 0.25 * torch.cat(other).median()
@@ -122,9 +127,9 @@ def test_training_is_repeatable_and_goes_on_where_it_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(start, "SHOTS", SHOTS)
-    monkeypatch.setattr(start, "SAVED", 2)
+    monkeypatch.setattr(command, "SAVED", 2)
     whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
-    assert start.main(["--out", str(whole), "--steps", "3"]) == 0
+    assert command.main(["--out", str(whole), "--steps", "3"]) == 0
     assert weights.facts(whole) == {"steps": 3, "seed": 0}
 
     def stopping(*args: Any) -> None:
@@ -139,9 +144,9 @@ def test_training_is_repeatable_and_goes_on_where_it_stopped(
     with monkeypatch.context() as patched:
         patched.setattr(start, "train", stopping)
         with pytest.raises(Stop):
-            start.main(["--out", str(parts), "--steps", "3"])
+            command.main(["--out", str(parts), "--steps", "3"])
     assert weights.facts(parts)["steps"] == 2
-    assert start.main(["--out", str(parts), "--steps", "3", "--resume"]) == 0
+    assert command.main(["--out", str(parts), "--steps", "3", "--resume"]) == 0
     for name, tensor in weights.read(whole).items():
         assert torch.equal(tensor, weights.read(parts)[name]), name
 
@@ -149,7 +154,7 @@ def test_training_is_repeatable_and_goes_on_where_it_stopped(
 def test_going_on_from_nothing_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert start.main(["--out", str(tmp_path / "cnn.safetensors"), "--resume"]) == 2
+    assert command.main(["--out", str(tmp_path / "cnn.safetensors"), "--resume"]) == 2
     assert "start anew without --resume" in capsys.readouterr().err
 
 
@@ -168,13 +173,13 @@ def test_the_shipped_vit_sees_and_differs_from_a_random_one() -> None:
         backbone = make_backbone(config, torch.device("cpu"))
         assert backbone is not None
         assert backbone.layer == backbone.depth - 1
-        seen.append(backbone(frames))
+        seen += backbone(frames, [backbone.layer])
         assert seen[-1].shape == (1, backbone.dims, 5, 7)
     assert not torch.allclose(seen[0], seen[1], atol=0.1)
 
 
 def test_a_missing_shipped_vit_is_one_sentence(nowhere: Path) -> None:
-    with pytest.raises(InputError, match=r"dinotrack_vit\.safetensors.*backbone\.name=none"):
+    with pytest.raises(InputError, match=r"dinotrack_vit\.safetensors.*'backbone\.name': 'none'"):
         load_shipped()
 
 
@@ -183,8 +188,9 @@ def test_beside_the_cnn_keeps_its_grid_and_its_start() -> None:
     video = np.random.default_rng(0).integers(0, 255, (4, 48, 64, 3), dtype=np.uint8)
     fitted = dinotrack.fit(video, preset="fast", settings=settings)
     config = fitted.config.model
-    assert (fitted.grid.rows, fitted.grid.cols) == (12, 16)
-    vit, cnn = fitted.maps.split([fitted.maps.shape[1] - config.dims, config.dims], dim=1)
+    maps = fitted.maps
+    assert (maps.grid.rows, maps.grid.cols) == (12, 16)
+    vit, cnn = maps.values.split([maps.channels - config.dims, config.dims], dim=1)
     for maps, length in ((cnn, 1.0), (vit, config.vit_weight)):  # kept in half precision
         torch.testing.assert_close(
             maps.float().norm(dim=1), torch.full((4, 12, 16), length), atol=1e-3, rtol=0
@@ -196,4 +202,4 @@ def test_without_the_refiner_correlations_are_the_map() -> None:
     tracker = Tracker(config, None)
     correlation = torch.rand((2, 9, 11), generator=torch.Generator().manual_seed(0))
     expected = (correlation / config.temperature).flatten(1).log_softmax(1).view_as(correlation)
-    torch.testing.assert_close(tracker.heatmaps(correlation), expected)
+    torch.testing.assert_close(tracker.correspondence(correlation), expected)

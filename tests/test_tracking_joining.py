@@ -15,7 +15,7 @@ from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
 from dinotrack.queries import Trajectories
 from dinotrack.tracking import joining
-from dinotrack.tracking.joining import Scene, join, track_by_joining
+from dinotrack.tracking.joining import TrackedVideo, join, track_by_joining
 from tests.moving import (
     CHANNELS,
     CONFIG,
@@ -101,7 +101,7 @@ def test_finite_where_nothing_can_be_told_apart(tracker: Tracker, maps: Tensor) 
         *((t, x, y) for t in (0, 3) for x in (-0.5, WIDTH - 0.5) for y in (-0.5, HEIGHT - 0.5))
     )
     many = dataclasses.replace(CONFIG.path, candidates=30)  # more than there is room for
-    scene = Scene(
+    scene = TrackedVideo(
         tracker,
         FeatureMaps(maps, GRID),
         random_flow(4, 30.0, 0),
@@ -124,15 +124,15 @@ def test_two_candidates_are_the_fewest(tracker: Tracker) -> None:
 
 
 @pytest.fixture
-def noisy_scene(tracker: Tracker) -> Scene:
+def noisy_scene(tracker: Tracker) -> TrackedVideo:
     """Four frames of noise, moved by a random flow."""
     rng = torch.Generator().manual_seed(0)
     video = torch.randint(256, (4, 3, HEIGHT, WIDTH), generator=rng).byte()
-    return Scene(tracker, shifted_maps(4), random_flow(4, 2.0, 3), video)
+    return TrackedVideo(tracker, shifted_maps(4), random_flow(4, 2.0, 3), video)
 
 
 def test_groups_of_queries_change_nothing(
-    noisy_scene: Scene, monkeypatch: pytest.MonkeyPatch
+    noisy_scene: TrackedVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[Any] = []
     queries = some_queries(4, 7)
@@ -144,12 +144,12 @@ def test_groups_of_queries_change_nothing(
 
 
 def test_too_short_memory_halves_the_work(
-    noisy_scene: Scene, monkeypatch: pytest.MonkeyPatch
+    noisy_scene: TrackedVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queries = some_queries(4, 7)
     whole = track_by_joining(noisy_scene, queries, CONFIG)
 
-    def short(scene: Scene, some: Any, config: Any) -> Any:
+    def short(scene: TrackedVideo, some: Any, config: Any) -> Any:
         if len(some) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return join(scene, some, config)
@@ -160,7 +160,7 @@ def test_too_short_memory_halves_the_work(
 
 
 def test_without_memory_everything_is_tracked_once(
-    noisy_scene: Scene, monkeypatch: pytest.MonkeyPatch
+    noisy_scene: TrackedVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes: list[int] = []
     once = joining._pass

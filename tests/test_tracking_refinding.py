@@ -7,7 +7,7 @@ import torch
 
 from dinotrack.queries import Queries
 from dinotrack.tracking.flow_chain import Chain, follow
-from dinotrack.tracking.joining import Scene, join
+from dinotrack.tracking.joining import TrackedVideo, join
 from dinotrack.tracking.patches import Grey, Patches, make_patches
 from dinotrack.tracking.refinding import refind
 from tests.moving import (
@@ -76,7 +76,7 @@ def test_what_is_found_again_sharpens_the_track() -> None:
     queries = queries_at((0, 20, 34))
     flow, expected = constant_flow(FRAMES), truth(queries, FRAMES)
     flow.backward[3].mul_(-5)  # flow loses itself at the occlusion, both ways
-    scene = Scene(make_tracker(), shifted_maps(FRAMES), flow, moving_frames(FRAMES, HIDDEN))
+    scene = TrackedVideo(make_tracker(), shifted_maps(FRAMES), flow, moving_frames(FRAMES, HIDDEN))
     never = dataclasses.replace(CONFIG.refinding, likeness=1.1)
     coarse = join(scene, queries, dataclasses.replace(CONFIG, refinding=never))
     sharp = join(scene, queries, CONFIG)

@@ -43,7 +43,7 @@ from dinotrack.tracking.support import agree, surround
 
 
 @dataclass(frozen=True)
-class Scene:
+class TrackedVideo:
     """A video as it is tracked: how its frames look to the networks and to the eye, and move.
 
     Everything lies on one device.
@@ -69,12 +69,12 @@ class Start:
 
 @torch.no_grad()
 def track_by_joining(
-    scene: Scene, queries: Queries, config: InferenceConfig, progress: Progress = silent
+    video: TrackedVideo, queries: Queries, config: InferenceConfig, progress: Progress = silent
 ) -> Trajectories:
     """Where queries are in every frame, by matches that are joined by flow."""
 
     def track(part: slice) -> Trajectories:
-        joined = join(scene, queries[part], config)
+        joined = join(video, queries[part], config)
         confidence = joined.evidence.confidence(config.confidence)
         return Trajectories(joined.xy, confidence >= config.confidence.visible, confidence)
 
@@ -86,28 +86,28 @@ def track_by_joining(
 
 
 @torch.no_grad()
-def join(scene: Scene, queries: Queries, config: InferenceConfig) -> Joined:
+def join(video: TrackedVideo, queries: Queries, config: InferenceConfig) -> Joined:
     """Where a few queries are in every frame, and what speaks for it.
 
     There are two passes, unless config.memory.weight is 0. The first only has to know what was
     surely seen, not exactly where, so that it does not look for lost patches.
     """
-    points = surround(queries, config.support, scene.flow.size)
-    vectors = normalise(scene.maps.at_queries(points), dim=1)
-    patches = make_patches(Grey(scene.frames), points, config.patches)
-    chain = follow(scene.flow, points, config.chain, patches)
+    points = surround(queries, config.support, video.flow.size)
+    vectors = normalise(video.maps.at_queries(points), dim=1)
+    patches = make_patches(Grey(video.frames), points, config.patches)
+    chain = follow(video.flow, points, config.chain, patches)
     start = Start(points, patches, chain)
     if config.memory.weight:
-        first = _pass(scene, start, vectors, config, rounds=0)
-        seen = (units_at(scene.maps, t, first.xy[:, t]) for t in range(len(scene.maps)))
+        first = _pass(video, start, vectors, config, rounds=0)
+        seen = (units_at(video.maps, t, first.xy[:, t]) for t in range(len(video.maps)))
         confidence = first.evidence.confidence(config.confidence)
         vectors = remember(vectors, seen, confidence, points.frame, config.memory)
-    joined = _pass(scene, start, vectors, config, rounds=config.refinding.rounds)
+    joined = _pass(video, start, vectors, config, rounds=config.refinding.rounds)
     return agree(queries, points, joined, config.confidence)
 
 
 def _pass(
-    scene: Scene,
+    video: TrackedVideo,
     start: Start,
     vectors: Float[Tensor, "N C"],
     config: InferenceConfig,
@@ -117,9 +117,9 @@ def _pass(
 
     rounds: how often lost patches are looked for.
     """
-    points, chain, flow = start.points, start.chain, scene.flow
-    matches = propose(scene.tracker, scene.maps, vectors, config.path.candidates)
-    along_chain = cosines_along(scene.maps, chain.xy, vectors)
+    points, chain, flow = start.points, start.chain, video.flow
+    matches = propose(video.tracker, video.maps, vectors, config.path.candidates)
+    along_chain = cosines_along(video.maps, chain.xy, vectors)
     chain_cosine = torch.where(chain.followed, along_chain, -torch.inf)
     candidates = matches.with_first(chain.xy, chain_cosine)
 
@@ -133,8 +133,8 @@ def _pass(
         xy = smooth(mended, matches.xy, points, flow, config.smoothing)
 
     evidence = Evidence(
-        cosine=cosines_along(scene.maps, xy, vectors),
-        cycle_error=cycle_errors(scene.tracker, scene.maps, points, xy).log1p(),
+        cosine=cosines_along(video.maps, xy, vectors),
+        cycle_error=cycle_errors(video.tracker, video.maps, points, xy).log1p(),
         followed=chain.followed.float(),
         distinctness=matches.distinctness(),
         likeness=chain.likeness,

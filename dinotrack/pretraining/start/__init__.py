@@ -1,0 +1,159 @@
+"""The CNN that a fit starts from (`python -m dinotrack.pretraining.start` trains it).
+
+A fit has a minute to learn what the features of one video are. What holds for all videos can be
+learnt once: that a feature survives another light, blur and background, and is found nowhere else.
+The CNN learns it here from nothing and with the losses of a fit. But the clips come from
+`dinotrack.synthesis`, ever new ones, and the labels are their exact truth.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import combinations
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from safetensors.torch import save as pack
+from torch import Tensor
+
+from dinotrack.config import FAST, Config, override
+from dinotrack.files import replacing
+from dinotrack.geometry import rescale
+from dinotrack.model import DeltaDino, Tracker
+from dinotrack.pretraining.correspondences import known_correspondences
+from dinotrack.pretraining.things import paint_thing
+from dinotrack.pretraining.views import photometric
+from dinotrack.synthesis.scene import Scene, build_scene
+from dinotrack.training import loop
+from dinotrack.training.loop import State, descent, take_step
+from dinotrack.training.sampling import Labels
+from dinotrack.training.terms import due, weighted_losses
+from dinotrack.training.view import RefinedFrames, StepView
+
+SCENES = 40  # scenes that steps draw from
+
+RECIPE = override(
+    FAST, {"training.steps": 2400, "training.matrix_rate": 2.0, "training.flow_weight": 0.0}
+)
+"""Fifty minutes on one CPU core. The Huber loss is left out because no match is near enough for it
+at first."""
+
+
+@dataclass(frozen=True)
+class Shots:
+    """What the clips are like."""
+
+    size: tuple[int, int] = (240, 432)  # (H, W) px
+    renewed: int = 6  # steps to a new scene
+    gap: float = 24.0  # frames between the first shot of a scene and the others, at most
+    points: int = 128  # known correspondences of each two shots
+    layers: tuple[int, int] = (3, 9)  # from, below
+    difficulty: tuple[float, float] = (0.5, 2.0)
+    # Scenes are made that much larger than `size`, at which they are seen.
+    scales: tuple[float, ...] = (0.6, 1.0, 1.0, 1.6)
+    painted: float = 0.5  # share of the things that are painted as the ViT's pictures are
+    radius: tuple[float, float] = (0.06, 0.4)  # of these, as a share of the frame's height
+    photometric: float = 0.5  # strength of all changes of light and colour
+
+
+SHOTS = Shots()
+
+
+def train(
+    config: Config, shots: Shots, seed: int, state: State, on_step: Callable[[State], None]
+) -> None:
+    """Train in place up to config.training.steps, and call on_step after each step."""
+    training = config.training
+    while state.step < training.steps:
+        frames, labels = draw(shots, training.frames, seed, state.step)
+        view = _view(state.tracker, config, frames, labels)
+        found = weighted_losses(view, due(training, state.step))
+        take_step(state, descent(state.tracker, found), training)
+        on_step(state)
+
+
+def _view(
+    tracker: Tracker, config: Config, frames: Float[Tensor, "F 3 H W"], labels: Labels
+) -> StepView:
+    """What the losses see of some frames, in which nothing is known but the labels."""
+    count, _, height, width = frames.shape
+    refined = RefinedFrames(torch.arange(count), tracker.refine(frames, None), (height, width))
+    masks = torch.zeros(count, height, width, dtype=torch.bool)
+    return StepView(tracker, config, refined, None, labels, masks, {}, torch.Generator())
+
+
+def draw(shots: Shots, count: int, seed: int, step: int) -> tuple[Float[Tensor, "F 3 H W"], Labels]:
+    """`count` frames of one scene in [0, 1], and where points of one frame are in the others.
+
+    They depend on the seed and the step alone.
+    """
+    rng = np.random.default_rng((seed, 1, step))
+    scene = _scene(shots, seed, step // shots.renewed + int(rng.integers(SCENES)))
+    first = rng.uniform(0, 200)
+    times = [first, *(first + rng.uniform(-shots.gap, shots.gap, count - 1))]
+    frames, tops = zip(*(scene.render(t) for t in times), strict=True)
+    parts: list[Labels] = []
+    for i, j in combinations(range(count), 2):
+        both = tops[i], tops[j]
+        when = times[i], times[j]
+        known, valid = known_correspondences(scene, both, shots.points, rng, when)
+        ends = rescale(torch.from_numpy(known[valid]), scene.size, shots.size)
+        in_i, in_j = ends.unbind(1)
+        frame_i = torch.full((len(ends),), i)
+        frame_j = torch.full((len(ends),), j)
+        parts.append(Labels(frame_i, in_i, frame_j, in_j))
+        parts.append(Labels(frame_j, in_j, frame_i, in_i))
+    dice = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    clean = _resized(frames, shots.size)
+    return photometric(clean, shots.photometric, dice), Labels.joined(parts)
+
+
+def _resized(
+    frames: Sequence[UInt8[np.ndarray, "h w 3"]], size: tuple[int, int]
+) -> Float[Tensor, "F 3 H W"]:
+    """Rendered frames at a size (H, W), in [0, 1]."""
+    height, width = size
+    area = cv2.INTER_AREA
+    pictures = np.stack([cv2.resize(f, (width, height), interpolation=area) for f in frames])
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+
+
+@lru_cache(maxsize=SCENES)
+def _scene(shots: Shots, seed: int, number: int) -> Scene:
+    """Scene `number` of a run."""
+    rng = np.random.default_rng((seed, 0, number))
+    scale = rng.choice(shots.scales)
+    height, width = (round(side * scale) for side in shots.size)
+    layers = int(rng.integers(*shots.layers))
+    difficulty = rng.uniform(*shots.difficulty)
+    scene = build_scene((height, width), layers, int(rng.integers(2**31)), difficulty)
+    low, high = (max(share * height, 4.0) for share in shots.radius)
+    things = [
+        replace(thing, rgba=paint_thing((low, high), rng))
+        if rng.uniform() < shots.painted
+        else thing
+        for thing in scene.layers[1:]
+    ]
+    return replace(scene, layers=(scene.layers[0], *things))
+
+
+def begin(config: Config, seed: int) -> State:
+    """The networks before their first step."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        tracker = Tracker(config.model, None)
+    return loop.start(tracker, config.training)
+
+
+def export(network: DeltaDino, path: Path, **facts: object) -> None:
+    """Write the CNN as float16 safetensors, with facts about its training as JSON in its header."""
+    tensors = {
+        name: value.detach().half().contiguous() for name, value in network.state_dict().items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
+        part.write_bytes(pack(tensors, {name: json.dumps(value) for name, value in facts.items()}))

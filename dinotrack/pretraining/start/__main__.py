@@ -1,0 +1,90 @@
+"""python -m dinotrack.pretraining.start: train the CNN that a fit starts from."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dinotrack.config import override
+from dinotrack.errors import InputError
+from dinotrack.files import replacing
+from dinotrack.pretraining import start
+from dinotrack.training.loop import State
+
+PRINTED = 20  # steps to a line
+SAVED = 200  # steps between checkpoints
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line. 0; 2 for what the user can mend."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dinotrack.pretraining.start", description=start.__doc__
+    )
+    parser.add_argument("--out", type=Path, default=Path("weights/dinotrack_cnn.safetensors"))
+    parser.add_argument("--steps", type=int, default=start.RECIPE.training.steps)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint beside --out"
+    )
+    args = parser.parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    try:
+        _run(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(args: argparse.Namespace) -> None:
+    config = override(start.RECIPE, {"training.steps": args.steps})
+    steps = config.training.steps
+    checkpoint = args.out.with_suffix(".pt")
+    state = start.begin(config, args.seed)
+    if args.resume:
+        _restore(state, checkpoint)
+    since = time.monotonic()
+
+    def on_step(state: State) -> None:
+        last = state.step == steps
+        if state.step % PRINTED == 0 or last:
+            means = [
+                f"{name} {np.mean(values[-PRINTED:]):.3f}" for name, values in state.losses.items()
+            ]
+            minutes = (time.monotonic() - since) / 60
+            print(f"step {state.step}/{steps} {minutes:.1f} min", *means, flush=True)
+        if state.step % SAVED == 0 or last:
+            start.export(state.tracker.delta_dino, args.out, steps=state.step, seed=args.seed)
+            _save(state, checkpoint)
+
+    start.train(config, start.SHOTS, args.seed, state, on_step)
+
+
+def _save(state: State, path: Path) -> None:
+    content = {
+        "tracker": state.tracker.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "step": state.step,
+    }
+    with replacing(path) as part:
+        torch.save(content, part)
+
+
+def _restore(state: State, path: Path) -> None:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        state.tracker.load_state_dict(content["tracker"])
+        state.optimizer.load_state_dict(content["optimizer"])
+        state.step = content["step"]
+    except Exception as error:
+        raise InputError(f"can't go on from {path}; start anew without --resume") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
