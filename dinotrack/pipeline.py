@@ -88,7 +88,7 @@ def fit(
     inputs = observe(video, run, masks is None)
     state = begin(inputs, run, store.stored)
     if state.step < run.config.training.steps:
-        data = learn_from(inputs, masks, state, run)
+        data = learn_from(inputs, masks, run)
         train(data, state, run, store)
     return inputs, state
 
@@ -163,7 +163,7 @@ def start_pretrained(network: DeltaDino, must: bool) -> None:
 
 
 def learn_from(
-    inputs: Inputs, masks: Bool[np.ndarray, "T H W"] | None, state: State, run: Run
+    inputs: Inputs, masks: Bool[np.ndarray, "T H W"] | None, run: Run
 ) -> TrainingData:
     """Everything there is to learn from: chains of flow, the foreground, and best buddies."""
     config = run.config
@@ -173,13 +173,9 @@ def learn_from(
         foreground = find_foreground(inputs.flow, inputs.foreground, masks, config.foreground)
     with run.watch.stage("buddies"):
         buddies = video_buddies(inputs.features, chains, run)
-    grid = state.tracker.grid(
-        inputs.size, None if inputs.features is None else inputs.features.grid
-    )
     return TrainingData(
         inputs.frames,
         inputs.features,
-        grid,
         chains,
         in_foreground(chains, foreground),
         foreground,
