@@ -198,7 +198,7 @@ def make_ready(video: Video, config: Config, trial: Trial) -> Contender:
     run = Run(config, trial.device, trial.seed)
     inputs = pipeline.observe(video, run, finds_foreground=True)
     state = pipeline.begin(inputs, run)
-    data = pipeline.learn_from(inputs, None, state, run)
+    data = pipeline.learn_from(inputs, None, run)
     return Contender(run, inputs, state, data)
 
 

@@ -27,7 +27,7 @@ from dinotrack.errors import InputError
 from dinotrack.geometry import rescale
 from dinotrack.metrics import auroc, calibration_error
 from dinotrack.queries import Queries
-from dinotrack.tracking.joining import Scene, join
+from dinotrack.tracking.joining import TrackedVideo, join
 
 HELP = "the weights of confidence, from truth"
 DECAY = 1e-4
@@ -108,12 +108,12 @@ def _joined(
     maps = fitted.maps
     size = fitted.inputs.size
     flow, frames = fitted.flow.to(maps.device), fitted.frames.to(maps.device)
-    scene = Scene(fitted.state.tracker, maps, flow, frames)
+    seen = TrackedVideo(fitted.state.tracker, maps, flow, frames)
     asked = Queries.from_rows(torch.from_numpy(truth.queries).float()).to(maps.device)
     working = asked.rescaled(fitted.video.size, size)
 
     def track(part: slice) -> tuple[Tensor, Tensor]:
-        joined = join(scene, working[part], fitted.config.inference)
+        joined = join(seen, working[part], fitted.config.inference)
         return rescale(joined.xy, size, fitted.video.size), joined.evidence.features()
 
     parts = in_chunks(track, len(working), chunks.JOINED_QUERIES, "points")
