@@ -235,9 +235,7 @@ def test_some_points_are_judged_as_among_all() -> None:
 
 @pytest.mark.parametrize("mode", ["first", "strided"])
 @pytest.mark.parametrize("size", ["256", "native"])
-def test_scores_are_those_of_the_official_convention(
-    tmp_path: Path, mode: Mode, size: str
-) -> None:
+def test_scores_are_those_of_the_official_convention(tmp_path: Path, mode: Mode, size: str) -> None:
     """Official: fractions of the frame times 256, for truth, queries and predictions alike."""
     entry = clip_entry(1)
     path = dump(tmp_path / "tapvid_davis.pkl", {"goat": entry})

@@ -56,7 +56,8 @@ def test_scale_to_256() -> None:
 
 
 def test_a_scaled_annotation_asks_the_same() -> None:
-    truth = Annotation(np.array([[3, 854.0, 240]]), np.ones((1, 5, 2)), np.ones((1, 5), bool), "first")
+    queries = np.array([[3, 854.0, 240]])
+    truth = Annotation(queries, np.ones((1, 5, 2)), np.ones((1, 5), bool), "first")
     scaled = truth.scaled((480, 854))
     np.testing.assert_allclose(scaled.queries, [[3, 256, 128]])
     np.testing.assert_array_equal(scaled.judged, truth.judged)
@@ -268,7 +269,8 @@ def test_certainty_is_pooled_over_its_parts() -> None:
     rng = np.random.default_rng(2)
     confidence, correct = rng.random(50), rng.random(50) < 0.5
     whole = metrics.Certainty(confidence, correct)
-    parts = [metrics.Certainty(confidence[part], correct[part]) for part in (np.s_[:20], np.s_[20:])]
+    halves = (np.s_[:20], np.s_[20:])
+    parts = [metrics.Certainty(confidence[half], correct[half]) for half in halves]
     assert metrics.Certainty.pooled(parts).scores() == whole.scores()
     assert whole.scores() == {
         "ece": metrics.calibration_error(confidence, correct),

@@ -415,7 +415,8 @@ GOAL = KernelGoal("locate over eager", 5.0, 5.0, True)
 
 def test_the_table_of_kernels() -> None:
     text = "\n".join(show_kernels(KernelsPart((PEAK, OBVIOUS, TWIN, KERNEL), (GOAL,))))
-    assert "| paper | locate | 10.000 ± 0.100 | 5.000 ± 0.100 | 2.000 ± 0.100 | 5.0 | 50 % |" in text
+    times = "10.000 ± 0.100 | 5.000 ± 0.100 | 2.000 ± 0.100"
+    assert f"| paper | locate | {times} | 5.0 | 50 % |" in text
     assert "600 TFLOP/s" in text
     assert "locate over eager: 5.00, of 5 or more" in text
 

@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from dinotrack.api import Fitted, choose_device, fit
-from dinotrack.features import BACKBONES, SHIPPED
 from dinotrack.benchmarks import rivals
 from dinotrack.config import (
     PAPER,
@@ -26,6 +25,7 @@ from dinotrack.config import (
     preset,
 )
 from dinotrack.errors import InputError
+from dinotrack.features import BACKBONES, SHIPPED
 from dinotrack.run import Run
 from dinotrack.tracks import Tracks
 

@@ -106,11 +106,9 @@ def show_paper(part: PaperPart) -> list[str]:
 def show_inference(part: InferencePart) -> list[str]:
     """A row for each way to track."""
     oracle = part.reference
-    timed = f"timed on {oracle.points} points"
-    seconds = f"{oracle.seconds:.2f}"
+    label = f"one query at a time, whole maps, every anchor (timed on {oracle.points} points)"
     rows = [
-        [f"one query at a time, whole maps, every anchor ({timed})", seconds, ""]
-        + _percents(oracle.scores),
+        [label, f"{oracle.seconds:.2f}", "", *_percents(oracle.scores)],
         _way_row(f"`{part.preset}` ({part.own.method})", part, part.own),
         _way_row(f"matching with at most {part.anchors} anchors", part, part.match),
     ]
