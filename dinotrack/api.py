@@ -26,14 +26,15 @@ from dinotrack.errors import Argument, InputError
 from dinotrack.flow import VideoFlow
 from dinotrack.maps import FeatureMaps
 from dinotrack.overlay import render as render
-from dinotrack.pipeline import Inputs, Store
+from dinotrack.pipeline import Inputs, Learnt
 from dinotrack.points import as_masks, choose_queries
 from dinotrack.progress import Progress, Watch, silent
 from dinotrack.queries import Queries
 from dinotrack.run import Run
 from dinotrack.tracks import Tracks
 from dinotrack.training import checkpoint
-from dinotrack.training.checkpoint import Identity
+from dinotrack.training.beginning import begin
+from dinotrack.training.checkpoint import Identity, Store
 from dinotrack.training.loop import State
 from dinotrack.video import Source, Video, content_hash, read_video
 
@@ -45,10 +46,7 @@ class Fitted:
     video: Video
     identity: Identity
     run: Run
-    inputs: Inputs
-    state: State
-    maps: FeatureMaps
-    """Refined features of all frames."""
+    learnt: Learnt
     steps_trained_now: int
     """0 where a finished fit was loaded."""
 
@@ -56,6 +54,21 @@ class Fitted:
     def config(self) -> Config:
         """Every number of the fit."""
         return self.identity.config
+
+    @property
+    def inputs(self) -> Inputs:
+        """What was seen in the video before anything was learnt."""
+        return self.learnt.inputs
+
+    @property
+    def state(self) -> State:
+        """The networks, the optimizer, and how far the fit is."""
+        return self.learnt.state
+
+    @property
+    def maps(self) -> FeatureMaps:
+        """Refined features of all frames."""
+        return self.learnt.maps
 
     @property
     def steps(self) -> int:
@@ -115,7 +128,7 @@ class Fitted:
         size = self.inputs.size
         asked = Queries.from_rows(torch.from_numpy(rows)).to(self.maps.device)
         working = asked.rescaled(self.video.size, size)
-        found = pipeline.track(self.inputs, self.state, self.maps, working, run)
+        found = pipeline.track(self.learnt, working, run)
         found = found.rescaled(size, self.video.size)
         if self.config.inference.pin_query:
             found = asked.pinned(found)
@@ -174,10 +187,9 @@ def fit(
     stored = None if kept is None else checkpoint.find(kept, identity, resume)
     cache = open_cache(fingerprint)
     run = Run(config, where, seed, watch, cache, named=preset is not None)
-    inputs, state = pipeline.fit(clip, run, masks, Store(identity, kept, stored))
-    trained = state.step - (0 if stored is None else stored.step)
-    maps = pipeline.refine(inputs, state, run)
-    return Fitted(clip, identity, run, inputs, state, maps, trained)
+    learnt = pipeline.learn(clip, run, masks, Store(identity, kept, stored))
+    trained = learnt.state.step - (0 if stored is None else stored.step)
+    return Fitted(clip, identity, run, learnt, trained)
 
 
 def load(
@@ -207,10 +219,10 @@ def load(
             f"{folder} was fitted to another video than {clip.name}; name that one, or fit this one"
         )
     run = Run(identity.config, where, identity.seed, watch, open_cache(identity.video_hash))
-    inputs = pipeline.observe(clip, run, finds_foreground=not identity.foreground_hash)
-    state = pipeline.begin(inputs, run, stored)
-    maps = pipeline.refine(inputs, state, run)
-    return Fitted(clip, identity, run, inputs, state, maps, 0)
+    inputs = pipeline.observe(clip, run, finds_foreground=False)  # nothing is learned from it
+    state = begin(inputs.features, run, stored)
+    learnt = Learnt(inputs, state, pipeline.refine(inputs, state, run))
+    return Fitted(clip, identity, run, learnt, 0)
 
 
 def track(

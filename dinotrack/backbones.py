@@ -76,7 +76,7 @@ class TimmBackbone:
         self.dims: int = vit.embed_dim
         self._mean = torch.tensor(vit.pretrained_cfg["mean"])[:, None, None]
         self._std = torch.tensor(vit.pretrained_cfg["std"])[:, None, None]
-        self._positions: Tensor | None = vit.pos_embed
+        self._positions: Float[Tensor, "1 tokens C"] | None = vit.pos_embed
         self._native: tuple[int, int] = vit.patch_embed.grid_size
         self._rotary: Any = getattr(vit, "rope", None)
         self._rotary_span: Any = getattr(self._rotary, "ref_feat_shape", None)

@@ -129,9 +129,11 @@ def nearest_chain(points: Float[Tensor, "K 2"], chains: Chains, frame: int) -> I
     there = chains.seen_in(frame).nonzero()[:, 0]
     if len(there) == 0 or len(points) == 0:
         return torch.full((len(points),), -1, device=there.device)
-    tree = cv2.flann.Index(chains.at(there, frame).cpu().numpy(), {"algorithm": _EXACT_TREE})
+    places = chains.at(there, frame).cpu().numpy()
+    tree = cv2.flann.Index(places, {"algorithm": _EXACT_TREE})
     nearest, _ = tree.knnSearch(points.cpu().numpy(), 1, params={})
-    return there[torch.from_numpy(nearest[:, 0]).to(there.device).long()]
+    rows = torch.from_numpy(nearest[:, 0]).long()
+    return there[rows.to(there.device)]
 
 
 def ambiguity(buddies: Buddies, maps: FeatureMaps, config: BuddyConfig) -> Float[Tensor, " K"]:
@@ -202,9 +204,11 @@ def _rivalry(
     index, score = best_matches(vectors, cells, config.candidates)
     places = grid.centres(cells.device)[index]
     side = 2 * config.box
-    common = (side - (places - places[:, :1]).abs()).clamp(min=0).prod(dim=-1)
+    apart = (places - places[:, :1]).abs()
+    common = (side - apart).clamp(min=0).prod(dim=-1)
     overlap = common / (2 * side**2 - common)
     best = score[:, 0]
     second = score.masked_fill(overlap > config.overlap, -torch.inf).amax(dim=1)
-    ratio = torch.where(second.isinf(), torch.zeros_like(best), second / best)
+    alone = second.isinf()
+    ratio = torch.where(alone, torch.zeros_like(best), second / best)
     return torch.where(best > 0, ratio, torch.ones_like(best))

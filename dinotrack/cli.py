@@ -158,9 +158,14 @@ def _report(
         "device": str(fitted.run.device),
         "versions": _versions(),
         **record,
-        "seconds": record["seconds"] | watch.seconds,
+        "seconds": _summed(record["seconds"], watch.seconds),
         "peak_megabytes": record["peak_megabytes"] | watch.peak_megabytes,
     }
+
+
+def _summed(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
+    """Seconds by stage of two watches."""
+    return first | {stage: first.get(stage, 0.0) + taken for stage, taken in second.items()}
 
 
 def _versions() -> dict[str, str]:

@@ -147,10 +147,10 @@ def video_features(
     maps: dict[int, Float[Tensor, "T C h w"]] = {}
 
     def features(*others: int) -> None:
-        """The wanted block's. If they take a pass, that pass looks at the other blocks as well."""
+        """The wanted block's. If they take a pass, that pass gives the other blocks too."""
 
         def compute() -> Tensors:
-            maps.update(_look(frames, backbone, (wanted, *others), run, run.progress))
+            maps.update(_one_pass(frames, backbone, (wanted, *others), run, run.progress))
             return {"features": maps[wanted]}
 
         known = run.cache.remember("features", key, compute, run.progress)
@@ -159,7 +159,7 @@ def video_features(
     def cells() -> Tensors:
         features(last)
         if last not in maps:
-            maps.update(_look(frames, backbone, (last,), run, silent))
+            maps.update(_one_pass(frames, backbone, (last,), run, silent))
         return {"cells": pca_foreground(maps[last], threshold)}
 
     found = None
@@ -184,7 +184,7 @@ def _key(frames: UInt8[Tensor, "T 3 H W"], backbone: Backbone, run: Run) -> dict
     }
 
 
-def _look(
+def _one_pass(
     frames: UInt8[Tensor, "T 3 H W"],
     backbone: Backbone,
     layers: Sequence[int],
@@ -220,7 +220,7 @@ def extract_features(
     bases = _bases(backbone, frames, layers, config, computed)
     kept = torch.float16 if config.precision == "float16" else torch.float32
     results: list[Float[Tensor, "T K h w"]] = []
-    for part, maps in _passing(backbone, frames, layers, computed):
+    for part, maps in _maps_in_parts(backbone, frames, layers, computed):
         if bases:
             pairs = zip(bases, maps, strict=True)
             maps = [torch.einsum("kc,bchw->bkhw", basis, values) for basis, values in pairs]
@@ -246,13 +246,13 @@ def _bases(
     count = min(config.pca_frames, len(frames))
     spread = torch.linspace(0, len(frames) - 1, count).round().long()
     sums: list[Float[Tensor, "C C"]] = []
-    for _, maps in _passing(backbone, frames[spread], layers, computed):
+    for _, maps in _maps_in_parts(backbone, frames[spread], layers, computed):
         moments = [second_moment(values) for values in maps]
         sums = [a + b for a, b in zip(sums, moments, strict=True)] if sums else moments
     return [principal_components(moment, config.components) for moment in sums]
 
 
-def _passing(
+def _maps_in_parts(
     backbone: Backbone,
     frames: UInt8[Tensor, "F 3 H W"],
     layers: Sequence[int],

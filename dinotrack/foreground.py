@@ -129,17 +129,24 @@ def _residual(
     lattice = np.zeros((height, width), dtype=bool)
     lattice[_every(height, config.lattice), _every(width, config.lattice)] = True
     chosen = lattice.ravel() & np.isfinite(target).all(axis=1)
-    camera = None
-    if chosen.sum() >= 4:
-        found = cv2.findHomography(
-            source[chosen], target[chosen], cv2.RANSAC, config.homography_error
-        )
-        camera = found[0]
+    camera = _homography(source[chosen], target[chosen], config.homography_error)
     if camera is None:
         return np.zeros((height, width), dtype=np.float32)
     moved = cv2.perspectiveTransform(source[None], camera)[0]
-    residual = np.nan_to_num(np.linalg.norm(target - moved, axis=1), nan=0.0, posinf=0.0)
+    distance = np.linalg.norm(target - moved, axis=1)
+    residual = np.nan_to_num(distance, nan=0.0, posinf=0.0)
     return np.asarray(residual, dtype=np.float32).reshape(height, width)
+
+
+def _homography(
+    source: Float[np.ndarray, "K 2"], target: Float[np.ndarray, "K 2"], reach: float
+) -> Float[np.ndarray, "3 3"] | None:
+    """The homography that takes most positions to within `reach` px of their targets, if any."""
+    if len(source) < 4:
+        return None
+    found, _ = cv2.findHomography(source, target, cv2.RANSAC, reach)
+    homography: Float[np.ndarray, "3 3"] | None = found
+    return homography
 
 
 def _every(side: int, lattice: int) -> slice:

@@ -1,8 +1,8 @@
 """Where things are: pixels, the cells of a grid, frames of another size, the scale of the losses.
 
 There is one convention of coordinates: (x, y) in float pixels, and (0, 0) is the centre of the
-top-left pixel (`docs/method.md` "Conventions"). Whatever the tracker reads of a map or a picture
-between its cells, it reads by `Grid.sample`.
+top-left pixel (`docs/method.md` "Conventions"). Whatever reads a tensor between its cells does so
+by `Grid.sample`, which holds the only `grid_sample` of the project.
 """
 
 from dataclasses import dataclass

@@ -1,43 +1,43 @@
 """The method, one stage after the other: video, flow and features, labels, fit, tracks.
 
-This page is the README's figure as code. Each function is a stage or a few of them. A stage takes
-values and gives values; its sizes, types and cache keys are decided in its own module, which knows
-nothing of the others.
+This page is the README's table as code, each stage a function of its name. A stage takes values
+and gives values. Its sizes, types and cache keys are decided in its own module, which knows nothing
+of this one.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
-from dinotrack import weights
-from dinotrack.buddies import video_buddies
-from dinotrack.errors import DinotrackWarning, InputError, setting
+from dinotrack.buddies import Buddies, video_buddies
+from dinotrack.errors import DinotrackWarning
 from dinotrack.features import Features, make_backbone, video_features
 from dinotrack.flow import VideoEstimator, VideoFlow, make_estimator, video_flow
 from dinotrack.foreground import find_foreground
 from dinotrack.maps import FeatureMaps
-from dinotrack.model import DeltaDino, Tracker, least_side, memory_format
+from dinotrack.model import least_side
 from dinotrack.queries import Queries, Trajectories
 from dinotrack.refinement import refine_video
 from dinotrack.run import Run
 from dinotrack.tracking.joining import TrackedVideo, track_by_joining
 from dinotrack.tracking.matching import track_by_matching
-from dinotrack.training import checkpoint, loop
-from dinotrack.training.checkpoint import Identity, Stored
+from dinotrack.training import loop
+from dinotrack.training.beginning import begin
+from dinotrack.training.checkpoint import Store
 from dinotrack.training.loop import State
 from dinotrack.training.sampling import TrainingData
-from dinotrack.trajectories import flow_chains, in_foreground
+from dinotrack.trajectories import Chains, flow_chains, in_foreground
 from dinotrack.video import Video
-from dinotrack.working import flow_frames, working_frames
+from dinotrack.working import Resized, flow_frames, working_frames
 
-START = weights.Origin("the CNN a fit starts from", files=("dinotrack_cnn.safetensors",))
+Masks = Bool[np.ndarray, "T H W"]
+"""The foreground of every frame, where the user knows it, in px of the video."""
 
 
 @dataclass(frozen=True)
@@ -62,130 +62,115 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Store:
-    """Where a fit is kept, and what lay there before."""
+class FlowLabels:
+    """What flow says of a video."""
 
-    identity: Identity
-    folder: Path | None = None
-    """None: the fit is not kept."""
-    stored: Stored | None = None
-    """The same fit, finished or not, that was found in the folder."""
-
-    def save(self, state: State) -> None:
-        """Keep a fit as it is now."""
-        if self.folder is not None:
-            checkpoint.save(self.folder, state, self.identity)
+    chains: Chains
+    foreground: Bool[Tensor, "T H W"]
+    """Masks of the working frames."""
 
 
-def fit(
-    video: Video, run: Run, masks: Bool[np.ndarray, "T H W"] | None, store: Store
-) -> tuple[Inputs, State]:
-    """Learn to track one video: what was seen in it, and the networks that were fitted to it.
+@dataclass(frozen=True)
+class Learnt:
+    """A tracker that was fitted to a video, and what it tracks with."""
 
-    masks: the foreground, where the user knows it. A fit that was found in the store is continued,
-    and a finished one is taken as it is.
+    inputs: Inputs
+    state: State
+    maps: FeatureMaps
+    """Refined features of all frames."""
+
+
+def learn(video: Video, run: Run, masks: Masks | None, store: Store) -> Learnt:
+    """Learn to track one video. This is the method as the paper's abstract tells it.
+
+    A fit that was found in the store is continued, and a finished one is taken as it is.
     """
-    inputs = observe(video, run, masks is None)
-    state = begin(inputs, run, store.stored)
-    if state.step < run.config.training.steps:
-        data = learn_from(inputs, masks, run)
-        train(data, state, run, store)
-    return inputs, state
+    unfinished = not store.holds_finished
+    inputs = observe(video, run, finds_foreground=unfinished and masks is None)
+    state = begin(inputs.features, run, store.stored)
+    if unfinished:
+        found = labels(inputs, masks, run)
+        pairs = buddies(inputs, found, run)
+        fit(inputs, found, pairs, state, run, store)
+    return Learnt(inputs, state, refine(inputs, state, run))
 
 
 def observe(video: Video, run: Run, finds_foreground: bool) -> Inputs:
-    """Working frames, flow, and the frozen features of a ViT if one is asked for.
+    """What is seen before anything is learnt: working frames, flow, and frozen features.
 
-    finds_foreground: False where the user gave masks, so that the ViT need not tell.
+    finds_foreground: whether the ViT may be asked which cells are foreground. Where the user gave
+    masks, or nothing is to be learned, it need not be.
     """
+    frames, seen_by_flow = read(video, run)
+    estimator, between = flow(frames, seen_by_flow, run)
+    frozen = features(frames, run, finds_foreground)
+    if frozen is None:
+        return Inputs(frames, estimator, between, None, None)
+    return Inputs(frames, estimator, between, frozen.maps, frozen.foreground)
+
+
+def read(
+    video: Video, run: Run
+) -> tuple[UInt8[Tensor, "T 3 H W"], UInt8[Tensor, "T 3 h w"] | Resized]:
+    """The working frames, and the frames that flow is computed on."""
+    config = run.config
+    with run.watch.stage("read"):
+        frames = working_frames(video, config.video, least_side(config.model))
+        return frames, flow_frames(video, frames, config.video, config.flow.area)
+
+
+def flow(
+    frames: UInt8[Tensor, "T 3 H W"], seen: UInt8[Tensor, "T 3 h w"] | Resized, run: Run
+) -> tuple[VideoEstimator, VideoFlow]:
+    """Flow between neighbouring frames, and what computes it between any two."""
+    size = int(frames.shape[-2]), int(frames.shape[-1])
     with run.watch.stage("flow"):
-        config = run.config.video
-        frames = working_frames(video, config, least_side(run.config.model))
-        size = int(frames.shape[-2]), int(frames.shape[-1])
-        seen_by_flow = flow_frames(video, frames, config, run.config.flow.area)
-        estimator = make_estimator(seen_by_flow, size, run)
-        flow = video_flow(estimator, run)
+        estimator = make_estimator(seen, size, run)
+        return estimator, video_flow(estimator, run)
+
+
+def features(frames: UInt8[Tensor, "T 3 H W"], run: Run, finds_foreground: bool) -> Features | None:
+    """Frozen features of a ViT, and which cells it sets apart; None where no ViT is asked for."""
     backbone = make_backbone(run.config.backbone, run.device, run.named)
     if backbone is None:
-        return Inputs(frames, estimator, flow, None, None)
+        return None
+    wanted = finds_foreground and run.config.foreground.method == "pca"
     with run.watch.stage("features"):
-        wanted = finds_foreground and run.config.foreground.method == "pca"
-        features: Features = video_features(frames, backbone, run, wanted)
-    return Inputs(frames, estimator, flow, features.maps, features.foreground)
+        return video_features(frames, backbone, run, wanted)
 
 
-def begin(inputs: Inputs, run: Run, stored: Stored | None = None) -> State:
-    """Networks and optimizer before the first step, or as they were stored.
-
-    The caller's random numbers are left alone.
-    """
-    config = run.config.model
-    channels = None if inputs.features is None else inputs.features.channels
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(run.seed)
-        tracker = Tracker(config, channels)
-    learns = stored is None or stored.step < run.config.training.steps
-    alone = inputs.features is None or config.fusion == "beside"
-    if learns and alone and config.start != "random":
-        start_pretrained(tracker.delta_dino, must=config.start == "pretrained")
-    tracker = tracker.to(run.device).to(memory_format=memory_format(run.device))
-    state = loop.start(tracker, run.config.training)
-    if stored is not None:
-        checkpoint.restore(stored, state)
-    return state
-
-
-def start_pretrained(network: DeltaDino, must: bool) -> None:
-    """Fill the CNN with our own pretrained weights (dinotrack.pretraining.start).
-
-    Raises InputError where they are not on this machine or are of another shape, unless they are
-    no `must`: missing ones are then a DinotrackWarning, and another shape is left as it is.
-    """
-    path = weights.find(START)
-    if path is None:
-        missing = f"the weights a fit starts from, {START.files[0]}, are missing"
-        if must:
-            advice = "; put them into ./weights, or take "
-            raise InputError(missing, advice, setting("model.start", "random"))
-        advice = "put them into ./weights; starting from random ones instead"
-        warnings.warn(f"{missing}; {advice}", DinotrackWarning, stacklevel=2)
-        return
-    state = weights.read(path)
-    own = network.state_dict()
-    fits = state.keys() == own.keys() and all(state[name].shape == own[name].shape for name in own)
-    if fits:
-        network.load_state_dict(state)
-    elif must:
-        raise InputError(
-            f"{path} is for other model.* settings; leave those as in `fast`, or take ",
-            setting("model.start", "random"),
-        )
-
-
-def learn_from(
-    inputs: Inputs, masks: Bool[np.ndarray, "T H W"] | None, run: Run
-) -> TrainingData:
-    """Everything there is to learn from: chains of flow, the foreground, and best buddies."""
+def labels(inputs: Inputs, masks: Masks | None, run: Run) -> FlowLabels:
+    """Chains of flow, and the foreground."""
     config = run.config
+    direct = inputs.estimator.between if config.trajectories.direct_filter else None
     with run.watch.stage("labels"):
-        direct = inputs.estimator.between if config.trajectories.direct_filter else None
         chains = flow_chains(inputs.flow, config.trajectories, direct, run.progress)
-        foreground = find_foreground(inputs.flow, inputs.foreground, masks, config.foreground)
+        found = find_foreground(inputs.flow, inputs.foreground, masks, config.foreground)
+    return FlowLabels(chains, found)
+
+
+def buddies(inputs: Inputs, found: FlowLabels, run: Run) -> Mapping[tuple[int, int], Buddies]:
+    """Best buddies of the frozen features where flow is blind, by ordered pairs of frames."""
+    if inputs.features is None or not run.config.training.buddy_weight:
+        return {}
     with run.watch.stage("buddies"):
-        buddies = video_buddies(inputs.features, chains, run)
-    return TrainingData(
-        inputs.frames,
-        inputs.features,
-        chains,
-        in_foreground(chains, foreground),
-        foreground,
-        buddies,
-    )
+        return video_buddies(inputs.features, found.chains, run)
 
 
-def train(data: TrainingData, state: State, run: Run, store: Store) -> None:
+def fit(
+    inputs: Inputs,
+    found: FlowLabels,
+    pairs: Mapping[tuple[int, int], Buddies],
+    state: State,
+    run: Run,
+    store: Store,
+) -> None:
     """Fit the networks, in place. Checkpoints are kept now and then, and at Ctrl-C."""
     training = run.config.training
+    on_foreground = in_foreground(found.chains, found.foreground)
+    data = TrainingData(
+        inputs.frames, inputs.features, found.chains, on_foreground, found.foreground, pairs
+    )
 
     def on_step(state: State) -> None:
         if state.step % training.save_every == 0:
@@ -199,15 +184,11 @@ def train(data: TrainingData, state: State, run: Run, store: Store) -> None:
         except KeyboardInterrupt:
             store.save(state)
             raise
-        if state.step < training.steps:
+        if not data.has_labels:
             state.step = training.steps
             run.progress("fit", state.step, training.steps)
-            warnings.warn(
-                "no point could be followed from any frame to the next, so nothing was learnt; "
-                "tracks are guesses",
-                DinotrackWarning,
-                stacklevel=2,
-            )
+            nothing = "no point could be followed from any frame to the next, so nothing was learnt"
+            warnings.warn(DinotrackWarning(f"{nothing}; tracks are guesses"), stacklevel=2)
         store.save(state)
 
 
@@ -219,15 +200,15 @@ def refine(inputs: Inputs, state: State, run: Run) -> FeatureMaps:
     return maps
 
 
-def track(
-    inputs: Inputs, state: State, maps: FeatureMaps, queries: Queries, run: Run
-) -> Trajectories:
+def track(learnt: Learnt, queries: Queries, run: Run) -> Trajectories:
     """Where queries in working px are in every frame, and where they are visible."""
     config = run.config.inference
+    tracker, maps, inputs = learnt.state.tracker, learnt.maps, learnt.inputs
     queries = queries.to(maps.device)
     with run.watch.stage("track"):
         if config.method == "match":
-            return track_by_matching(state.tracker, maps, queries, config.matching, run.progress)
-        flow, frames = inputs.flow.to(maps.device), inputs.frames.to(maps.device)
-        seen = TrackedVideo(state.tracker, maps, flow, frames)
-        return track_by_joining(seen, queries, config, run.progress)
+            return track_by_matching(tracker, maps, queries, config.matching, run.progress)
+        motion = inputs.flow.to(maps.device)
+        frames = inputs.frames.to(maps.device)
+        video = TrackedVideo(tracker, maps, motion, frames)
+        return track_by_joining(video, queries, config, run.progress)

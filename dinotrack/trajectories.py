@@ -194,7 +194,8 @@ def _step(
     """
     moved, error = there.step(back, xy)
     height, width = there.displacement.shape[-2:]
-    return moved, (error < cycle_error) & inside(moved, (height, width))
+    agrees = error < cycle_error
+    return moved, agrees & inside(moved, (height, width))
 
 
 def _drop_drifted(alive: _Alive, t: int, direct: DirectFlow, config: TrajectoryConfig) -> _Alive:
@@ -210,8 +211,8 @@ def _drop_drifted(alive: _Alive, t: int, direct: DirectFlow, config: TrajectoryC
         chosen = alive.start == i
         there, back = direct(i, t)
         target, sure = _step(alive.start_xy[chosen], there, back, config.direct_cycle_error)
-        near = (alive.xy[chosen] - target).norm(dim=-1) < config.direct_error
-        agrees[chosen] = near | ~sure
+        distance = (alive.xy[chosen] - target).norm(dim=-1)
+        agrees[chosen] = (distance < config.direct_error) | ~sure
     return alive.keep_where(alive.xy, agrees)
 
 
@@ -232,7 +233,9 @@ def _starts(
     source = points + came
     share = _share_inside(source, (lattice.height, lattice.width))
     error = (came + there.at(source) * share).norm(dim=-1)
-    starts: Bool[Tensor, " P"] = ~lattice.occupied(taken) | ~landed | (error >= cycle_error)
+    disoccluded = error >= cycle_error
+    passed = lattice.occupied(taken)
+    starts: Bool[Tensor, " P"] = ~passed | ~landed | disoccluded
     return starts
 
 

@@ -53,7 +53,7 @@ def name_of(module: Module) -> str:
 
 def room_of(name: str) -> str:
     """The room of a dotted name: the file or the folder right below the package."""
-    return (name.split(".") + [""])[1]
+    return [*name.split("."), ""][1]
 
 
 def floor_of(room: str) -> int:

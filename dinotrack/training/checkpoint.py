@@ -49,6 +49,27 @@ class Stored:
     """The state of the optimizer, likewise."""
 
 
+@dataclass(frozen=True)
+class Store:
+    """Where a fit is kept, and what was found there."""
+
+    identity: Identity
+    folder: Path | None = None
+    """None: the fit is not kept."""
+    stored: Stored | None = None
+    """The same fit, finished or not, that the folder holds."""
+
+    @property
+    def holds_finished(self) -> bool:
+        """Whether there is nothing left to learn."""
+        return self.stored is not None and self.stored.step >= self.identity.config.training.steps
+
+    def save(self, state: State) -> None:
+        """Keep a fit as it is now."""
+        if self.folder is not None:
+            save(self.folder, state, self.identity)
+
+
 def hash_masks(masks: Bool[np.ndarray, "T H W"] | None) -> str:
     """A hash of the user's foreground; "" for none."""
     if masks is None:

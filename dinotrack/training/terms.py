@@ -165,7 +165,7 @@ class Term:
     """The field of TrainingConfig that the loss is multiplied by; 0 leaves the term out."""
     late: bool = False
     """Whether the term starts only after the share config.training.late of the steps."""
-    recordable: bool = True
+    recordable: bool = False
     """Whether a CUDA graph can hold the term: it draws no random numbers, copies nothing from the
     host, and its sizes depend on no value, so that nobody waits for the device."""
     applies: Callable[[StepView], bool] = _always
@@ -173,13 +173,13 @@ class Term:
 
 
 TERMS: dict[str, Term] = {
-    "flow": Term(flow, "flow_weight"),
-    "heatmap": Term(heatmap, "heatmap_weight"),
-    "buddies": Term(buddies, "buddy_weight", recordable=False, applies=_knows_buddies),
-    "refined_buddies": Term(refined_buddies, "refined_buddy_weight", late=True, recordable=False),
-    "cycle": Term(cycle, "cycle_weight", late=True, recordable=False),
-    "norm": Term(norm, "norm_weight", applies=_is_bound),
-    "angle": Term(angle, "angle_weight", applies=_is_bound),
+    "flow": Term(flow, "flow_weight", recordable=True),
+    "heatmap": Term(heatmap, "heatmap_weight", recordable=True),
+    "buddies": Term(buddies, "buddy_weight", applies=_knows_buddies),
+    "refined_buddies": Term(refined_buddies, "refined_buddy_weight", late=True),
+    "cycle": Term(cycle, "cycle_weight", late=True),
+    "norm": Term(norm, "norm_weight", recordable=True, applies=_is_bound),
+    "angle": Term(angle, "angle_weight", recordable=True, applies=_is_bound),
 }
 """All terms, by the names that losses are reported under, in the order in which they are added and
 draw random numbers."""
