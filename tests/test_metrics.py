@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dinotrack import metrics
@@ -84,6 +84,7 @@ def came_back_slowly(truth: Annotation) -> np.ndarray:
     return out
 
 
+@settings(deadline=None)
 @given(annotations())
 def test_came_back_against_a_plain_loop(truth: Annotation) -> None:
     np.testing.assert_array_equal(truth.came_back, came_back_slowly(truth))
@@ -95,6 +96,7 @@ def test_some_come_back() -> None:
     np.testing.assert_array_equal(np.argwhere(truth.came_back), [[0, 4], [0, 6]])
 
 
+@settings(deadline=None)
 @given(annotations())
 def test_shares_are_shares_and_the_truth_is_perfect(truth: Annotation) -> None:
     """For any truth and prediction; NaN where nothing was judged."""

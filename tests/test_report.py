@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dinotrack.benchmarks import records, report
@@ -186,6 +186,7 @@ def test_bars_in_names_do_not_break_tables() -> None:
     assert cells(text, "Means")[0]["method"] == "a\\|b"
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.text("a|b-", max_size=4), st.text("a|b-", max_size=4)), max_size=4))
 def test_every_row_of_a_table_has_its_cells(rows: list[tuple[str, str]]) -> None:
     """Whatever the text of the cells."""
@@ -268,6 +269,7 @@ class Outer:
     anything: Any = None
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         Outer,

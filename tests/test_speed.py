@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from dinotrack import pipeline
 from dinotrack.benchmarks import (
     against_paper,
     equal_time,
@@ -23,9 +22,10 @@ from dinotrack.benchmarks import (
     speed,
     speed_report,
     stages,
+    step_times,
 )
 from dinotrack.benchmarks.__main__ import main
-from dinotrack.benchmarks.against_paper import PaperPart, Trial
+from dinotrack.benchmarks.against_paper import PaperPart
 from dinotrack.benchmarks.datasets import find_clips
 from dinotrack.benchmarks.kernel_report import (
     KernelGoal,
@@ -36,6 +36,7 @@ from dinotrack.benchmarks.kernel_report import (
 from dinotrack.benchmarks.records import build, plain
 from dinotrack.benchmarks.speed_parts import Parts, SpeedReport
 from dinotrack.benchmarks.stages import LongPart, PipelineRun, Setup, StagesPart
+from dinotrack.benchmarks.step_times import Trial
 from dinotrack.benchmarks.summary import Row
 from dinotrack.cache import FOLDER_VARIABLE
 from dinotrack.config import PAPER, MatchingConfig, override, preset
@@ -45,6 +46,7 @@ from dinotrack.model import Tracker
 from dinotrack.queries import Queries
 from dinotrack.synthesis import generate
 from dinotrack.tracking.matching import track_by_matching
+from dinotrack.training.beginning import begin
 from dinotrack.video import read_video
 from tests.noise import GRID, make_tracker, random_maps, random_queries
 
@@ -249,46 +251,46 @@ def test_steps_are_taken_in_their_phase(
     changes: dict[str, int], expected: list[tuple[str, int, int]]
 ) -> None:
     config = override(preset("paper"), {"training.steps": 7, **changes})
-    found = against_paper.phases("paper", config)
+    found = step_times.phases("paper", config)
     assert [(phase.name, phase.first, phase.length) for phase in found] == expected
 
 
 @pytest.fixture(scope="module")
-def contender() -> against_paper.Contender:
+def contender() -> step_times.Contender:
     video = read_video(generate(SIZE, 4, 2, seed=2).frames)
     equal = against_paper.equal_settings(video, 4000, "dinotrack_vit")
     config = override(preset("paper"), {**equal, **SETTINGS, **NETWORK})
     return against_paper.make_ready(video, config, Trial(1, 9, 0, CPU))
 
 
-def test_a_fit_too_short_to_be_timed(contender: against_paper.Contender) -> None:
+def test_a_fit_too_short_to_be_timed(contender: step_times.Contender) -> None:
     config = override(contender.run.config, {"training.steps": 1})
     short = replace(contender, run=replace(contender.run, config=config))
     with pytest.raises(InputError, match="ours has 1 steps alike"):
-        against_paper.time_steps({"ours": short}, Trial(1, 9, 0, CPU), silent)
+        step_times.time_steps({"ours": short}, Trial(1, 9, 0, CPU), silent)
 
 
-def test_a_late_step_has_the_late_losses(contender: against_paper.Contender) -> None:
-    state = pipeline.begin(contender.inputs, contender.run)
+def test_a_late_step_has_the_late_losses(contender: step_times.Contender) -> None:
+    state = begin(contender.inputs.features, contender.run)
     contender = replace(contender, state=state)
-    block = against_paper.take_steps(contender, 1)
+    block = step_times.take_steps(contender, 1)
     assert block.step > 0
     assert block.before >= 0
     assert state.step == 2  # the timed one, and one before it
     assert "cycle" not in state.losses
     state.step = 5000
-    against_paper.take_steps(contender, 1)
+    step_times.take_steps(contender, 1)
     assert state.step == 5002
     assert {"flow", "cycle", "refined_buddies"} <= state.losses.keys()
     assert len(state.losses["flow"]) == 4
 
 
-def test_nothing_to_learn_from_is_told(contender: against_paper.Contender) -> None:
+def test_nothing_to_learn_from_is_told(contender: step_times.Contender) -> None:
     chains = contender.data.chains
     none = replace(chains, length=torch.ones_like(chains.length))
     empty = replace(contender, data=replace(contender.data, chains=none))
     with pytest.raises(InputError, match="no point of this clip could be followed"):
-        against_paper.take_steps(empty, 1)
+        step_times.take_steps(empty, 1)
 
 
 @pytest.mark.parametrize("step", [1e6, 0.05])

@@ -13,68 +13,20 @@ from typing import Any
 import torch
 
 from dinotrack import pipeline
-from dinotrack.benchmarks.machine import clock, spread
+from dinotrack.benchmarks.machine import spread
 from dinotrack.benchmarks.report import Say
+from dinotrack.benchmarks.step_times import Block, Contender, Phase, Trial, listed, time_steps
 from dinotrack.benchmarks.summary import Row
 from dinotrack.config import PAPER, Config, VideoConfig
-from dinotrack.errors import InputError
-from dinotrack.pipeline import Inputs
+from dinotrack.pipeline import Learnt
 from dinotrack.points import grid_queries
 from dinotrack.queries import Queries
 from dinotrack.run import Run
-from dinotrack.training import loop
-from dinotrack.training.graphs import UNRECORDED
-from dinotrack.training.loop import State
+from dinotrack.training.beginning import begin
 from dinotrack.training.sampling import TrainingData
+from dinotrack.trajectories import in_foreground
 from dinotrack.video import Video
 from dinotrack.working import working_size
-
-BLOCKS = 20
-"""Into so many blocks the timed steps are cut, and the contenders take turns."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """How the two are timed."""
-
-    steps: int
-    """Of each phase of each contender."""
-    points: int
-    """That are tracked in the end."""
-    seed: int
-    device: torch.device
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A configuration that is ready to be fitted to a video."""
-
-    run: Run
-    inputs: Inputs
-    state: State
-    data: TrainingData
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A part of a contender's steps in which all are alike."""
-
-    contender: str
-    name: str
-    first: int
-    """Its first step."""
-    length: int
-    """How many steps there are."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """Some steps in a row that were timed."""
-
-    step: float
-    """Seconds of one."""
-    before: float
-    """Seconds that a fit takes besides, to begin and, on CUDA, to record."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +121,7 @@ def compare(video: Video, ours: Config, paper: Config, trial: Trial, say: Say) -
     ready: dict[str, Contender] = {}
     for name, config in (("paper", paper), ("ours", ours)):
         ready[name] = make_ready(video, config, trial)
-        say(f"{name}: before the fit, seconds {_listed(ready[name].run.watch.seconds)}")
+        say(f"{name}: before the fit, seconds {listed(ready[name].run.watch.seconds)}")
     ready["ours"] = _with_labels_of(ready["ours"], ready["paper"])
     timed = time_steps(ready, trial, say)
     accounts: dict[str, Account] = {}
@@ -197,81 +149,14 @@ def make_ready(video: Video, config: Config, trial: Trial) -> Contender:
     """All that comes before the first step, with its seconds; nothing is taken from a cache."""
     run = Run(config, trial.device, trial.seed)
     inputs = pipeline.observe(video, run, finds_foreground=True)
-    state = pipeline.begin(inputs, run)
-    data = pipeline.learn_from(inputs, None, run)
+    state = begin(inputs.features, run)
+    found = pipeline.labels(inputs, None, run)
+    pairs = pipeline.buddies(inputs, found, run)
+    on_foreground = in_foreground(found.chains, found.foreground)
+    data = TrainingData(
+        inputs.frames, inputs.features, found.chains, on_foreground, found.foreground, pairs
+    )
     return Contender(run, inputs, state, data)
-
-
-def phases(name: str, config: Config) -> list[Phase]:
-    """Before and after the late losses begin; one phase where there are none."""
-    training = config.training
-    steps = training.steps
-    late = math.ceil(training.late * steps)
-    has_late = bool(training.refined_buddy_weight or training.cycle_weight)
-    if not has_late or not 1 < late < steps - 1:
-        return [Phase(name, "all", 0, steps)]
-    return [Phase(name, "early", 0, late), Phase(name, "late", late, steps - late)]
-
-
-def untimed(device: torch.device) -> int:
-    """First steps of a block that are not timed: on CUDA, until those of a fit are replays of a
-    recorded one."""
-    return 1 if device.type != "cuda" else UNRECORDED + 2
-
-
-def time_steps(ready: Mapping[str, Contender], trial: Trial, say: Say) -> dict[Phase, list[Block]]:
-    """Blocks of steps of each phase of each contender, who take turns.
-
-    On CUDA the first turn doesn't count. The late steps are those of a network that the steps timed
-    here have taught, and no others. Raises InputError for a phase that is too short.
-    """
-    block = max(2, trial.steps // BLOCKS)
-    turns = max(1, trial.steps // block)
-    skipped = untimed(trial.device)
-    known = [phase for name, one in ready.items() for phase in phases(name, one.run.config)]
-    for phase in known:
-        if phase.length <= skipped:
-            raise InputError(
-                f"{phase.contender} has {phase.length} steps alike, too few to be timed; "
-                "take more training.steps"
-            )
-    blocks: dict[Phase, list[Block]] = {phase: [] for phase in known}
-    for turn in range(-1 if trial.device.type == "cuda" else 0, turns):
-        for phase in known:
-            contender = ready[phase.contender]
-            count = min(block, phase.length - skipped)
-            starts = phase.length - count - skipped + 1
-            contender.state.step = phase.first + (turn + 1) * count % starts
-            taken = take_steps(contender, count)
-            if turn >= 0:
-                blocks[phase].append(taken)
-        say(f"block {turn + 1} of {turns}, {block} steps each: {_latest(blocks)}")
-    return blocks
-
-
-def take_steps(contender: Contender, count: int) -> Block:
-    """Times `count` steps of a fit, after the untimed ones, from the step that the state is at.
-
-    Raises InputError without labels.
-    """
-    run = contender.run
-    skipped = untimed(run.device)
-    first = contender.state.step + skipped
-    marks = [clock(run.device)]
-
-    def on_step(state: State) -> None:
-        if state.step in (first, first + count):
-            marks.append(clock(run.device))
-
-    loop.fit(contender.data, run.config, run.seed, contender.state, on_step, until=first + count)
-    if len(marks) < 3:
-        raise InputError(
-            "no point of this clip could be followed from any frame to the next; "
-            "choose another --clip"
-        )
-    start, one, end = marks
-    step = (end - one) / count
-    return Block(step, max(0.0, one - start - skipped * step))
 
 
 def track_grid(video: Video, contender: Contender, points: int) -> None:
@@ -280,7 +165,7 @@ def track_grid(video: Video, contender: Contender, points: int) -> None:
     inputs = contender.inputs
     maps = pipeline.refine(inputs, contender.state, run)
     queries = _grid(video, points).rescaled(video.size, inputs.size)
-    pipeline.track(inputs, contender.state, maps, queries, run)
+    pipeline.track(Learnt(inputs, contender.state, maps), queries, run)
 
 
 def account(run: Run, timed: Mapping[Phase, list[Block]]) -> Account:
@@ -310,7 +195,7 @@ def describe(account: Account) -> str:
         f"{name} {1e3 * known.median:.1f} ms" for name, known in account.seconds_a_step.items()
     )
     fit = f"a step {steps}; {account.steps} steps {account.fit:.0f} s"
-    around = f"around them, seconds {_listed(account.stages)}"
+    around = f"around them, seconds {listed(account.stages)}"
     return f"{fit}; {around}; whole {account.whole:.0f} s"
 
 
@@ -331,17 +216,3 @@ def _grid(video: Video, points: int) -> Queries:
     """A grid of points of the first frame, as many as a square has, in px of the video."""
     side = math.ceil(math.sqrt(points))
     return Queries.from_rows(torch.from_numpy(grid_queries(side, video.size, 0)))
-
-
-def _latest(blocks: Mapping[Phase, list[Block]]) -> str:
-    """The last block of each phase, for people."""
-    steps = {
-        f"{phase.contender} {phase.name}": timed[-1].step
-        for phase, timed in blocks.items()
-        if timed
-    }
-    return f"seconds a step {_listed(steps) or 'not counted'}"
-
-
-def _listed(seconds: Mapping[str, float]) -> str:
-    return ", ".join(f"{stage} {value:.2f}" for stage, value in seconds.items())

@@ -33,6 +33,7 @@ from dinotrack.benchmarks.report import Say
 from dinotrack.benchmarks.speed_options import FEW
 from dinotrack.benchmarks.speed_parts import Part, Parts, SpeedReport
 from dinotrack.benchmarks.stages import LongPart, Plan, Setup, StagesPart
+from dinotrack.benchmarks.step_times import Trial
 from dinotrack.benchmarks.summary import Row
 from dinotrack.benchmarks.truth import Clip
 from dinotrack.config import override, preset
@@ -101,7 +102,7 @@ def run_paper(args: argparse.Namespace, say: Say) -> PaperPart:
     equal = against_paper.equal_settings(video, args.area, args.backbone)
     ours = override(preset(name), settings | equal)
     paper = override(preset("paper"), equal)
-    trial = against_paper.Trial(steps, args.points, args.seed, device)
+    trial = Trial(steps, args.points, args.seed, device)
     part = against_paper.compare(video, ours, paper, trial, say)
     if args.accuracy is None:
         return part
