@@ -21,8 +21,8 @@ THRESHOLDS = (1, 2, 4, 8, 16)
 """Distances, in px at 256 x 256, within which a point counts as found."""
 TAPVID_SIDE = 256
 """Px: the sides to which TAP-Vid scales its frames."""
-HIDDEN_FOR = 3
-"""Frames that a point must be hidden for, so that its return counts as "after occlusion"."""
+OCCLUDED_FOR = 3
+"""Frames that a point must be occluded for, so that its return counts as "after occlusion"."""
 BADJA_SIZE = (320, 512)
 """(H, W) to which BADJA scales its frames."""
 BADJA_REACH = 0.2
@@ -38,7 +38,7 @@ class Annotation:
     queries: Float[np.ndarray, "N 3"]
     """(t, x, y)."""
     xy: Float[np.ndarray, "N T 2"]
-    """In the px of the queries, and meaningless where a point is hidden."""
+    """In the px of the queries, and meaningless where a point is occluded."""
     visible: Bool[np.ndarray, "N T"]
     mode: Mode
 
@@ -63,17 +63,17 @@ class Annotation:
     def came_back(self) -> Bool[np.ndarray, "N T"]:
         """The observations after an occlusion.
 
-        In these the point is visible, and since its query frame it was once hidden for 3 frames or
+        In these the point is visible, and since its query frame it was once occluded for 3 frames or
         more in a row.
         """
         after = np.arange(self.visible.shape[1])[None] > self._query_frame
-        hidden = after & ~self.visible
-        run = hidden.copy()
-        for lag in range(1, HIDDEN_FOR):
-            run[:, lag:] &= hidden[:, :-lag]
+        occluded = after & ~self.visible
+        run = occluded.copy()
+        for lag in range(1, OCCLUDED_FOR):
+            run[:, lag:] &= occluded[:, :-lag]
             run[:, :lag] = False
-        was_hidden = np.logical_or.accumulate(run, axis=1)
-        return np.asarray(after & self.visible & was_hidden)
+        was_occluded = np.logical_or.accumulate(run, axis=1)
+        return np.asarray(after & self.visible & was_occluded)
 
     @property
     def _query_frame(self) -> Float[np.ndarray, "N 1"]:
@@ -138,12 +138,12 @@ def tapvid_metrics(
 
 
 def recall_mean(truth: Annotation, visible: Bool[np.ndarray, "N T"]) -> float:
-    """The mean of the shares of visible and of hidden observations that were named rightly.
+    """The mean of the shares of visible and of occluded observations that were named rightly.
 
     A constant answer scores 0.5.
     """
-    hidden = truth.judged & ~truth.visible
-    return (_share(visible, truth.seen) + _share(~visible, hidden)) / 2
+    occluded = truth.judged & ~truth.visible
+    return (_share(visible, truth.seen) + _share(~visible, occluded)) / 2
 
 
 def after_occlusion(truth: Annotation, xy: Float[np.ndarray, "N T 2"]) -> tuple[float, int]:

@@ -26,7 +26,7 @@ class Entry:
     frames: UInt8[np.ndarray, "T H W 3"]
     points: Float[np.ndarray, "N T 2"]
     """(x, y) as fractions of the frame."""
-    hidden: Bool[np.ndarray, "N T"]
+    occluded: Bool[np.ndarray, "N T"]
 
 
 def tapvid_clips(file: Path, labels: Mapping[Mode, str], shrink: bool) -> Iterator[Clip]:
@@ -59,7 +59,7 @@ def tapvid_truth(dataset: str, entry: Entry, size: tuple[int, int], mode: Mode) 
     """
     edge = np.array((size[1], size[0]), float)
     xy = entry.points * edge - 0.5
-    visible = ~entry.hidden
+    visible = ~entry.occluded
     queries, rows = metrics.sample_queries(xy, visible, mode)
     queries[:, 1:] = queries[:, 1:].clip(-0.5, edge - 0.5)  # some were marked a hair outside
     points = Annotation(queries.astype(np.float32), xy[rows], visible[rows], mode)
@@ -94,15 +94,15 @@ def _read_entry(file: Path, key: Any, value: Any) -> Entry:
 def _checked(value: Mapping[str, Any]) -> Entry:
     frames = _decode(value["video"])
     points = np.asarray(value["points"], float)
-    hidden = np.asarray(value["occluded"]).astype(bool)
+    occluded = np.asarray(value["occluded"]).astype(bool)
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
         raise ValueError(f"its video is {frames.dtype} {list(frames.shape)}")
-    if hidden.shape[1:] != (len(frames),) or points.shape != (*hidden.shape, 2):
-        shapes = f"points {list(points.shape)}, occluded {list(hidden.shape)}"
+    if occluded.shape[1:] != (len(frames),) or points.shape != (*occluded.shape, 2):
+        shapes = f"points {list(points.shape)}, occluded {list(occluded.shape)}"
         raise ValueError(f"it has {len(frames)} frames, {shapes}")
-    if not np.isfinite(points[~hidden]).all():
+    if not np.isfinite(points[~occluded]).all():
         raise ValueError("a visible point has no position")
-    return Entry(frames, points, hidden)
+    return Entry(frames, points, occluded)
 
 
 def _decode(video: np.ndarray | Sequence[Any]) -> np.ndarray:

@@ -18,7 +18,7 @@ NEAR = 8.0
 
 @dataclass(frozen=True)
 class PointTruth:
-    """Where points are and when they are hidden, as TAP-Vid annotates and our generator knows."""
+    """Where points are and when they are occluded, as TAP-Vid annotates and our generator knows."""
 
     dataset: str
     """Means are taken over each data set."""
@@ -65,7 +65,7 @@ class PointTruth:
 
 @dataclass(frozen=True)
 class JointTruth:
-    """Where an animal's joints are, as BADJA marks them, which says nothing of hidden ones."""
+    """Where an animal's joints are, as BADJA marks them, which says nothing of occluded ones."""
 
     dataset: str
     queries: Float[np.ndarray, "N 3"]
@@ -87,7 +87,7 @@ class JointTruth:
     def certainty(
         self, xy: Float[np.ndarray, "N S 2"], confidence: Float[np.ndarray, "N S"]
     ) -> Certainty:
-        """Nothing, as nobody knows which joints are hidden."""
+        """Nothing, as nobody knows which joints are occluded."""
         return Certainty(np.zeros(0), np.zeros(0, bool))
 
 
@@ -104,7 +104,7 @@ class Clip:
 
     @property
     def point_truths(self) -> list[PointTruth]:
-        """The truths that say when points are hidden."""
+        """The truths that say when points are occluded."""
         return [truth for truth in self.truths if isinstance(truth, PointTruth)]
 
 
