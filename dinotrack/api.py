@@ -7,10 +7,11 @@ the working frame.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -147,7 +148,7 @@ def fit(
     *,
     preset: str | None = None,
     settings: Mapping[str, Any] | None = None,
-    seed: int = 0,
+    seed: SupportsIndex = 0,
     device: str | torch.device = "auto",
     foreground: npt.ArrayLike | None = None,
     progress: Progress = silent,
@@ -171,7 +172,7 @@ def fit(
     """
     where = choose_device(device)
     config = choose_config(preset, settings, where)
-    seed = _check_seed(seed)
+    number = _check_seed(seed)
     watch = Watch(progress)
     with watch.stage("read"):
         clip = read_video(video, progress)
@@ -182,11 +183,11 @@ def fit(
     if foreground is not None:
         masks = as_masks(foreground, clip.frames.shape[:3], "foreground")
     fingerprint = content_hash(clip)
-    identity = Identity(config, seed, fingerprint, checkpoint.hash_masks(masks), clip.path)
+    identity = Identity(config, number, fingerprint, checkpoint.hash_masks(masks), clip.path)
     kept = None if folder is None else Path(folder)
     stored = None if kept is None else checkpoint.find(kept, identity, resume)
     cache = open_cache(fingerprint)
-    run = Run(config, where, seed, watch, cache, named=preset is not None)
+    run = Run(config, where, number, watch, cache, named=preset is not None)
     learnt = pipeline.learn(clip, run, masks, Store(identity, kept, stored))
     trained = learnt.state.step - (0 if stored is None else stored.step)
     return Fitted(clip, identity, run, learnt, trained)
@@ -280,8 +281,11 @@ def default_steps(config: TrainingConfig, frames: int) -> int:
     return max(config.steps, round(config.steps_a_frame * frames))
 
 
-def _check_seed(seed: int) -> int:
+def _check_seed(seed: SupportsIndex) -> int:
     """The seed as Python's own integer; every step's random numbers are counted on from it."""
-    if not 0 <= seed < 2**32:
-        raise InputError(f"seed {seed} is out of range; give a whole number from 0 to {2**32 - 1}")
-    return int(seed)
+    number = operator.index(seed)
+    if not 0 <= number < 2**32:
+        raise InputError(
+            f"seed {number} is out of range; give a whole number from 0 to {2**32 - 1}"
+        )
+    return number

@@ -20,7 +20,7 @@ from dinotrack.display import (
     say_of,
     warnings_as_lines,
 )
-from dinotrack.errors import InputError
+from dinotrack.errors import Argument, InputError
 from dinotrack.progress import Progress, Watch
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _run(args: argparse.Namespace, progress: Progress) -> None:
     if args.foreground:
         foreground = read_masks(args.foreground, len(video.frames), video.size)
     out = args.out or Path("runs") / video.name
-    make_folder(out)
+    make_folder(out, "choose another ", Argument("folder"))
 
     from dinotrack import api  # loads torch, which takes seconds
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from dinotrack.errors import InputError
+from dinotrack.errors import Argument, InputError
 
 
 @contextlib.contextmanager
@@ -25,13 +25,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield part
         os.replace(part, path)
     except OSError as error:
-        raise InputError(unwritable(path, error)) from error
+        raise unwritable(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, *advice: str | Argument) -> None:
     """Make a folder, with its parents, and try whether files can be written into it.
 
     Who is about to compute for minutes asks this first. Raises InputError where the folder can't be
@@ -41,9 +41,13 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise InputError(unwritable(folder, error)) from error
+        raise unwritable(folder, error, *advice) from error
 
 
-def unwritable(path: str | Path, error: OSError) -> str:
-    """The sentence that says why a file or a folder can't be written, and what to do."""
-    return f"{path}: can't be written ({error.strerror or error}); choose another place"
+def unwritable(path: str | Path, error: OSError, *advice: str | Argument) -> InputError:
+    """The error that says why a file or a folder can't be written, and what to do.
+
+    advice: parts of the message; by default "choose another place".
+    """
+    problem = f"{path}: can't be written ({error.strerror or error}); "
+    return InputError(problem, *(advice or ("choose another place",)))

@@ -1,6 +1,7 @@
 """The command line, run in this process: what it writes, what it refuses, and how it goes on."""
 
 import csv
+import io
 import json
 import signal
 from collections.abc import Callable, Iterator
@@ -129,7 +130,8 @@ def test_record(clip: str, tmp_path: Path) -> None:
     assert main([clip, "--out", str(tmp_path), "--grid", "2", "--seed", "5", *QUICK]) == 0
     record = run_json(tmp_path)
     assert record["video"] | {"hash": ""} == {
-        "path": clip, "name": "pony", "hash": "", "frames": FRAMES, "height": HEIGHT, "width": WIDTH, "fps": 12,
+        "path": clip, "name": "pony", "hash": "", "frames": FRAMES,
+        "height": HEIGHT, "width": WIDTH, "fps": 12,
     }  # fmt: skip
     assert record["seed"] == 5
     assert record["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
@@ -393,7 +395,7 @@ def test_named_backbone_without_weights(
     clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(weights, "find", lambda source: None)
-    monkeypatch.setattr(weights.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     line = refused(capfd, clip, "--out", tmp_path / "run", "--backbone", "dino_vits16", *QUICK)
     assert "dino_vits16.safetensors" in line
     assert "./weights" in line
@@ -423,27 +425,19 @@ def test_out_of_memory_is_the_users(
 
 
 def test_bars_on_a_terminal(clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal:
-        def __init__(self) -> None:
-            self.text = ""
-
-        def write(self, text: str) -> None:
-            self.text += text
-
-        def flush(self) -> None: ...
-
+    class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
     terminal = Terminal()
-    with Display(terminal) as display:  # type: ignore[arg-type]
+    with Display(terminal) as display:
         for done in range(3):
             display("fit", done + 1, 3)
         display("match", 1, 2)
         display("visibility", 1, 1)
-    assert "fit" in terminal.text
-    assert "3/3" in terminal.text
-    assert "visibility" in terminal.text
+    assert "fit" in terminal.getvalue()
+    assert "3/3" in terminal.getvalue()
+    assert "visibility" in terminal.getvalue()
     assert display.bar is None
 
 

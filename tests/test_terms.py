@@ -203,10 +203,15 @@ def test_a_stranger_adds_a_loss(late: bool, monkeypatch: pytest.MonkeyPatch) -> 
     assert ends[1] < ends[0]
 
 
-def test_the_stranger_s_loss_is_recorded_with_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(TERMS, "sparsity", Term(sparsity, "sparsity_weight", late=True))
+@pytest.mark.parametrize("recordable", [True, False])
+def test_the_stranger_s_loss_is_recorded_where_its_term_says_so(
+    recordable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not Term(sparsity, "sparsity_weight").recordable, "which is what a stranger forgets"
+    term = Term(sparsity, "sparsity_weight", late=True, recordable=recordable)
+    monkeypatch.setitem(TERMS, "sparsity", term)
     monkeypatch.setattr(loop, "makes_maps", lambda features: False)
     config = with_sparsity(TINY_FAST, 1.0)
     names = due(config.training, config.training.steps - 1)
     assert names == ("flow", "heatmap", "sparsity")
-    assert can_be_recorded(names, config, on_cuda())
+    assert can_be_recorded(names, config, on_cuda()) == recordable

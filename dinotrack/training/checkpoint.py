@@ -97,14 +97,14 @@ def save(folder: Path, state: State, identity: Identity) -> None:
         "weights": state.tracker.state_dict(),
         "optimizer": state.optimizer.state_dict(),
     }
-    make_folder(folder)
+    make_folder(folder, *ELSEWHERE)
     path = folder / FILE
     try:
         with replacing(path) as part:
             torch.save(values, part)
     except RuntimeError as error:  # torch's own, as of a full disk
         reason = OSError(_shortened(error))
-        raise InputError(unwritable(path, reason)) from None
+        raise unwritable(path, reason, *ELSEWHERE) from None
 
 
 def read(folder: Path) -> Stored:
