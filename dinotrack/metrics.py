@@ -63,8 +63,8 @@ class Annotation:
     def came_back(self) -> Bool[np.ndarray, "N T"]:
         """The observations after an occlusion.
 
-        In these the point is visible, and since its query frame it was once occluded for 3 frames or
-        more in a row.
+        In these the point is visible, and it was occluded for 3 frames or more in a row since its
+        query frame.
         """
         after = np.arange(self.visible.shape[1])[None] > self._query_frame
         occluded = after & ~self.visible
