@@ -1,8 +1,10 @@
 """Fixtures all tests share."""
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -51,9 +53,22 @@ def golden() -> Callable[[str], dict[str, np.ndarray]]:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real clips and truth (never committed); skips where it is absent."""
-    folder = Path(os.environ.get("DINOTRACK_DATA", ROOT.parent / "shared"))
+    from dinotrack.benchmarks.datasets import data_folder  # once shapes are checked
+
+    folder = data_folder()
     if not (folder / "eval").is_dir():
         pytest.skip(
             "no evaluation data: set DINOTRACK_DATA to the folder that holds eval/, clips/ and bad/"
         )
     return folder
+
+
+@pytest.fixture(scope="session")
+def shared_score(shared_data: Path) -> ModuleType:
+    """The module that scores tracks in the shared folder, eval/score.py."""
+    spec = importlib.util.spec_from_file_location("score", shared_data / "eval" / "score.py")
+    assert spec is not None
+    assert spec.loader is not None
+    score = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(score)
+    return score

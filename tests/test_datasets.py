@@ -14,11 +14,14 @@ from PIL import Image
 
 from dinotrack import metrics
 from dinotrack.benchmarks import datasets
-from dinotrack.benchmarks.datasets import DATASETS, Clip, find_clips, open_datasets, tapvid_truth
+from dinotrack.benchmarks.datasets import DATASETS, data_folder, find_clips, open_datasets
 from dinotrack.benchmarks.pickles import read_pickle
+from dinotrack.benchmarks.tapvid import Entry, tapvid_truth
+from dinotrack.benchmarks.truth import Clip, JointTruth, PointTruth, Truth
 from dinotrack.errors import InputError
+from dinotrack.ffmpeg import write_video
+from dinotrack.metrics import Annotation, Mode
 from dinotrack.synthesis import generate
-from dinotrack.video import write_video
 
 SIZE, FRAMES, POINTS = (96, 150), 11, 30
 
@@ -46,14 +49,23 @@ def encoded(frames: np.ndarray) -> list[bytes]:
     return out
 
 
+def as_entry(packed: dict[str, np.ndarray]) -> Entry:
+    return Entry(packed["video"], packed["points"].astype(float), packed["occluded"])
+
+
 def dump(path: Path, held: Any, protocol: int = 4) -> Path:
     path.write_bytes(pickle.dumps(held, protocol))
     return path
 
 
-def open_one(text: str) -> Clip:
-    (clip,) = open_datasets([text], Path("nowhere"))
+def open_one(text: str, data: Path = Path("nowhere")) -> Clip:
+    (clip,) = open_datasets([text], data)
     return clip
+
+
+def points_of(truth: Truth) -> Annotation:
+    assert isinstance(truth, PointTruth)
+    return truth.points
 
 
 @pytest.fixture
@@ -82,35 +94,41 @@ def data(tmp_path: Path) -> Path:
 # ---- every data set
 
 
-def test_every_data_set_gives_clips_with_queries(data: Path, tmp_path: Path) -> None:
-    dump(tmp_path / "shard.pkl", {"a": clip_entry()})
-    texts = {name: name for name in DATASETS}
-    texts |= {
-        "tapvid": f"tapvid:{tmp_path / 'shard.pkl'}",
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_data_set_gives_clips_with_queries(name: str, data: Path) -> None:
+    shard = dump(data / "shard.pkl", {"a": clip_entry()})
+    texts = {
+        "tapvid": f"tapvid:{shard}",
         "synthetic": "synthetic:frames=3,size=40x56,points=5",
     }
-    for name, text in texts.items():
-        (clip,) = open_datasets([text], data)
-        (truth,) = clip.truths
-        assert isinstance(clip.video, np.ndarray) or clip.video.exists(), name
-        assert len(truth.queries) == len(truth.arrays["visible"]) > 0, name
-        assert truth.queries.dtype == np.float32, name
-        perfect = truth.arrays.get("tracks", truth.arrays.get("keypoints"))
-        scores = truth.score(perfect, truth.arrays["visible"])
-        assert scores.get("average_jaccard", scores.get("pck")) == 1.0, name
+    clip = open_one(texts.get(name, name), data)
+    (truth,) = clip.truths
+    assert isinstance(clip.video, np.ndarray) or clip.video.exists()
+    known = truth.joints if isinstance(truth, JointTruth) else truth.points
+    assert len(truth.queries) == len(known.visible) > 0
+    assert truth.queries.dtype == np.float32
+    scores = truth.score(known.xy, known.visible)
+    assert scores.get("average_jaccard", scores.get("pck")) == 1.0
+
+
+def test_the_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DINOTRACK_DATA", str(tmp_path))
+    assert data_folder() == tmp_path
+    for nothing in ("", None):
+        monkeypatch.delenv("DINOTRACK_DATA")
+        if nothing is not None:
+            monkeypatch.setenv("DINOTRACK_DATA", nothing)
+        assert data_folder() == datasets.ROOT.parent / "shared"
+        monkeypatch.setenv("DINOTRACK_DATA", "again")
 
 
 def test_the_shared_folder_by_default_and_one_clip_a_video(data: Path) -> None:
     clips = find_clips(data)
     assert [clip.name for clip in clips] == ["pony", "cards"]
     assert [truth.dataset for truth in clips[0].truths] == ["davis", "badja"]
-    only_joints = open_one_of(data, "badja", "badja")
+    (only_joints,) = open_datasets(["badja", "badja"], data)
     assert [truth.dataset for truth in only_joints.truths] == ["badja"]
-
-
-def open_one_of(data: Path, *texts: str) -> Clip:
-    (clip,) = open_datasets(texts, data)
-    return clip
+    assert only_joints.point_truths == []
 
 
 def test_a_name_that_only_a_pickle_has(data: Path) -> None:
@@ -166,45 +184,50 @@ def test_synthetic_clips_are_the_generator_s() -> None:
     for seed, clip in zip((3, 5), clips, strict=True):
         expected = generate((40, 56), 4, seed=seed, points=9, difficulty=1.5)
         np.testing.assert_array_equal(clip.video, expected.frames)
-        np.testing.assert_array_equal(clip.truths[0].arrays["tracks"], expected.tracks)
+        np.testing.assert_array_equal(points_of(clip.truths[0]).xy, expected.tracks)
         assert clip.truths[0].dataset == text
 
 
 # ---- what is judged
 
 
-def test_certainty_against_a_plain_loop() -> None:
+@pytest.mark.parametrize("mode", ["first", "strided"])
+def test_certainty_against_a_plain_loop(mode: Mode) -> None:
     """Of confidence, every judged frame counts; true is what is seen and found within 8 px at 256 x
     256."""
     rng = np.random.default_rng(4)
-    for mode in ("first", "strided"):
-        entry = clip_entry(2)
-        truth = tapvid_truth("x", entry["points"], entry["occluded"], SIZE, mode)
-        true_xy, visible = truth.arrays["tracks"], truth.arrays["visible"]
-        xy = np.concatenate(
-            (true_xy + rng.normal(0, 4, true_xy.shape), true_xy[:, :2]), axis=1
-        )  # two frames too many
-        confidence = rng.random(xy.shape[:2])
-        expected = []
-        for n, (t0, *_) in enumerate(truth.queries):
-            for t in range(FRAMES):
-                if t > t0 or (mode == "strided" and t != t0):
-                    dx, dy = (xy[n, t] - true_xy[n, t]) * (256 / SIZE[1], 256 / SIZE[0])
-                    expected.append(
-                        (confidence[n, t], visible[n, t] and (dx * dx + dy * dy) ** 0.5 < 8)
-                    )
-        sure, correct = truth.certainty(xy, confidence)
-        np.testing.assert_array_equal(sure, [c for c, _ in expected])
-        np.testing.assert_array_equal(correct, [c for _, c in expected])
-        assert 0.1 < correct.mean() < 0.9
+    truth = tapvid_truth("x", as_entry(clip_entry(2)), SIZE, mode)
+    true_xy, visible = truth.points.xy, truth.points.visible
+    two_too_many = true_xy[:, :2]
+    xy = np.concatenate((true_xy + rng.normal(0, 4, true_xy.shape), two_too_many), axis=1)
+    confidence = rng.random(xy.shape[:2])
+    sure, correct = [], []
+    for n, (t0, *_) in enumerate(truth.queries):
+        for t in range(FRAMES):
+            if t > t0 or (mode == "strided" and t != t0):
+                dx, dy = (xy[n, t] - true_xy[n, t]) * (256 / SIZE[1], 256 / SIZE[0])
+                sure.append(confidence[n, t])
+                correct.append(visible[n, t] and (dx * dx + dy * dy) ** 0.5 < 8)
+    certainty = truth.certainty(xy, confidence)
+    np.testing.assert_array_equal(certainty.confidence, sure)
+    np.testing.assert_array_equal(certainty.correct, correct)
+    assert 0.1 < certainty.correct.mean() < 0.9
 
 
 def test_joints_say_nothing_of_confidence(data: Path) -> None:
-    truth = open_one_of(data, "badja").truths[0]
-    sure, correct = truth.certainty(
-        truth.arrays["keypoints"], np.ones(truth.arrays["visible"].shape)
-    )
-    assert sure.shape == correct.shape == (0,)
+    (truth,) = open_one("badja", data).truths
+    assert isinstance(truth, JointTruth)
+    certainty = truth.certainty(truth.joints.xy, np.ones(truth.joints.visible.shape))
+    assert len(certainty.confidence) == len(certainty.correct) == 0
+
+
+def test_some_points_are_judged_as_among_all() -> None:
+    truth = tapvid_truth("x", as_entry(clip_entry(2)), SIZE, "first")
+    rng = np.random.default_rng(0)
+    xy = truth.points.xy + rng.normal(0, 4, truth.points.xy.shape)
+    rows = np.array([5, 2, 9])
+    np.testing.assert_array_equal(truth.some(rows).distance(xy[rows]), truth.distance(xy)[rows])
+    np.testing.assert_array_equal(truth.some(rows).queries, truth.queries[rows])
 
 
 # ---- TAP-Vid
@@ -212,7 +235,7 @@ def test_joints_say_nothing_of_confidence(data: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["first", "strided"])
 @pytest.mark.parametrize("size", ["256", "native"])
-def test_scores_are_those_of_the_official_convention(tmp_path: Path, mode: Any, size: str) -> None:
+def test_scores_are_those_of_the_official_convention(tmp_path: Path, mode: Mode, size: str) -> None:
     """Official: fractions of the frame times 256, for truth, queries and predictions alike."""
     entry = clip_entry(1)
     path = dump(tmp_path / "tapvid_davis.pkl", {"goat": entry})
@@ -231,7 +254,8 @@ def test_scores_are_those_of_the_official_convention(tmp_path: Path, mode: Any, 
     rng = np.random.default_rng(3)
     true_xy, visible = entry["points"][rows] * 256.0, ~entry["occluded"][rows]
     found, said = true_xy + rng.normal(0, 5, true_xy.shape), rng.random(visible.shape) < 0.5
-    expected = metrics.tapvid_metrics(official, true_xy, visible, found, said, mode)
+    asked_officially = Annotation(official, true_xy, visible, mode)
+    expected = metrics.tapvid_metrics(asked_officially, found, said)
     ours = truth.score(found * (width / 256, height / 256) - 0.5, said)
     assert {key: ours[key] for key in expected} == pytest.approx(expected)
     assert 0.1 < expected["average_jaccard"] < 0.9
@@ -239,7 +263,7 @@ def test_scores_are_those_of_the_official_convention(tmp_path: Path, mode: Any, 
 
 @pytest.mark.parametrize("mode", ["first", "strided"])
 def test_golden_queries_and_metrics(
-    golden: Callable[[str], dict[str, np.ndarray]], tmp_path: Path, mode: Any
+    golden: Callable[[str], dict[str, np.ndarray]], tmp_path: Path, mode: Mode
 ) -> None:
     stored = golden("tapvid_queries")
     points, hidden = stored["points"], stored["occluded"]
@@ -266,7 +290,7 @@ def test_golden_queries_and_metrics(
 def test_both_modes_are_tracked_at_once(tmp_path: Path) -> None:
     path = dump(tmp_path / "a.pkl", [clip_entry()])
     first, strided = open_one(f"tapvid:{path},mode=first+strided,size=native").truths
-    assert (first.mode, strided.mode) == ("first", "strided")
+    assert (points_of(first).mode, points_of(strided).mode) == ("first", "strided")
     assert len(first.queries) == POINTS - 1
     assert len(strided.queries) == (~clip_entry()["occluded"][:, ::5]).sum()
 
@@ -329,9 +353,10 @@ def test_clips_where_nothing_is_seen_are_left_out(tmp_path: Path) -> None:
 
 def test_points_a_hair_outside_can_be_asked() -> None:
     points = np.array([[[1.001, -0.001], [0.5, 0.5]]])
-    truth = tapvid_truth("x", points, np.zeros((1, 2), bool), (10, 20), "first")
+    frames = np.zeros((2, 10, 20, 3), np.uint8)
+    truth = tapvid_truth("x", Entry(frames, points, np.zeros((1, 2), bool)), (10, 20), "first")
     np.testing.assert_allclose(truth.queries, [[0, 19.5, -0.5]])
-    np.testing.assert_allclose(truth.arrays["tracks"], [[[19.52, -0.51], [9.5, 4.5]]])
+    np.testing.assert_allclose(truth.points.xy, [[[19.52, -0.51], [9.5, 4.5]]])
 
 
 @pytest.mark.parametrize(

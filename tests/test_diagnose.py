@@ -11,12 +11,16 @@ import cv2
 import numpy as np
 import pytest
 
-from dinotrack.benchmarks import diagnose
+from dinotrack.benchmarks import case as cases_of
+from dinotrack.benchmarks import diagnose, diagnose_page, pictures
 from dinotrack.benchmarks.__main__ import main
-from dinotrack.benchmarks.datasets import Clip, Truth
-from dinotrack.benchmarks.diagnose import FOUND, TILE, TRUE, Case
+from dinotrack.benchmarks.case import Case, faults, mistakes, moments, worst_points
+from dinotrack.benchmarks.datasets import generated_clip
 from dinotrack.benchmarks.methods import Configuration
-from dinotrack.synthesis import generate
+from dinotrack.benchmarks.pictures import FOUND, TILE, TRUE, WIDE
+from dinotrack.benchmarks.truth import NEAR, Clip, JointTruth, PointTruth
+from dinotrack.geometry import Grid
+from dinotrack.metrics import Annotation, Joints
 
 SIZE, FRAMES = (64, 96), 8
 TINY = {
@@ -31,24 +35,15 @@ VOID = {"meta", "img", "br"}
 
 @pytest.fixture(scope="module")
 def clip() -> Clip:
-    scene = generate(SIZE, FRAMES, 3, seed=6, points=10)
-    arrays = {
-        "tracks": scene.tracks,
-        "visible": scene.visible,
-        "query": scene.queries,
-        "size": np.array(SIZE),
-    }
-    short = {
-        key: value[:, : FRAMES - 2] if key in ("tracks", "visible") else value
-        for key, value in arrays.items()
-    }
-    early = scene.queries[:, 0] < FRAMES - 2
-    short = {key: value if key == "size" else value[early] for key, value in short.items()}
-    return Clip(
-        "pony",
-        scene.frames,
-        (Truth("layers", arrays), Truth("short", short | {"mode": np.array("strided")})),
-    )
+    """Two truths, of which the second knows two frames less."""
+    arguments = {"size": SIZE, "frames": FRAMES, "layers": 3, "seed": 6, "points": 10}
+    made = generated_clip("layers", "pony", arguments)
+    (truth,) = made.point_truths
+    known = truth.points
+    early = known.queries[:, 0] < FRAMES - 2
+    part = np.s_[early, : FRAMES - 2]
+    short = Annotation(known.queries[early], known.xy[part], known.visible[part], "strided")
+    return replace(made, truths=(truth, PointTruth("short", short, SIZE)))
 
 
 @pytest.fixture(scope="module")
@@ -63,16 +58,22 @@ def case(cases: list[Case]) -> Case:
 
 def perfect(case: Case) -> Case:
     """The same, had the fit known the truth."""
-    sure = case.true_visible.astype(np.float32)
-    error = np.zeros_like(case.error)
     return replace(
         case,
         xy=case.true_xy,
         visible=case.true_visible,
-        confidence=sure,
-        error=error,
+        confidence=case.true_visible.astype(np.float32),
+        error=np.zeros_like(case.error),
         best=case.true_xy,
     )
+
+
+def annotated(case: Case, visible: np.ndarray) -> Case:
+    """The same points asked before the first frame, so that all is judged, and so visible."""
+    known = case.truth.points
+    before = np.column_stack((np.full(len(visible), -1.0), known.queries[:, 1:]))
+    points = Annotation(before, known.xy, visible, "first")
+    return replace(case, truth=replace(case.truth, points=points))
 
 
 class Outline(HTMLParser):
@@ -101,155 +102,160 @@ def outline(page: str) -> Outline:
     return parser
 
 
-def test_a_page_for_each_truth_stands_by_itself(cases: list[Case]) -> None:
+def test_a_case_for_each_truth(cases: list[Case]) -> None:
     assert [case.name for case in cases] == ["pony", "pony-1"]
     assert cases[1].error.shape[1] == FRAMES - 2
-    for case in cases:
-        page = diagnose.page(case, "a <tiny> fit")
-        text = outline(page).text
-        assert "a <tiny> fit" in text
-        assert "average Jaccard" in text
-        assert "Point" in text
-        assert not re.findall(r'(?:src|href)="(?!data:)', page)
-        assert "http" not in page
-        assert "nan" not in page.replace("data:image", "").lower().split("base64")[0]
-        images = re.findall(r"base64,([^\"]+)", page)
-        assert len(images) > 6
-        for image in images:
-            assert (
-                cv2.imdecode(np.frombuffer(base64.b64decode(image), np.uint8), cv2.IMREAD_COLOR)
-                is not None
-            )
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_page_stands_by_itself(cases: list[Case], number: int) -> None:
+    page = diagnose_page.page(cases[number], "a <tiny> fit")
+    text = outline(page).text
+    for words in ("a <tiny> fit", "average Jaccard", "Point"):
+        assert words in text
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert "http" not in page
+    assert "nan" not in page.replace("data:image", "").lower().split("base64")[0]
+    images = re.findall(r"base64,([^\"]+)", page)
+    assert len(images) > 6
+    for image in images:
+        pixels = np.frombuffer(base64.b64decode(image), np.uint8)
+        assert cv2.imdecode(pixels, cv2.IMREAD_COLOR) is not None
 
 
 def test_a_perfect_fit_has_no_worst_points(case: Case) -> None:
     good = perfect(case)
-    assert diagnose.worst_points(good) == []
-    assert diagnose.faults(good)[1:] == (0, 0)
-    assert diagnose.mistakes(good, True) == diagnose.mistakes(good, False) == []
-    text = outline(diagnose.page(good, "")).text
+    assert worst_points(good) == []
+    assert (faults(good).path, faults(good).features) == (0, 0)
+    assert mistakes(good, True) == mistakes(good, False) == []
+    text = outline(diagnose_page.page(good, "")).text
     assert text.count("Never.") == 2
     assert "average Jaccard100.0 %" in text
 
 
 def test_errors_are_blamed_on_the_path_or_the_features(case: Case) -> None:
-    """Half the judged observations of point 0 are far off; in one of them the best cell was far off
+    """Three judged observations of a point are far off; in one of them the best cell was far off
     too."""
     good = perfect(case)
     n = int(good.seen.sum(axis=1).argmax())
     times = np.flatnonzero(good.seen[n])[:3]
     error, best = good.error.copy(), good.best.copy()
-    error[n, times] = (diagnose.NEAR, 50, 50)
+    error[n, times] = (NEAR, 50, 50)
     best[n, times[2]] += 40
     bad = replace(good, error=error, best=best)
-    assert diagnose.faults(bad) == (good.seen.sum(), 3, 2)
-    assert diagnose.worst_points(bad) == [n]
+    assert faults(bad) == cases_of.Faults(seen=int(good.seen.sum()), path=2, features=1)
+    assert worst_points(bad) == [n]
 
 
 def test_worst_first_and_leaps_are_capped(case: Case) -> None:
     error = np.zeros_like(case.error)
-    seen = np.zeros_like(case.judged)
+    seen = np.zeros(error.shape, bool)
     seen[:3, :4] = True
     error[0, 0], error[1, :4], error[2, :2] = 1e4, 20, 17
-    case = replace(case, error=error, judged=seen, truth=always_visible(case.truth))
-    assert diagnose.worst_points(case) == [1, 2, 0]
-    assert diagnose.worst_points(case, 1) == [1]
+    case = replace(annotated(case, seen), error=error)
+    assert worst_points(case) == [1, 2, 0]
+    assert worst_points(case, 1) == [1]
 
 
-def always_visible(truth: Truth) -> Truth:
-    return replace(truth, arrays={**truth.arrays, "visible": np.ones_like(truth.arrays["visible"])})
+ERROR = np.array([1.0, 9, 8, 0, 7, 99, 6, 3, 2, 5])
+ALLOWED = np.arange(10) != 5
 
 
-def test_moments_are_the_worst_and_apart() -> None:
-    error = np.array([1.0, 9, 8, 0, 7, 99, 6, 3, 2, 5])
-    where = np.arange(10) != 5
-    assert diagnose.moments(error, where, 3) == [1, 4, 9]
-    assert diagnose.moments(error, where & (error > 8), 3) == [1]
-    assert diagnose.moments(error, np.zeros(10, bool)) == []
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (ALLOWED, [1, 4, 9]),
+        (ALLOWED & (ERROR > 8), [1]),
+        (np.zeros(10, bool), []),
+    ],
+)
+def test_moments_are_the_worst_and_apart(where: np.ndarray, expected: list[int]) -> None:
+    assert moments(ERROR, where, 3) == expected
 
 
 def test_surest_mistakes_come_first_one_a_point(case: Case) -> None:
     shape = case.error.shape
-    truth, said = np.zeros(shape, bool), np.zeros(shape, bool)
+    said = np.zeros(shape, bool)
     confidence = np.full(shape, 0.1, np.float32)
     said[2, [3, 5]], said[4, 1] = True, True
     confidence[2, [3, 5]], confidence[4, 1] = (0.7, 0.8), 0.9
-    arrays = {**case.truth.arrays, "visible": truth}
-    case = replace(
-        case, truth=replace(case.truth, arrays=arrays), visible=said, confidence=confidence
-    )
-    case = replace(case, judged=np.ones(shape, bool))
-    assert diagnose.mistakes(case, said=True) == [(4, 1), (2, 5)]
-    assert diagnose.mistakes(case, said=False) == []
-    arrays["visible"] = ~truth
+    case = replace(case, visible=said, confidence=confidence)
+    hidden = annotated(case, np.zeros(shape, bool))
+    assert mistakes(hidden, said=True) == [(4, 1), (2, 5)]
+    assert mistakes(hidden, said=False) == []
     confidence[6, 2] = 0.01
-    assert diagnose.mistakes(case, said=False)[0] == (6, 2)
-    assert all(n in range(shape[0]) for n, _ in diagnose.mistakes(case, said=False))
+    seen = annotated(case, np.ones(shape, bool))
+    assert mistakes(seen, said=False)[0] == (6, 2)
+    assert mistakes(seen, said=True) == []
 
 
 def test_best_cells_are_where_correlations_peak(case: Case) -> None:
     """A point is most similar to itself: in its own frame its best cell holds it."""
-    rows = np.arange(len(case.own))
-    off = np.abs(case.best[rows, case.own] - case.truth.queries[:, 1:]).max(axis=1)
-    assert np.median(off) <= case.fitted.grid.stride
+    rows = np.arange(len(case.query_frame))
+    off = np.abs(case.best[rows, case.query_frame] - case.truth.queries[:, 1:]).max(axis=1)
+    assert np.median(off) <= case.fitted.maps.grid.stride
 
 
 @pytest.mark.parametrize("apart", [12.0, 300.0])
 def test_crops_mark_both_places(apart: float) -> None:
     """Whatever the distance, both marks lie in the tile, the true one on the left."""
     frame = np.full((200, 400, 3), 90, np.uint8)
-    tile = diagnose.crop(frame, np.array([40.0, 100]), np.array([40.0 + apart, 100]))
+    tile = pictures.crop(frame, np.array([40.0, 100]), np.array([40.0 + apart, 100]))
     assert tile.shape == (TILE, TILE, 3)
     centres = [
         np.argwhere((np.abs(tile.astype(int) - colour) < 30).all(-1)).mean(axis=0)
         for colour in (TRUE, FOUND)
     ]
-    scale = TILE / max(diagnose.LEAST_CROP, 1.4 * apart)
+    scale = TILE / max(pictures.LEAST_CROP, 1.4 * apart)
     np.testing.assert_allclose(centres[1] - centres[0], [0, apart * scale], atol=2)
     np.testing.assert_allclose(np.mean(centres, axis=0), [TILE / 2, TILE / 2], atol=2)
 
 
-def test_heat_lies_where_its_cell_is(case: Case) -> None:
-    grid = case.fitted.grid
-    cosines = np.zeros((grid.rows, grid.cols), np.float32)
+def test_heat_lies_where_its_cell_is() -> None:
+    """On a frame twice as large as the working frame."""
+    grid = Grid(8, 12, 8.0, 3.5)
+    frame = np.full((128, 192, 3), 90, np.uint8)
+    cosines = np.zeros((8, 12), np.float32)
     cosines[3, 9] = 1
-    heat = diagnose.heat_overlay(case.fitted, 0, cosines)
-    plain = diagnose.heat_overlay(case.fitted, 0, np.zeros_like(cosines))
+    heat = pictures.heat(frame, cosines, grid, (64, 96))
+    assert heat.shape == (WIDE * 2 // 3, WIDE, 3)
+    plain = pictures.heat(frame, np.zeros_like(cosines), grid, (64, 96))
     brighter = heat.sum(axis=-1, dtype=int) - plain.sum(axis=-1, dtype=int)
-    y, x = np.unravel_index(
-        cv2.GaussianBlur(brighter.astype(np.float32), (0, 0), 3).argmax(), brighter.shape
-    )
-    scale = diagnose.WIDE / SIZE[1]  # the working frame is as large as this one
+    smooth = cv2.GaussianBlur(brighter.astype(np.float32), (0, 0), 3)
+    y, x = np.unravel_index(smooth.argmax(), brighter.shape)
     centre = grid.origin + grid.stride * np.array((9, 3))
-    np.testing.assert_allclose((x, y), (centre + 0.5) * scale - 0.5, atol=3)
+    np.testing.assert_allclose((x, y), (centre + 0.5) * WIDE / 96 - 0.5, atol=3)
 
 
 def test_error_map_colours_by_error(case: Case) -> None:
+    worst = diagnose_page.COLOURS[-1]
+    good = perfect(case)
+    assert f'fill="{worst}" d=""' in diagnose_page.error_map(good)
     error = np.zeros_like(case.error)
-    good = replace(perfect(case), error=error)
-    assert f'fill="{diagnose.COLOURS[5]}" d=""' in diagnose.error_map(good)
-    error[np.nonzero(good.seen)[0][0], np.nonzero(good.seen)[1][0]] = 17
-    drawn = diagnose.error_map(replace(good, error=error))
-    assert re.search(f'fill="{diagnose.COLOURS[5]}" d="M[0-9]+ 0h14v7h-14z"', drawn)
+    n, t = np.argwhere(good.seen)[0]
+    error[n, t] = 17
+    drawn = diagnose_page.error_map(replace(good, error=error))
+    assert re.search(f'fill="{worst}" d="M[0-9]+ 0h14v7h-14z"', drawn)
 
 
-def test_spans() -> None:
-    assert diagnose.spans(np.array([1, 0, 1, 1, 1, 0, 0, 1, 1], bool)) == ["0", "2-4", "7-8"]
-    assert diagnose.spans(np.zeros(3, bool)) == []
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ([1, 0, 1, 1, 1, 0, 0, 1, 1], ["0", "2-4", "7-8"]),
+        ([0, 0, 0], []),
+        ([1], ["0"]),
+    ],
+)
+def test_spans(where: list[int], expected: list[str]) -> None:
+    assert diagnose_page.spans(np.array(where, bool)) == expected
 
 
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = ["--set", *(f"{key}={value}" for key, value in TINY.items())]
-    asked = [
-        "diagnose",
-        "--datasets",
-        "synthetic:size=48x64,frames=4,points=6",
-        "--out",
-        str(tmp_path),
-        *settings,
-    ]
+    settings = [f"{key}={value}" for key, value in TINY.items()]
+    made = "synthetic:size=48x64,frames=4,points=6"
+    asked = ["diagnose", "--datasets", made, "--out", str(tmp_path / "new"), "--set", *settings]
     assert main([*asked, "--device", "cpu", "--models", str(tmp_path / "kept")]) == 0
-    (page,) = tmp_path.glob("*.html")
+    (page,) = (tmp_path / "new").glob("*.html")
     assert f"wrote {page}" in capsys.readouterr().out
     outline(page.read_text(encoding="utf-8"))
     assert len(list((tmp_path / "kept").iterdir())) == 1
@@ -261,12 +267,11 @@ def test_methods_without_a_fit_are_refused(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_truth_without_hidden_points_is_refused(
-    clip: Clip, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    clip: Clip, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    joints = {
-        "keypoints": clip.truths[0].arrays["tracks"],
-        "visible": clip.truths[0].arrays["visible"],
-    }
-    badja = replace(clip, truths=(Truth("badja", joints),))
+    known = clip.point_truths[0].points
+    joints = Joints(known.xy, known.visible, np.full(FRAMES, 500.0), 0)
+    badja = replace(clip, truths=(JointTruth("badja", known.queries, joints, SIZE),))
     monkeypatch.setattr(diagnose, "open_datasets", lambda *_: iter([badja]))
-    assert main(["diagnose", "--out", str(tmp_path)]) == 2
+    assert main(["diagnose"]) == 2
+    assert "none of these clips" in capsys.readouterr().err

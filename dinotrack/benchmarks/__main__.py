@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from dinotrack.benchmarks import accuracy, calibrate, diagnose, speed
-from dinotrack.errors import InputError
+from dinotrack.errors import InputError, on_command_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args.run(args, say=lambda line: print(line, flush=True))
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {on_command_line(error)}", file=sys.stderr)
         return 2
     return 0
 

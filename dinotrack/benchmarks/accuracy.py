@@ -7,25 +7,36 @@ clips of --data; on the demo clip where there are none.
 
 import argparse
 import itertools
-import os
 import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
+from jaxtyping import Float, UInt8
 
-from dinotrack import metrics
-from dinotrack.benchmarks import datasets, machine, report
-from dinotrack.benchmarks.datasets import Clip
+from dinotrack.api import choose_config, choose_device
+from dinotrack.benchmarks import (
+    accuracy_report,
+    datasets,
+    machine,
+    options,
+    records,
+    report,
+    summary,
+)
+from dinotrack.benchmarks.machine import Circumstances
 from dinotrack.benchmarks.methods import METHODS, Method, Options, make_method
-from dinotrack.config import parse_assignment
-from dinotrack.pipeline import choose_config, choose_device, peak_memory
+from dinotrack.benchmarks.report import Say
+from dinotrack.benchmarks.summary import Group, Report, Row
+from dinotrack.benchmarks.truth import Clip
+from dinotrack.frames import each_frame
+from dinotrack.metrics import Certainty, Scores
+from dinotrack.progress import peak_memory
 from dinotrack.tracks import Tracks
 from dinotrack.video import read_video
 
@@ -45,20 +56,71 @@ examples:
 
 """
 
-Array = npt.NDArray[Any]
-Say = Callable[[str], None]
-Row = report.Row
 MakeMethod = Callable[[str, Options], Method]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one method did on one truth with one seed. confidence [M], correct bool [M]: of the
-    judged frames."""
+    """What one method did on one truth with one seed."""
 
     row: Row
-    confidence: Array
-    correct: Array
+    certainty: Certainty
+    """Of the judged observations."""
+
+
+@dataclass
+class Ledger:
+    """All that was measured so far."""
+
+    run: Circumstances
+    rows: list[Row] = field(default_factory=list)
+    certainties: dict[Group, list[Certainty]] = field(default_factory=dict)
+    pooled: dict[Group, Scores] = field(default_factory=dict)
+
+    def add(self, measured: Measured) -> None:
+        """Take one more measurement in."""
+        group = measured.row.group
+        known = self.certainties.setdefault(group, [])
+        known.append(measured.certainty)
+        self.rows.append(measured.row)
+        self.pooled[group] = Certainty.pooled(known).scores()
+
+    def report(self) -> Report:
+        """What is known now."""
+        return Report((self.run,), tuple(self.rows), summary.summarise(self.rows, self.pooled))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES + datasets.HELP
+    options.add_datasets(parser)
+    options.add_data(parser)
+    options.add_settings(parser)
+    options.add_models(parser)
+    add = parser.add_argument
+    names = f"{', '.join(METHODS)}, PRESET/ABLATION or file:FOLDER (see below)"
+    add("--methods", nargs="+", default=[], metavar="NAME", help=names)
+    seeds = "run every clip once per seed (0)"
+    add("--seeds", nargs="+", type=int, default=[0], metavar="N", help=seeds)
+    out = Path("accuracy.json")
+    add("--out", type=Path, default=out, metavar="FILE", help=f"JSON to write ({out})")
+    add("--table", type=Path, metavar="FILE", help="also write Markdown")
+    save = "also write predictions as DIR/METHOD/CLIP-SEED.npz"
+    add("--save", type=Path, metavar="DIR", help=save)
+    merge = "run nothing: merge what --out wrote into one --table; of equal rows the last is kept"
+    add("--from", nargs="+", type=Path, dest="earlier", metavar="FILE", help=merge)
+
+
+def run(args: argparse.Namespace, say: Say, make: MakeMethod = make_method) -> Report:
+    """Runs the benchmark, says one line a row and the means, writes and returns the report."""
+    if args.earlier:
+        return _merge_earlier(args, say)
+    measured = _measure_all(args, say, make)
+    for mean in measured.means:
+        say(line(f"mean {mean.method} {mean.dataset}", mean.mean))
+    say(f"wrote {args.out}" + (f" and {args.table}" if args.table else ""))
+    return measured
 
 
 def evaluate(
@@ -71,158 +133,52 @@ def evaluate(
     """
     queries = np.concatenate([truth.queries for truth in clip.truths])
     tracks, costs = _run_measured(clip, method, queries, seed)
-    out, begin = [], 0
-    for truth in clip.truths:
+    measured = []
+    begin = 0
+    for number, truth in enumerate(clip.truths):
         part = slice(begin, begin + len(truth.queries))
         begin = part.stop
-        xy, visible, confidence = tracks.xy[part], tracks.visible[part], tracks.confidence[part]
         if save is not None:
-            file = clip.name if truth is clip.truths[0] else f"{clip.name}-{slug(truth.dataset)}"
-            arrays = {
-                "tracks": xy,
-                "visible": visible,
-                "confidence": confidence,
-                "queries": tracks.queries[part],
-            }
-            save.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(save / f"{file}-{seed}.npz", **arrays)  # type: ignore[arg-type]
-        sure, correct = truth.certainty(xy, confidence)
-        row = {"method": name, "dataset": truth.dataset, "clip": clip.name, "seed": seed}
-        row |= truth.score(xy, visible) | judge_confidence(sure, correct) | costs
-        out.append(Measured(row, sure, correct))
-    return out
+            file = clip.name if number == 0 else f"{clip.name}-{slug(truth.dataset)}"
+            save_predictions(save / f"{file}-{seed}.npz", tracks, part)
+        scores = truth.score(tracks.xy[part], tracks.visible[part])
+        certainty = truth.certainty(tracks.xy[part], tracks.confidence[part])
+        numbers = scores | certainty.scores() | costs
+        row = Row(name, truth.dataset, clip.name, seed, numbers)
+        measured.append(Measured(row, certainty))
+    return measured
 
 
-def judge_confidence(confidence: Array, correct: Array) -> dict[str, float]:
-    """Calibration error and AUROC of confidence [M] against bool [M]; NaN where there is nothing to
-    judge."""
-    return {
-        "ece": metrics.calibration_error(confidence, correct),
-        "auroc": metrics.auroc(confidence, correct),
-    }
+def save_predictions(path: Path, tracks: Tracks, part: slice) -> None:
+    """Write some of the tracks as `file:FOLDER` reads them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        path,
+        tracks=tracks.xy[part],
+        visible=tracks.visible[part],
+        confidence=tracks.confidence[part],
+        queries=tracks.queries[part],
+    )
 
 
-def dis_seconds(video: Path | Array) -> float:
-    """Seconds that OpenCV's DIS flow takes over the consecutive pairs of a video: how fast this
-    machine is just now."""
-    frames = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in read_video(video).frames]
+def dis_seconds(video: Path | UInt8[np.ndarray, "T H W 3"]) -> float:
+    """Seconds that OpenCV's DIS flow takes over the consecutive pairs of a video.
+
+    They tell how fast this machine is just now.
+    """
+    frames = each_frame(read_video(video).frames)
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     flow: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     start = time.perf_counter()
-    for a, b in itertools.pairwise(frames):
+    for a, b in itertools.pairwise(grey):
         flow.calc(a, b, None)
     return time.perf_counter() - start
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
-    parser.formatter_class, parser.epilog = (
-        argparse.RawDescriptionHelpFormatter,
-        EXAMPLES + datasets.HELP,
-    )
-    default = os.environ.get("DINOTRACK_DATA", str(datasets.ROOT.parent / "shared"))
-    add = parser.add_argument
-    rivals = ", ".join(METHODS)
-    add(
-        "--methods",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help=f"{rivals}, PRESET/ABLATION or file:FOLDER (see below)",
-    )
-    add(
-        "--datasets",
-        nargs="+",
-        default=[],
-        metavar="SET",
-        help="see below (all three of --data, or the demo)",
-    )
-    add(
-        "--data",
-        type=Path,
-        default=Path(default),
-        metavar="DIR",
-        help="folder that holds eval/ (DINOTRACK_DATA)",
-    )
-    add(
-        "--clips",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="only these clips, as the report names them",
-    )
-    add(
-        "--seeds",
-        nargs="+",
-        type=int,
-        default=[0],
-        metavar="N",
-        help="run every clip once per seed (0)",
-    )
-    add("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
-    add(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change settings, as in track.py",
-    )
-    add(
-        "--out",
-        type=Path,
-        default=Path("accuracy.json"),
-        metavar="FILE",
-        help="JSON to write (accuracy.json)",
-    )
-    add("--table", type=Path, metavar="FILE", help="also write Markdown")
-    add(
-        "--models",
-        type=Path,
-        metavar="DIR",
-        help="keep fits as DIR/CLIP-SEED, and use those there; a DIR per preset",
-    )
-    add(
-        "--save",
-        type=Path,
-        metavar="DIR",
-        help="also write predictions as DIR/METHOD/CLIP-SEED.npz",
-    )
-    merge = "run nothing: merge what --out wrote earlier into one --table; of equal rows the last file's count"
-    add("--from", nargs="+", type=Path, dest="earlier", metavar="FILE", help=merge)
-
-
-def run(args: argparse.Namespace, say: Say, make: MakeMethod = make_method) -> dict[str, Any]:
-    """Runs the benchmark, says one line a row and the means, writes and returns the report."""
-    command = machine.command()
-    if args.earlier:
-        merged = report.merge([report.read_report(path) for path in args.earlier])
-        text = report.markdown(merged, command)
-        if args.table:
-            report.write(args.table, text)
-        say(f"wrote {args.table}" if args.table else text)
-        return merged
-    result = _measure_all(args, say, make, {"command": command, **about(args)})
-    for mean in result["means"]:
-        say(line(f"mean {mean['method']} {mean['dataset']}", mean["mean"]))
-    say(f"wrote {args.out}" + (f" and {args.table}" if args.table else ""))
-    return result
-
-
-def about(args: argparse.Namespace) -> dict[str, Any]:
-    """What was measured, with what, on what."""
-    settings = dict(parse_assignment(text) for text in args.set)
-    return {**machine.describe(), "settings": settings, "seeds": args.seeds, "device": args.device}
-
-
-def line(name: str, row: Mapping[str, Any]) -> str:
+def line(name: str, numbers: Scores) -> str:
     """One row for people: percent, seconds and memory."""
-    shares = [
-        f"{label} {100 * row[key]:.1f}"
-        for key, label in report.SHARES.items()
-        if not np.isnan(row.get(key, np.nan))
-    ]
-    costs = f"{row['seconds']:.1f} s (DIS {row['dis_s']:.2f} s), {row['peak_mb']:.0f} MB"
-    return f"{name:<32} {'  '.join(shares)}  {costs}"
+    seconds = f"{numbers['seconds']:.1f} s (DIS {numbers['dis_s']:.2f} s)"
+    return f"{name:<32} {report.shares(numbers)}  {seconds}, {numbers['peak_mb']:.0f} MB"
 
 
 def slug(name: str) -> str:
@@ -230,51 +186,57 @@ def slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name)
 
 
-def _measure_all(
-    args: argparse.Namespace, say: Say, make: MakeMethod, about: Row
-) -> dict[str, Any]:
+def _merge_earlier(args: argparse.Namespace, say: Say) -> Report:
+    """One report and one table of earlier runs."""
+    earlier = [records.read_json(path, Report, "accuracy") for path in args.earlier]
+    merged = summary.merge(earlier)
+    text = accuracy_report.markdown(merged, machine.command())
+    if args.table:
+        report.write(args.table, text)
+    say(f"wrote {args.table}" if args.table else text)
+    return merged
+
+
+def _measure_all(args: argparse.Namespace, say: Say, make: MakeMethod) -> Report:
     """Every method with every seed on every clip, one clip after another, as a data set may be too
     large for memory.
 
-    The files are written anew after each run of a method, so that nothing is lost.
+    The files are written anew after each run of a method, so that nothing is lost. Methods are made
+    before anything runs, so that a wrong name costs no time.
     """
-    options = Options(settings=about["settings"], device=args.device, models=args.models)
-    names = args.methods or [choose_config(None, None, choose_device(args.device)).preset]
-    methods = {
-        name: make(name, options) for name in names
-    }  # before anything runs: a wrong name costs no time
-    rows: list[Row] = []
-    samples: dict[report.Group, list[tuple[Array, Array]]] = {}
-    pooled: dict[report.Group, dict[str, float]] = {}
-    result: dict[str, Any] = {}
+    settings = options.settings(args)
+    device = args.device
+    names = args.methods or [choose_config(None, None, choose_device(device)).preset]
+    chosen = Options(settings=settings, device=device, models=args.models)
+    methods = {name: make(name, chosen) for name in names}
+    ledger = Ledger(machine.describe(settings, device, args.seeds))
     for clip in datasets.open_datasets(args.datasets, args.data, args.clips):
         for name, seed in itertools.product(methods, dict.fromkeys(args.seeds)):
-            for measured in evaluate(
-                clip, name, methods[name], seed, args.save and args.save / slug(name)
-            ):
-                rows.append(measured.row)
-                say(line(f"{name} {measured.row['dataset']} {clip.name} seed {seed}", measured.row))
-                key = report.group(measured.row)
-                part = samples.setdefault(key, [])
-                part.append((measured.confidence, measured.correct))
-                pooled[key] = judge_confidence(
-                    *(np.concatenate(arrays) for arrays in zip(*part, strict=True))
-                )
-            result = {"runs": [about], "rows": rows, **report.summarise(rows, pooled)}
-            report.write(args.out, report.to_json(result))
-            if args.table:
-                report.write(args.table, report.markdown(result, about["command"]))
-    return result
+            save = args.save and args.save / slug(name)
+            for measured in evaluate(clip, name, methods[name], seed, save):
+                row = measured.row
+                ledger.add(measured)
+                say(line(f"{name} {row.dataset} {clip.name} seed {seed}", row.numbers))
+            _write(args, ledger)
+    return ledger.report()
+
+
+def _write(args: argparse.Namespace, ledger: Ledger) -> None:
+    """The JSON file and, if asked for, the table of what is known."""
+    known = ledger.report()
+    report.write(args.out, records.to_json(known))
+    if args.table:
+        report.write(args.table, accuracy_report.markdown(known, ledger.run.command))
 
 
 def _run_measured(
-    clip: Clip, method: Method, queries: Array, seed: int
-) -> tuple[Tracks, dict[str, float]]:
+    clip: Clip, method: Method, queries: Float[np.ndarray, "N 3"], seed: int
+) -> tuple[Tracks, Scores]:
     """A method's tracks, and what they cost.
 
     The yardstick is taken right before, as machines are noisy.
     """
-    costs = {"dis_s": dis_seconds(clip.video)}
+    yardstick = dis_seconds(clip.video)
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.init()
@@ -282,7 +244,8 @@ def _run_measured(
     before = torch.cuda.memory_allocated() if on_gpu else 0
     start = time.perf_counter()
     tracks = method(clip.name, clip.video, queries, seed)
-    costs |= {"seconds": time.perf_counter() - start, "peak_mb": peak_memory() / 2**20}
-    return tracks, costs | (
-        {"gpu_mb": (torch.cuda.max_memory_allocated() - before) / 2**20} if on_gpu else {}
-    )
+    seconds = time.perf_counter() - start
+    costs: Scores = {"dis_s": yardstick, "seconds": seconds, "peak_mb": peak_memory() / 2**20}
+    if on_gpu:
+        costs["gpu_mb"] = (torch.cuda.max_memory_allocated() - before) / 2**20
+    return tracks, costs

@@ -1,135 +1,238 @@
-"""Tracking with visibility: what `Fitted.track` does, and matching with few anchors, against the
-reference's granularity (benchmarks.reference), in seconds and, where there is a truth, in
-accuracy."""
+"""Tracking with visibility against the reference's granularity (benchmarks.reference), in seconds
+and, where there is a truth, in accuracy.
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+What is measured is what `Fitted.track` does, and matching with few anchors.
+"""
+
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from jaxtyping import Bool, Float, Int
 
+from dinotrack.api import Fitted
 from dinotrack.benchmarks import reference
-from dinotrack.benchmarks.datasets import Truth
-from dinotrack.benchmarks.machine import clock, spread
-from dinotrack.benchmarks.speed_report import SCORES, shares
-from dinotrack.config import override
-from dinotrack.formats import grid_queries
+from dinotrack.benchmarks.machine import Spread, clock, spread
+from dinotrack.benchmarks.report import MAIN_SHARES, Say, shares
+from dinotrack.benchmarks.truth import PointTruth
+from dinotrack.config import Config, override
 from dinotrack.geometry import rescale
-from dinotrack.pipeline import Fitted
+from dinotrack.points import grid_queries
+from dinotrack.queries import Queries
 from dinotrack.tracks import Tracks
 
-Row = dict[str, Any]
-Say = Callable[[str], None]
-Array = npt.NDArray[Any]
+
+@dataclass(frozen=True)
+class Plan:
+    """What is tracked, and how often."""
+
+    points: int
+    oracle_points: int
+    """Of these, by the oracle. Its seconds are scaled up, as its queries don't depend on each
+    other. All are scored on these."""
+    anchors: int
+    """The most that "match" uses."""
+    repeats: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """Those of TAP-Vid's metrics that say most; None without a truth."""
+
+    average_jaccard: float | None = None
+    average_pts_within_thresh: float | None = None
+    occlusion_accuracy: float | None = None
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """Metric -> share."""
+        return {name: getattr(self, name) for name in MAIN_SHARES}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Oracle(Scored):
+    """What the oracle takes."""
+
+    points: int
+    """That it really tracked."""
+    seconds: float
+    """For all points."""
+    seconds_a_point: Spread
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way(Scored):
+    """What a way to track takes."""
+
+    method: str
+    """match or join."""
+    seconds: float
+    """Median."""
+    iqr: float
+
+
+@dataclass(frozen=True)
+class InferencePart:
+    """All ways to track through one fit of one clip."""
+
+    clip: str
+    preset: str
+    steps: int
+    """Of the fit."""
+    anchors: int
+    points: int
+    frames: int
+    size: tuple[int, int]
+    """(H, W) of the working frames."""
+    reference: Oracle
+    own: Way
+    """As the fit's settings say."""
+    match: Way
+    """By matching with few anchors."""
+
+    def ratio(self, way: Way) -> float:
+        """How many times as long the oracle takes."""
+        return self.reference.seconds / way.seconds
 
 
 def compare(
-    fitted: Fitted,
-    truth: Truth | None,
-    points: int,
-    oracle_points: int,
-    anchors: int,
-    repeats: int,
-    say: Say,
-) -> Row:
-    """Seconds of `points` points through the whole video, by each way to track them, and how many
-    times the oracle's.
+    clip: str, fitted: Fitted, truth: PointTruth | None, plan: Plan, say: Say
+) -> InferencePart:
+    """Seconds of tracking points through the whole video, by each way, and how many times the
+    oracle's.
 
-    The first queries are the truth's, others fill up. The oracle tracks `oracle_points` of the
-    truth's, evenly spread, and its seconds are scaled up, as its queries don't depend on each
-    other; all are scored on these. anchors: the most that "match" uses.
+    The first queries are the truth's, and a grid's fill up.
     """
-    queries = choose_queries(fitted, truth, points)
+    queries = choose_queries(fitted, truth, plan.points)
     known = len(queries) if truth is None else min(len(queries), len(truth.queries))
-    chosen = np.unique(np.linspace(0, known - 1, min(oracle_points, known)).round().astype(int))
-    xy, visible, each = track_one_by_one(fitted, queries[chosen])
-    oracle = {
-        "points": len(chosen),
-        "seconds": len(queries) * float(np.mean(each)),
-        "seconds_a_point": spread(each),
-    }
-    rows: Row = {"reference": oracle | score(truth, chosen, xy, visible)}
-    few = override(fitted.config, {"inference.method": "match", "inference.max_anchors": anchors})
-    for name, way in {
-        "own": fitted,
-        "match": replace(fitted, identity=replace(fitted.identity, config=few)),
-    }.items():
-        tracks, seconds = time_tracking(way, queries, repeats)
-        row: Row = {"method": way.config.inference.method, **_median(seconds)}
-        row["ratio"] = oracle["seconds"] / row["seconds"]
-        rows[name] = row | score(truth, chosen, tracks.xy[chosen], tracks.visible[chosen])
-    for name, row in rows.items():
-        say(f"{name}: {describe(row)}")
-    about = {
-        "preset": fitted.config.preset,
-        "steps": fitted.steps,
-        "anchors": anchors,
-        "points": len(queries),
-    }
-    return {**about, "frames": len(fitted.frames), "size": list(fitted.frames.shape[-2:]), **rows}
+    spaced = np.linspace(0, known - 1, min(plan.oracle_points, known))
+    chosen = np.unique(spaced.round().astype(int))
+    oracle = _measure_oracle(fitted, truth, queries, chosen)
+    say(f"reference: {oracle.seconds:.2f} s, by {oracle.points} points{_scores(oracle)}")
 
-
-def choose_queries(fitted: Fitted, truth: Truth | None, points: int) -> Array:
-    """`points` queries, float32 [points, 3]: the truth's, and after them a grid's of the first
-    frame."""
-    side = int(np.ceil(np.sqrt(points)))
-    grid = grid_queries(side, fitted.video.size, 0)
-    return (grid if truth is None else np.concatenate((truth.queries, grid)))[:points].astype(
-        np.float32
+    few = {"inference.method": "match", "inference.matching.max_anchors": plan.anchors}
+    matching = with_config(fitted, override(fitted.config, few))
+    own = _measure_way(fitted, truth, queries, chosen, plan.repeats)
+    match = _measure_way(matching, truth, queries, chosen, plan.repeats)
+    for name, way in (("own", own), ("match", match)):
+        times = oracle.seconds / way.seconds
+        say(f"{name}: {way.seconds:.2f} s, {times:.1f} x the reference{_scores(way)}")
+    return InferencePart(
+        clip=clip,
+        preset=fitted.config.preset,
+        steps=fitted.steps,
+        anchors=plan.anchors,
+        points=len(queries),
+        frames=len(fitted.frames),
+        size=fitted.inputs.size,
+        reference=oracle,
+        own=own,
+        match=match,
     )
 
 
-def track_one_by_one(fitted: Fitted, queries: Array) -> tuple[Array, Array, list[float]]:
-    """The oracle's tracks of queries [N, 3] in px of the video -> xy [N, T, 2], visible [N, T],
-    seconds of each."""
-    device, size = fitted.maps.device, (int(fitted.frames.shape[-2]), int(fitted.frames.shape[-1]))
-    asked = torch.from_numpy(queries).to(device)
-    inner = torch.cat((asked[:, :1], rescale(asked[:, 1:], fitted.video.size, size)), dim=1)
-    arguments = fitted.state.tracker, fitted.maps, fitted.grid
-    found, seconds = [], []
-    for warm, query in enumerate(torch.cat((inner[:1], inner))):
-        start = clock(device)
-        track = reference.track_points(*arguments, query[None], fitted.config.inference)
-        if warm:
-            seconds.append(clock(device) - start)
-            found.append(track)
-    xy = rescale(torch.cat([xy for xy, _ in found]), size, fitted.video.size)
-    return xy.cpu().numpy(), torch.cat([visible for _, visible in found]).cpu().numpy(), seconds
+def with_config(fitted: Fitted, config: Config) -> Fitted:
+    """The same fit, tracked through as another config says."""
+    identity = replace(fitted.identity, config=config)
+    return replace(fitted, identity=identity, run=replace(fitted.run, config=config))
 
 
-def time_tracking(fitted: Fitted, queries: Array, repeats: int) -> tuple[Tracks, list[float]]:
-    """The tracks of all queries together, and the seconds of each repeat, after one query that
-    doesn't count."""
+def choose_queries(
+    fitted: Fitted, truth: PointTruth | None, points: int
+) -> Float[np.ndarray, "N 3"]:
+    """As many queries as `points`: the truth's, and after them a grid's of the first frame."""
+    side = int(np.ceil(np.sqrt(points)))
+    grid = grid_queries(side, fitted.video.size, 0)
+    known = grid if truth is None else np.concatenate((truth.queries, grid))
+    return np.asarray(known[:points].astype(np.float32))
+
+
+def track_one_by_one(
+    fitted: Fitted, queries: Float[np.ndarray, "N 3"]
+) -> tuple[Float[np.ndarray, "N T 2"], Bool[np.ndarray, "N T"], list[float]]:
+    """The oracle's tracks in px of the video, where they are visible, and the seconds of each."""
+    maps = fitted.maps
+    size = fitted.inputs.size
+    asked = Queries.from_rows(torch.from_numpy(queries)).to(maps.device)
+    working = asked.rescaled(fitted.video.size, size)
+    tracker = fitted.state.tracker
+    config = fitted.config.inference.matching
+    reference.track_point(tracker, maps, working[:1], config)  # the first one warms up
+    tracks = []
+    seconds = []
+    for n in range(len(working)):
+        start = clock(maps.device)
+        tracks.append(reference.track_point(tracker, maps, working[n : n + 1], config))
+        seconds.append(clock(maps.device) - start)
+    xy = rescale(torch.stack([xy for xy, _ in tracks]), size, fitted.video.size)
+    visible = torch.stack([visible for _, visible in tracks])
+    return xy.cpu().numpy(), visible.cpu().numpy(), seconds
+
+
+def time_tracking(
+    fitted: Fitted, queries: Float[np.ndarray, "N 3"], repeats: int
+) -> tuple[Tracks, Spread]:
+    """The tracks of all queries together, and the seconds that each repeat takes.
+
+    One query is tracked before, which doesn't count.
+    """
     device = fitted.maps.device
-    tracks, seconds = fitted.track(queries[:1]), []
+    tracks = fitted.track(queries[:1])
+    seconds = []
     for _ in range(repeats):
         start = clock(device)
         tracks = fitted.track(queries)
         seconds.append(clock(device) - start)
-    return tracks, seconds
+    return tracks, spread(seconds)
 
 
-def score(truth: Truth | None, rows: Array, xy: Array, visible: Array) -> dict[str, float]:
-    """TAP-Vid's metrics of predictions for some rows of a truth; {} without one."""
+def score(
+    truth: PointTruth | None,
+    rows: Int[np.ndarray, " K"],
+    xy: Float[np.ndarray, "K T 2"],
+    visible: Bool[np.ndarray, "K T"],
+) -> dict[str, Any]:
+    """TAP-Vid's main metrics of predictions for some rows of a truth; {} without one."""
     if truth is None:
         return {}
-    some = {name: truth.arrays[name][rows] for name in ("tracks", "visible", "query")}
-    scores = replace(truth, arrays={**truth.arrays, **some}).score(xy, visible)
-    return {name: scores[name] for name in SCORES}
+    scores = truth.some(rows).score(xy, visible)
+    return {name: scores[name] for name in MAIN_SHARES}
 
 
-def describe(row: Mapping[str, Any]) -> str:
-    """One way to track for people."""
-    ratio = (
-        f", {row['ratio']:.1f} x the reference"
-        if "ratio" in row
-        else f", by {row['points']} points"
+def _measure_oracle(
+    fitted: Fitted,
+    truth: PointTruth | None,
+    queries: Float[np.ndarray, "N 3"],
+    chosen: Int[np.ndarray, " K"],
+) -> Oracle:
+    """The oracle on the chosen ones of the queries."""
+    xy, visible, each = track_one_by_one(fitted, queries[chosen])
+    return Oracle(
+        points=len(chosen),
+        seconds=len(queries) * float(np.mean(each)),
+        seconds_a_point=spread(each),
+        **score(truth, chosen, xy, visible),
     )
-    return f"{row['seconds']:.2f} s{ratio}" + (f", {shares(row)}" if SCORES[0] in row else "")
 
 
-def _median(seconds: list[float]) -> dict[str, float]:
-    known = spread(seconds)
-    return {"seconds": known["median"], "iqr": known["iqr"]}
+def _measure_way(
+    fitted: Fitted,
+    truth: PointTruth | None,
+    queries: Float[np.ndarray, "N 3"],
+    chosen: Int[np.ndarray, " K"],
+    repeats: int,
+) -> Way:
+    """A way to track all queries, scored on the chosen ones."""
+    tracks, seconds = time_tracking(fitted, queries, repeats)
+    return Way(
+        method=fitted.config.inference.method,
+        seconds=seconds.median,
+        iqr=seconds.iqr,
+        **score(truth, chosen, tracks.xy[chosen], tracks.visible[chosen]),
+    )
+
+
+def _scores(way: Scored) -> str:
+    known = shares(way.scores)
+    return f", {known}" if known else ""

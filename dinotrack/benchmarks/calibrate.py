@@ -1,39 +1,54 @@
-"""Fits the logistic regression that turns joining's evidence into confidence
-(InferenceConfig.confidence_weights).
+"""Fits the logistic regression that turns joining's evidence into confidence (the settings
+inference.confidence.*).
 
 Every clip weighs the same, and each is also judged by weights that never saw it.
 """
 
 import argparse
-import os
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
 
-from dinotrack.benchmarks.datasets import NEAR, ROOT, Clip, Truth, find_clips
+from dinotrack import chunks
+from dinotrack.api import Fitted, load
+from dinotrack.benchmarks import options
+from dinotrack.benchmarks.datasets import find_clips
+from dinotrack.benchmarks.report import Say
+from dinotrack.benchmarks.truth import Clip, PointTruth
+from dinotrack.chunks import in_chunks
+from dinotrack.config import ConfidenceConfig
 from dinotrack.errors import InputError
 from dinotrack.geometry import rescale
-from dinotrack.joining import join, make_footage
-from dinotrack.metrics import auroc, calibration_error, evaluated_frames
+from dinotrack.metrics import auroc, calibration_error
+from dinotrack.queries import Queries
+from dinotrack.tracking.joining import TrackedVideo, join
 
 HELP = "the weights of confidence, from truth"
 DECAY = 1e-4
+"""Of the squared weights, so that they stay finite where truth is separable."""
+WEIGHTS = tuple(name for name in ConfidenceConfig.kinds if name != "visible")
+"""The names of the weights, in the order of the evidence's features."""
 
-Array = npt.NDArray[Any]
+
+@dataclass(frozen=True)
+class Sample:
+    """The judged observations of one truth."""
+
+    features: Float[np.ndarray, "M D"]
+    """What speaks for the point being seen where it was put."""
+    correct: Bool[np.ndarray, " M"]
+    """Whether the point was visible and near."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
-    default = os.environ.get("DINOTRACK_DATA", str(ROOT.parent / "shared"))
-    parser.add_argument(
-        "--data", type=Path, default=Path(default), help="folder that holds eval/ (DINOTRACK_DATA)"
-    )
-    parser.add_argument("--clips", nargs="+", default=[], metavar="NAME", help="only these clips")
+    options.add_data(parser)
     parser.add_argument(
         "--models",
         type=Path,
@@ -43,73 +58,103 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace, say: Callable[[str], None]) -> list[float]:
-    """Says the weights, and how well they do on clips left out; returns them."""
+def run(args: argparse.Namespace, say: Say) -> dict[str, float]:
+    """Says the weights, and how well they do on clips left out; returns them by name."""
     samples = [
-        s
+        sample
         for clip in find_clips(args.data, args.clips)
-        for s in collect(clip, args.models / f"{clip.name}-0")
+        for sample in collect(clip, args.models / f"{clip.name}-0")
     ]
     if len(samples) < 2:
         raise InputError(
-            f"{len(samples)} truth files judge visibility in {args.data}; leaving one out takes 2 or more"
+            f"{len(samples)} truth files judge visibility in {args.data}; "
+            "leaving one out takes 2 or more"
         )
-    left_out = [s[0] @ regress(samples[:k] + samples[k + 1 :]) for k, s in enumerate(samples)]
-    score, truth = np.concatenate(left_out), np.concatenate([truth for _, truth in samples])
-    weights = [round(float(w), 3) for w in regress(samples)]
-    error = calibration_error(1 / (1 + np.exp(-score)), truth)
-    say(f"confidence_weights = {tuple(weights)}")
-    say(f"on clips left out: AUROC {auroc(score, truth):.3f}, calibration error {error:.3f}")
+    weights = named(regress(samples))
+    for name, weight in weights.items():
+        say(f"inference.confidence.{name}={weight}")
+    say(f"on clips left out: {describe(leave_one_out(samples), samples)}")
     return weights
 
 
-def collect(clip: Clip, folder: Path) -> list[tuple[Array, Array]]:
-    """(features [M, 8], visible and near [M]) of a clip's judged frames, one pair a TAP-Vid-like
-    truth file."""
-    from dinotrack import load
-
-    truths = [t for t in clip.truths if "tracks" in t.arrays]
-    fitted = load(folder, clip.video) if truths else None
-    return [_judged(fitted, truth) for truth in truths]
+def named(weights: Float[np.ndarray, " D"]) -> dict[str, float]:
+    """The weights by the names that the settings have, as many digits as matter."""
+    return {name: round(float(w), 3) for name, w in zip(WEIGHTS, weights, strict=True)}
 
 
-def _judged(fitted: Any, truth: Truth) -> tuple[Array, Array]:
-    asked = torch.from_numpy(truth.queries).float()
-    size, working = (
-        fitted.video.size,
-        (fitted.flow.forward.shape[-2], fitted.flow.forward.shape[-1]),
-    )
-    inner = torch.cat((asked[:, :1], rescale(asked[:, 1:], size, working)), dim=1)
-    footage = make_footage(
-        fitted.state.tracker, fitted.maps, fitted.grid, fitted.flow, fitted.frames
-    )
-    xy, evidence = join(footage, inner, fitted.config.inference)
-    visible, frames = truth.arrays["visible"], truth.frames
-    judged = evaluated_frames(truth.queries, frames, truth.mode)
-    off = (rescale(xy, working, size).numpy()[:, :frames] - truth.arrays["tracks"]) * (
-        256 / np.array(size[::-1])
-    )
-    near = visible & (np.linalg.norm(off, axis=-1) < NEAR)
-    return evidence.features().numpy()[:, :frames][judged], near[judged]
+def collect(clip: Clip, folder: Path) -> list[Sample]:
+    """The judged observations of each truth of a clip that says when points are hidden.
+
+    folder: the fit of the clip.
+    """
+    truths = clip.point_truths
+    if not truths:
+        return []
+    fitted = load(folder, clip.video)
+    return [observe(fitted, truth) for truth in truths]
 
 
-def regress(samples: list[tuple[Array, Array]]) -> Array:
-    """Logistic regression on (features [M, D], truth [M]) of several clips, each with the same
-    weight -> [D]."""
-    features = torch.from_numpy(np.concatenate([f for f, _ in samples])).double()
-    truth = torch.from_numpy(np.concatenate([t for _, t in samples])).double()
-    share = torch.from_numpy(
-        np.concatenate([np.full(len(t), 1 / (len(t) * len(samples))) for _, t in samples])
-    )
+def observe(fitted: Fitted, truth: PointTruth) -> Sample:
+    """The evidence that joining collects about a truth's queries, and what is so."""
+    xy, features = _joined(fitted, truth)
+    correct = truth.certainty(xy, np.zeros(xy.shape[:2])).correct
+    return Sample(features[:, : truth.frames][truth.points.judged], correct)
+
+
+def _joined(
+    fitted: Fitted, truth: PointTruth
+) -> tuple[Float[np.ndarray, "N S 2"], Float[np.ndarray, "N S D"]]:
+    """Positions in px of the video, and features of the evidence."""
+    maps = fitted.maps
+    size = fitted.inputs.size
+    flow, frames = fitted.flow.to(maps.device), fitted.frames.to(maps.device)
+    seen = TrackedVideo(fitted.state.tracker, maps, flow, frames)
+    asked = Queries.from_rows(torch.from_numpy(truth.queries).float()).to(maps.device)
+    working = asked.rescaled(fitted.video.size, size)
+
+    def track(part: slice) -> tuple[Tensor, Tensor]:
+        joined = join(seen, working[part], fitted.config.inference)
+        return rescale(joined.xy, size, fitted.video.size), joined.evidence.features()
+
+    parts = in_chunks(track, len(working), chunks.JOINED_QUERIES, "points")
+    xy, features = zip(*(found for _, found in parts), strict=True)
+    return torch.cat(xy).cpu().numpy(), torch.cat(features).cpu().numpy()
+
+
+def leave_one_out(samples: Sequence[Sample]) -> Float[np.ndarray, " M"]:
+    """Scores of all observations, each by weights that never saw its sample."""
+    scores = []
+    for number, sample in enumerate(samples):
+        others = [*samples[:number], *samples[number + 1 :]]
+        scores.append(sample.features @ regress(others))
+    return np.concatenate(scores)
+
+
+def describe(scores: Float[np.ndarray, " M"], samples: Sequence[Sample]) -> str:
+    """How well scores, before the logistic function, say what is correct."""
+    correct = np.concatenate([sample.correct for sample in samples])
+    error = calibration_error(1 / (1 + np.exp(-scores)), correct)
+    return f"AUROC {auroc(scores, correct):.3f}, calibration error {error:.3f}"
+
+
+def regress(samples: Sequence[Sample]) -> Float[np.ndarray, " D"]:
+    """The weights of a logistic regression on several samples, each of which weighs the same."""
+    shares = [
+        np.full(len(sample.correct), 1 / (len(sample.correct) * len(samples))) for sample in samples
+    ]
+    share = torch.from_numpy(np.concatenate(shares))
+    features = torch.from_numpy(np.concatenate([sample.features for sample in samples])).double()
+    correct = torch.from_numpy(np.concatenate([sample.correct for sample in samples])).double()
     weights = torch.zeros(features.shape[1], dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=500, line_search_fn="strong_wolfe")
 
-    def closure() -> Any:
+    def closure() -> float:
         optimizer.zero_grad()
-        loss = F.binary_cross_entropy_with_logits(features @ weights, truth, share, reduction="sum")
+        scores = features @ weights
+        loss = F.binary_cross_entropy_with_logits(scores, correct, share, reduction="sum")
         loss = loss + DECAY * weights.square().sum()
         loss.backward()
-        return loss
+        return loss.item()
 
     optimizer.step(closure)
     return weights.detach().float().numpy()

@@ -10,8 +10,9 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,24 +26,56 @@ from dinotrack.cache import FOLDER_VARIABLE
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "kornia")
 
 
+@dataclass(frozen=True)
+class Circumstances:
+    """When, on what machine, and with which versions and settings something was measured."""
+
+    command: str
+    when: str
+    cpus: int | None
+    gpu: str | None
+    machine: str
+    versions: Mapping[str, str]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What differs from the preset, {"training.steps": "100"}."""
+    device: str = "auto"
+    """As it was asked for: auto, cpu, cuda or mps."""
+    seeds: tuple[int, ...] = ()
+    threads: int | None = None
+    load: float | None = None
+    """Processes that wanted a CPU over the last minute before; None where nobody tells."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Several timings of one thing, in seconds."""
+
+    median: float
+    iqr: float
+    """Interquartile range."""
+
+
+def describe(settings: Mapping[str, Any], device: str, seeds: Sequence[int] = ()) -> Circumstances:
+    """The circumstances of what is measured now, in this process."""
+    ours = {"python": platform.python_version(), "opencv": cv2.__version__}
+    return Circumstances(
+        command=command(),
+        when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        cpus=os.cpu_count(),
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        machine=platform.machine(),
+        versions=ours | {name: version(name) for name in PACKAGES},
+        settings=dict(settings),
+        device=device,
+        seeds=tuple(seeds),
+        threads=torch.get_num_threads(),
+        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    )
+
+
 def command() -> str:
     """The command line that this process was started with."""
     return f"python -m dinotrack.benchmarks {shlex.join(sys.argv[1:])}"
-
-
-def describe() -> dict[str, Any]:
-    """When, and on what machine with which versions. load: processes that wanted a CPU over the
-    last minute."""
-    return {
-        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan"),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "machine": platform.machine(),
-        "versions": {"python": platform.python_version(), "opencv": cv2.__version__}
-        | {name: version(name) for name in PACKAGES},
-    }
 
 
 def clock(device: torch.device) -> float:
@@ -54,10 +87,10 @@ def clock(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
+def spread(seconds: Sequence[float]) -> Spread:
     """Median and interquartile range."""
-    low, median, high = np.percentile(values, (25, 50, 75)).tolist()
-    return {"median": median, "iqr": high - low}
+    low, median, high = np.percentile(seconds, (25, 50, 75)).tolist()
+    return Spread(median, high - low)
 
 
 Apart = Callable[..., Any]
@@ -67,9 +100,8 @@ Apart = Callable[..., Any]
 def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
     """The function's result, computed in a new process, whose peak memory is then its own.
 
-    Linux counts what the parent holds into it, so the parent should stay small. Raises what the
-    function raises, and
-    RuntimeError where the process is killed, as for want of memory.
+    Linux counts what the parent holds into that peak, so the parent should stay small. Raises what
+    the function raises, and RuntimeError where the process is killed, as for want of memory.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Float, UInt8
 
+from dinotrack.api import Fitted, choose_device, fit
 from dinotrack.benchmarks import rivals
 from dinotrack.config import (
     PAPER,
@@ -25,71 +26,91 @@ from dinotrack.config import (
 )
 from dinotrack.errors import InputError
 from dinotrack.features import BACKBONES, SHIPPED
-from dinotrack.pipeline import Fitted, choose_device, fit
+from dinotrack.run import Run
 from dinotrack.tracks import Tracks
 
-FILES = "file:"  # before the folder of someone's predictions
+FILES = "file:"
+"""Stands before the folder of someone's predictions."""
+
+Settings = Mapping[str, Any]
+"""What differs from a preset: {"training.steps": 100}."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How methods are to run.
+    """How methods are to run."""
 
-    settings: what differs from a method's own, {"training.steps": 100}; of no concern to methods
-    without any.
-    models: fits are kept in models/CLIP-SEED (models/METHOD/CLIP-SEED for ablations that change the
-    fit), and reused.
-    """
-
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Settings = field(default_factory=dict)
+    """What differs from a method's own; of no concern to methods without any."""
     device: str = "auto"
     models: Path | None = None
+    """Fits are kept in models/CLIP-SEED, and used again from there. Those of ablations that change
+    the fit lie in models/PRESET/ABLATION/CLIP-SEED."""
 
 
+@runtime_checkable
 class Method(Protocol):
-    """Tracks points through a video.
-
-    clip: the video's name; video: file, folder or RGB uint8 [T, H, W, 3]; queries [N, 3] (t, x, y)
-    px.
-    Rows of the tracks are in the order of the queries.
-    """
+    """Tracks points through a video."""
 
     def __call__(
-        self, clip: str, video: Path | npt.NDArray[np.uint8], queries: npt.NDArray[Any], seed: int
-    ) -> Tracks: ...
+        self,
+        clip: str,
+        video: Path | UInt8[np.ndarray, "T H W 3"],
+        queries: Float[np.ndarray, "N 3"],
+        seed: int,
+    ) -> Tracks:
+        """The tracks of queries (t, x, y), in their order and in px of the video.
+
+        clip: the name of the video, under which fits are kept and predictions are found.
+        """
+        ...
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """Our tracker with a preset and settings, fitted to each video. folder: where fits are kept as
-    CLIP-SEED."""
+    """Our tracker with a preset and settings, fitted to each video."""
 
     preset: str
-    settings: Mapping[str, Any]
+    settings: Settings
     device: str
     folder: Path | None
+    """Fits are kept there as CLIP-SEED."""
 
-    def fit(self, clip: str, video: Path | npt.NDArray[np.uint8], seed: int) -> Fitted:
+    def fit(self, clip: str, video: Path | UInt8[np.ndarray, "T H W 3"], seed: int) -> Fitted:
         """The fit of a video, where it is kept or anew."""
         folder = None if self.folder is None else self.folder / f"{clip}-{seed}"
-        options: Any = {"preset": self.preset, "settings": self.settings, "device": self.device}
-        return fit(video, **options, seed=seed, folder=folder, resume=True)
+        return fit(
+            video,
+            preset=self.preset,
+            settings=self.settings,
+            device=self.device,
+            seed=seed,
+            folder=folder,
+            resume=True,
+        )
 
     def __call__(
-        self, clip: str, video: Path | npt.NDArray[np.uint8], queries: npt.NDArray[Any], seed: int
+        self,
+        clip: str,
+        video: Path | UInt8[np.ndarray, "T H W 3"],
+        queries: Float[np.ndarray, "N 3"],
+        seed: int,
     ) -> Tracks:
         """Fit, then track."""
         return self.fit(clip, video, seed).track(queries)
 
 
 def _configuration(options: Options, name: str, ablation: str | None = None) -> Configuration:
-    """A preset with the settings asked for and, above these, the ablation's."""
-    settings = dict(options.settings) | dict(ABLATIONS[ablation] if ablation else {})
-    whole, config = override(preset(name), options.settings), override(preset(name), settings)
+    """A preset with the settings asked for and, above these, the ablation's.
+
+    An ablation that only tracks otherwise shares the preset's fit.
+    """
+    changes = {} if ablation is None else ABLATIONS[ablation]
+    settings = {**options.settings, **changes}
+    whole = override(preset(name), options.settings)
+    config = override(preset(name), settings)
     folder = options.models
-    if folder is not None and difference(
-        whole, config
-    ):  # what only tracks otherwise shares the preset's fit
+    if folder is not None and difference(whole, config):
         folder = folder / name / str(ablation)
     return Configuration(name, settings, options.device, folder)
 
@@ -97,20 +118,18 @@ def _configuration(options: Options, name: str, ablation: str | None = None) -> 
 def _flow_chains(options: Options, name: str) -> Method:
     """Flow as its authors set it (DIS: OpenCV's medium preset), not as ours is."""
     medium = FlowConfig(name=name, finest_scale=1, coarsest_scale=0, smoothness=20.0)
-    config = override(
-        Config("rival", flow=medium), {**_section(options, "flow"), "flow.name": name}
-    )
+    asked = {key: value for key, value in options.settings.items() if key.startswith("flow.")}
+    config = override(Config("rival", flow=medium), {**asked, "flow.name": name})
     return rivals.FlowChains(config.flow, choose_device(options.device))
 
 
 def _raw_features(options: Options) -> Method:
+    """The paper's ViT and soft-argmax, on frames of the video's aspect."""
     frames = VideoConfig(area=476 * 854, multiple=7, min_side=56)
-    base = dataclasses.replace(PAPER, backbone=BackboneConfig(name="dinov2_vits14"), video=frames)
-    return rivals.RawFeatures(override(base, options.settings), choose_device(options.device))
-
-
-def _section(options: Options, section: str) -> dict[str, Any]:
-    return {key: value for key, value in options.settings.items() if key.startswith(f"{section}.")}
+    backbone = BackboneConfig(name="dinov2_vits14", precision="float32")
+    base = dataclasses.replace(PAPER, backbone=backbone, video=frames)
+    config = override(base, options.settings)
+    return rivals.RawFeatures(Run(config, choose_device(options.device)))
 
 
 METHODS: dict[str, Callable[[Options], Method]] = {
@@ -123,9 +142,9 @@ METHODS: dict[str, Callable[[Options], Method]] = {
     "raft": partial(_flow_chains, name="raft_large"),
     "vit": _raw_features,
 }
-"""name -> method. Besides these, `make_method` knows PRESET/ABLATION and file:FOLDER."""
+"""Name -> method. Besides these, `make_method` knows PRESET/ABLATION and file:FOLDER."""
 
-ABLATIONS: dict[str, Mapping[str, Any]] = {
+ABLATIONS: dict[str, Settings] = {
     "without-flow-loss": {"training.flow_weight": 0},
     "without-heatmap-loss": {"training.heatmap_weight": 0},
     "without-buddies": {"training.buddy_weight": 0},
@@ -139,16 +158,16 @@ ABLATIONS: dict[str, Mapping[str, Any]] = {
     "without-direct-filter": {"trajectories.direct_filter": False},
     "without-foreground": {"foreground.method": "none"},
     "without-joining": {"inference.method": "match"},
-    "without-memory": {"inference.memory_weight": 0},
-    "without-support": {"inference.support_reach": 0},
+    "without-memory": {"inference.memory.weight": 0},
+    "without-support": {"inference.support.reach": 0},
     # layers are counted in blocks, so these name the ViT too: the one of `paper`, whose 24 blocks
     # end with 23
     "layer-first-third": {"backbone.name": "dinov2_vitl14", "backbone.layer": 7},
     "layer-last": {"backbone.name": "dinov2_vitl14", "backbone.layer": 23},
     **{name: {"backbone.name": name} for name in (SHIPPED, *BACKBONES)},
 }
-"""name -> settings that differ from a preset. One that changes nothing, as what the preset lacks
-anyway, measures the preset again."""
+"""Name -> settings that differ from a preset. One that changes nothing, as it takes out what the
+preset lacks anyway, measures the preset again."""
 
 
 def make_method(name: str, options: Options) -> Method:
@@ -164,6 +183,7 @@ def make_method(name: str, options: Options) -> Method:
     if base in PRESETS and ablation in ABLATIONS:
         return _configuration(options, base, ablation)
     raise InputError(
-        f"unknown method {name!r}; choose one of {', '.join(METHODS)}, {FILES}FOLDER, or {', '.join(PRESETS)} with "
-        f"an ablation, as in fast/without-joining: {', '.join(ABLATIONS)}"
+        f"unknown method {name!r}; choose one of {', '.join(METHODS)}, {FILES}FOLDER, or "
+        f"{', '.join(PRESETS)} with an ablation, as in fast/without-joining: "
+        f"{', '.join(ABLATIONS)}"
     )

@@ -29,9 +29,9 @@ def read_pickle(path: Path) -> Any:
     text or bytes.
 
     Arrays may be read-only. Raises InputError for a file that can't be read, is cut short or is no
-    pickle, and for one that asks for anything else, which it names.
+    pickle, and for a pickle that asks for anything else, which the message names.
     """
-    copyreg.clear_extension_cache()  # what is cached there would pass find_class by
+    copyreg.clear_extension_cache()  # what is cached there is found without find_class
     try:
         with path.open("rb") as file:
             return _thaw(_Unpickler(file).load(), {})
@@ -80,9 +80,8 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         package, _, rest = module.partition(".")
         if package == "numpy":
-            module = f"numpy.{rest.removeprefix('_')}".rstrip(
-                "."
-            )  # numpy._core, as NumPy 2 writes, is numpy.core
+            # NumPy 2 writes numpy._core for what NumPy 1 calls numpy.core
+            module = f"numpy.{rest.removeprefix('_')}".rstrip(".")
         known: dict[str, Callable[..., Any] | None] = {
             "numpy.ndarray": None,  # only ever an argument, and never looked at
             "numpy.dtype": self._dtype,
@@ -105,7 +104,7 @@ class _Unpickler(pickle.Unpickler):
     def _reconstruct(self, *_: Any) -> _Array:
         return _Array()
 
-    def _from_buffer(self, data: bytes, dtype: _Dtype, shape: Sequence[int], order: str) -> _Array:
+    def _from_buffer(self, data: Any, dtype: _Dtype, shape: Sequence[int], order: str) -> _Array:
         made = _Array()
         made.array = _build(data, dtype, shape, order)
         return made
@@ -114,13 +113,13 @@ class _Unpickler(pickle.Unpickler):
         return _build(data, dtype, (1,), "C")[0]
 
     def _encode(self, text: str, encoding: str) -> bytes:
-        """How protocols 0 to 2 write bytes..."""
+        """Protocols 0 to 2 write bytes as text."""
         if encoding != "latin1":
             raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r}")
         return text.encode("latin1")
 
     def _empty(self) -> bytes:
-        """... and none."""
+        """They write no bytes as a call without arguments."""
         return b""
 
 
@@ -136,8 +135,10 @@ def _build(data: Any, dtype: _Dtype, shape: Sequence[int], order: Any) -> Array:
 
 
 def _thaw(value: Any, done: dict[int, Any]) -> Any:
-    """The same containers with arrays for their stand-ins. done: results by id, as containers may
-    be shared."""
+    """The same containers with arrays for their stand-ins.
+
+    done: results by id, as one container may stand in several places.
+    """
     if isinstance(value, _Array):
         return value.array
     if isinstance(value, PLAIN):

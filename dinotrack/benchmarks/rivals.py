@@ -2,79 +2,103 @@
 from files.
 
 Each is called as a `methods.Method`. Whatever it finds, a point is the query itself, and visible,
-in the query's frame.
+in the query's own frame.
 """
 
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from dinotrack.config import Config, FlowConfig, InferenceConfig
+from dinotrack.config import ChainConfig, FlowConfig
 from dinotrack.correlation import correlation_maps
-from dinotrack.errors import InputError
-from dinotrack.features import Backbone, extract_features, make_backbone
-from dinotrack.flow import consecutive_flow, make_flow
-from dinotrack.geometry import Grid, rescale
-from dinotrack.inference import embed, embed_tracks, track_cosines
-from dinotrack.joining import follow
+from dinotrack.errors import InputError, setting
+from dinotrack.features import Backbone, make_backbone, video_features
+from dinotrack.flow import FLOWS, VideoEstimator
+from dinotrack.frames import each_frame
+from dinotrack.geometry import rescale
+from dinotrack.maps import FeatureMaps
 from dinotrack.model import soft_argmax
+from dinotrack.queries import Queries, Trajectories
+from dinotrack.run import Run
+from dinotrack.tracking.flow_chain import follow
+from dinotrack.tracking.matching import track_cosines
 from dinotrack.tracks import Tracks
-from dinotrack.video import Source, Video, read_video, resize, working_size
+from dinotrack.video import Source, Video, read_video
+from dinotrack.working import Resized, resize, working_size
 
-FLOW_CYCLE = 3.0  # px of the video: forward-backward error that ends a chain of dense flow
-KANADE_CYCLE = 2.0  # px of the video, and of Lucas-Kanade
-SHARPNESS = 0.05  # cosines are divided by it before the softmax of raw features
+FLOW_CYCLE = 3.0
+"""Px of the video: the cycle error that ends a chain of dense flow."""
+KANADE_CYCLE = 2.0
+"""Px of the video: the cycle error that ends a chain of Lucas-Kanade."""
+SHARPNESS = 0.05
+"""Cosines of raw features are divided by it before the softmax."""
 
-Array = npt.NDArray[Any]
+Rows = Float[np.ndarray, "N 3"]
+"""Queries: (t, x, y) in px of the video."""
+Grey = UInt8[np.ndarray, "H W"]
 
 
-def still(clip: str, video: Source, queries: Array, seed: int) -> Tracks:
-    """Never moves, always visible."""
+def still(clip: str, video: Source, queries: Rows, seed: int) -> Tracks:
+    """Never moves, and is always visible."""
     known = read_video(video)
-    shape = len(queries), len(known.frames)
-    xy = np.broadcast_to(queries[:, None, 1:], (*shape, 2))
-    return _tracks(known, queries, xy, np.ones(shape, bool))
+    xy = _asked(queries).xy[:, None].expand(-1, len(known.frames), -1)
+    return _tracks(known, queries, xy, torch.ones(xy.shape[:2], dtype=torch.bool))
 
 
-def lucas_kanade(clip: str, video: Source, queries: Array, seed: int) -> Tracks:
+def lucas_kanade(clip: str, video: Source, queries: Rows, seed: int) -> Tracks:
     """OpenCV's pyramidal Lucas-Kanade, chained from the query both ways in time until it
     contradicts its way back."""
     known = read_video(video)
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in known.frames]
-    rows, own = np.arange(len(queries)), _own(queries)
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in each_frame(known.frames)]
+    own = _asked(queries).frame.numpy()
+    rows = np.arange(len(queries))
     xy = np.zeros((len(queries), len(grey), 2), np.float32)
     followed = np.zeros(xy.shape[:2], bool)
-    xy[rows, own], followed[rows, own] = queries[:, 1:], True
-    for order in (range(len(grey) - 1), range(len(grey) - 1, 0, -1)):
-        for t in order:
-            alive = np.flatnonzero(followed[:, t] & ((own <= t) if order.step > 0 else (own >= t)))
-            moved, sure = _kanade_step(grey[t], grey[t + order.step], xy[alive, t])
-            xy[alive[sure], t + order.step], followed[alive[sure], t + order.step] = (
-                moved[sure],
-                True,
-            )
-    return _tracks(known, queries, _hold(xy, followed), followed)
+    xy[rows, own] = queries[:, 1:]
+    followed[rows, own] = True
+    for t in range(len(grey) - 1):
+        _kanade_chain(grey, xy, followed, t, t + 1, followed[:, t] & (own <= t))
+    for t in range(len(grey) - 1, 0, -1):
+        _kanade_chain(grey, xy, followed, t, t - 1, followed[:, t] & (own >= t))
+    visible = torch.from_numpy(followed)
+    return _tracks(known, queries, _hold(torch.from_numpy(xy), visible), visible)
 
 
-def _kanade_step(first: Array, second: Array, xy: Array) -> tuple[Array, Array]:
-    """Where xy float32 [K, 2] of one grey frame are in another, and which surely: inside, and back
-    where they were."""
+def _kanade_chain(
+    grey: list[Grey],
+    xy: Float[np.ndarray, "N T 2"],
+    followed: Bool[np.ndarray, "N T"],
+    t: int,
+    u: int,
+    alive: Bool[np.ndarray, " N"],
+) -> None:
+    """Follow the points that are alive from frame t to u, in place."""
+    rows = np.flatnonzero(alive)
+    moved, sure = _kanade_step(grey[t], grey[u], xy[rows, t])
+    xy[rows[sure], u] = moved[sure]
+    followed[rows[sure], u] = True
+
+
+def _kanade_step(
+    first: Grey, second: Grey, xy: Float[np.ndarray, "K 2"]
+) -> tuple[Float[np.ndarray, "K 2"], Bool[np.ndarray, " K"]]:
+    """Where positions of one frame are in another, and which of them surely: those that stay inside
+    and come back to where they were."""
     if not len(xy):
         return xy, np.zeros(0, bool)
     moved, found, _ = cv2.calcOpticalFlowPyrLK(first, second, xy, np.empty_like(xy))
     home, found_back, _ = cv2.calcOpticalFlowPyrLK(second, first, moved, np.empty_like(xy))
     last = np.array(first.shape[::-1]) - 1
-    sure = (
-        (found[:, 0] == 1) & (found_back[:, 0] == 1) & ((moved >= 0) & (moved <= last)).all(axis=1)
-    )
-    return moved, sure & (np.linalg.norm(home - xy, axis=1) < KANADE_CYCLE)
+    known = (found[:, 0] == 1) & (found_back[:, 0] == 1)
+    inside = ((moved >= 0) & (moved <= last)).all(axis=1)
+    returns = np.linalg.norm(home - xy, axis=1) < KANADE_CYCLE
+    return np.asarray(moved), np.asarray(known & inside & returns)
 
 
 class FlowChains:
@@ -85,60 +109,57 @@ class FlowChains:
     """
 
     def __init__(self, config: FlowConfig, device: torch.device) -> None:
-        self._estimate = make_flow(config, device)
+        self._name = config.name
+        self._estimate = FLOWS[config.name](config, device)
 
-    def __call__(self, clip: str, video: Source, queries: Array, seed: int) -> Tracks:
+    def __call__(self, clip: str, video: Source, queries: Rows, seed: int) -> Tracks:
         known = read_video(video)
-        flow = consecutive_flow(
-            torch.from_numpy(known.frames).permute(0, 3, 1, 2), self._estimate, known.size
-        )
-        chain = follow(
-            flow, None, torch.from_numpy(queries).float(), InferenceConfig(chain_error=FLOW_CYCLE)
-        )
-        followed = chain.followed.numpy()
-        return _tracks(known, queries, _hold(chain.xy.numpy(), followed), followed)
+        frames = Resized(known.frames, known.size, "area")
+        flow = VideoEstimator(frames, known.size, self._estimate, self._name).neighbours()
+        chain = follow(flow, _asked(queries), ChainConfig(cycle_error=FLOW_CYCLE))
+        return _tracks(known, queries, _hold(chain.xy, chain.followed), chain.followed)
 
 
 class RawFeatures:
     """The nearest neighbour by frozen ViT features in each frame on its own, refined by a
     soft-argmax around it.
 
-    Visible where the feature found is as similar as inference.visible_cosine; the cosine is the
-    confidence.
-    Raises InputError where there is no ViT.
+    A point is visible where the feature found is as similar as the paper's tracker asks for
+    (inference.matching.visible_cosine); the cosine is the confidence. Raises InputError where there
+    is no ViT.
     """
 
-    def __init__(self, config: Config, device: torch.device) -> None:
-        backbone = make_backbone(config.backbone, device)
+    def __init__(self, run: Run) -> None:
+        backbone = make_backbone(run.config.backbone, run.device, run.named)
         if backbone is None:
-            raise InputError("vit needs a ViT; name one, as in --set backbone.name=dinov2_vits14")
+            raise InputError(
+                "vit needs a ViT; name one: ", setting("backbone.name", "dinov2_vits14")
+            )
         self._backbone: Backbone = backbone
-        self._config = config
+        self._run = run
 
-    def __call__(self, clip: str, video: Source, queries: Array, seed: int) -> Tracks:
-        known, config = read_video(video), self._config
+    def __call__(self, clip: str, video: Source, queries: Rows, seed: int) -> Tracks:
+        known = read_video(video)
+        config = self._run.config
         size = working_size(known.size, config.video)
-        maps = extract_features(self._backbone, resize(known.frames, size, config.video.filter))
-        grid, asked = self._backbone.grid(*size), torch.from_numpy(queries).float()
-        inner = torch.cat((asked[:, :1], rescale(asked[:, 1:], known.size, size)), dim=1)
-        xy = _nearest(maps, grid, embed(maps, grid, inner), config.model.radius)
-        rows, own = torch.arange(len(xy)), asked[:, 0].long()
-        xy[rows, own] = inner[:, 1:]
-        cosine = track_cosines(embed_tracks(maps, grid, xy), own).numpy()
-        found = rescale(xy, size, known.size).numpy()
-        return _tracks(
-            known, queries, found, cosine >= config.inference.visible_cosine, cosine.clip(0, 1)
-        )
+        frames = resize(known.frames, size, config.video.filter)
+        maps = video_features(frames, self._backbone, self._run, False).maps
+        asked = _asked(queries).rescaled(known.size, size)
+        xy = self._nearest(maps, maps.at_queries(asked))
+        xy[torch.arange(len(asked)), asked.frame] = asked.xy
+        cosine = track_cosines(maps.along(xy), asked.frame)
+        visible = cosine >= config.inference.matching.visible_cosine
+        found = rescale(xy, size, known.size)
+        return _tracks(known, queries, found, visible, cosine.clip(0, 1))
 
-
-def _nearest(maps: Tensor, grid: Grid, vectors: Tensor, radius: float) -> Tensor:
-    """Where vectors [N, C] are found in maps [T, C, h, w]: [N, T, 2] working px."""
-    xy = vectors.new_empty((len(vectors), len(maps), 2))
-    for t in range(len(maps)):
-        cosines = correlation_maps(vectors, maps[t][None])
-        heat = (cosines / SHARPNESS).flatten(1).softmax(dim=1).view_as(cosines)
-        xy[:, t] = soft_argmax(cosines, heat, grid, radius)
-    return xy
+    def _nearest(self, maps: FeatureMaps, vectors: Float[Tensor, "N C"]) -> Float[Tensor, "N T 2"]:
+        """Where vectors are found in each frame, in working px."""
+        found = []
+        for t in range(len(maps)):
+            cosines = correlation_maps(vectors, maps[t : t + 1].values)
+            heat = (cosines / SHARPNESS).flatten(1).softmax(dim=1).view_as(cosines)
+            found.append(soft_argmax(cosines, heat, maps.grid, self._run.config.model))
+        return torch.stack(found, dim=1)
 
 
 @dataclass(frozen=True)
@@ -146,81 +167,93 @@ class Files:
     """Anyone's predictions: folder/CLIP-SEED.npz or else folder/CLIP.npz, one row for each query
     asked.
 
-    `tracks` [N, T, 2] px of the video, `visible` [N, T] and, if there, `confidence` [N, T] in [0,
-    1].
-    Raises InputError for files that are missing, or hold something else.
+    A file holds `tracks` [N, T, 2] px of the video, `visible` [N, T] and perhaps `confidence`
+    [N, T] in [0, 1]. Raises InputError for files that are missing, or hold something else.
     """
 
     folder: Path
 
-    def __call__(self, clip: str, video: Source, queries: Array, seed: int) -> Tracks:
+    def __call__(self, clip: str, video: Source, queries: Rows, seed: int) -> Tracks:
         known = read_video(video)
-        path = next((p for p in self._paths(clip, seed) if p.is_file()), None)
-        if path is None:
-            names = " or ".join(p.name for p in self._paths(clip, seed))
-            raise InputError(f"{self.folder} holds no predictions for {clip}; write {names} there")
+        path = self._path(clip, seed)
         arrays = _read_predictions(path)
-        shape = len(queries), len(known.frames)
-        for name, wanted in (("tracks", (*shape, 2)), ("visible", shape), ("confidence", shape)):
-            if arrays[name].shape != wanted:
-                raise InputError(
-                    f"{path}: {name} has shape {list(arrays[name].shape)}, but {clip} has {shape[0]} queries and "
-                    f"{shape[1]} frames; give {list(wanted)}"
-                )
-        if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise InputError(
-                f"{path}: holds numbers that are not finite; write some position for hidden points too"
-            )
-        return _tracks(
-            known, queries, arrays["tracks"], arrays["visible"].astype(bool), arrays["confidence"]
-        )
+        _check_predictions(path, arrays, clip, (len(queries), len(known.frames)))
+        xy = torch.from_numpy(arrays["tracks"]).float()
+        visible = torch.from_numpy(arrays["visible"]).bool()
+        confidence = torch.from_numpy(arrays["confidence"]).float()
+        return _tracks(known, queries, xy, visible, confidence)
 
-    def _paths(self, clip: str, seed: int) -> tuple[Path, Path]:
-        return self.folder / f"{clip}-{seed}.npz", self.folder / f"{clip}.npz"
+    def _path(self, clip: str, seed: int) -> Path:
+        paths = self.folder / f"{clip}-{seed}.npz", self.folder / f"{clip}.npz"
+        for path in paths:
+            if path.is_file():
+                return path
+        names = " or ".join(path.name for path in paths)
+        raise InputError(f"{self.folder} holds no predictions for {clip}; write {names} there")
 
 
-def _read_predictions(path: Path) -> dict[str, Array]:
+def _read_predictions(path: Path) -> dict[str, np.ndarray]:
+    unreadable = OSError, ValueError, EOFError, zipfile.BadZipFile
     try:
         with np.load(path) as file:
             visible = file["visible"]
             confidence = file.get("confidence", visible)
             return {"tracks": file["tracks"], "visible": visible, "confidence": confidence}
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        zipfile.BadZipFile,
-    ) as error:
+    except (*unreadable, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: can't be read as predictions ({error}); it needs `tracks` and `visible`"
         ) from error
 
 
-def _own(queries: Array) -> Array:
-    """The frame of each query [N, 3]: int [N]."""
-    return np.rint(queries[:, 0]).astype(int)
+def _check_predictions(
+    path: Path, arrays: dict[str, np.ndarray], clip: str, shape: tuple[int, int]
+) -> None:
+    """Raises InputError for predictions of other points or frames than `shape` (N, T) says."""
+    for name, wanted in (("tracks", (*shape, 2)), ("visible", shape), ("confidence", shape)):
+        given = arrays[name].shape
+        if given != wanted:
+            raise InputError(
+                f"{path}: {name} has shape {list(given)}, but {clip} has {shape[0]} queries and "
+                f"{shape[1]} frames; give {list(wanted)}"
+            )
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise InputError(
+            f"{path}: holds numbers that are not finite; write some position for hidden points too"
+        )
 
 
-def _hold(xy: Array, followed: Array) -> Array:
-    """Positions [N, T, 2] where lost points stay where they were last followed, bool [N, T], one
-    run of frames each."""
-    frames = np.arange(followed.shape[1])
-    first = followed.argmax(axis=1)
-    last = first + followed.sum(axis=1) - 1
-    nearest = frames.clip(first[:, None], last[:, None])
-    return np.take_along_axis(xy, nearest[..., None], axis=1)
+def _asked(queries: Rows) -> Queries:
+    """Queries as the tracker takes them, in px of the video."""
+    return Queries.from_rows(torch.from_numpy(queries).float())
+
+
+def _hold(xy: Float[Tensor, "N T 2"], followed: Bool[Tensor, "N T"]) -> Float[Tensor, "N T 2"]:
+    """Positions where lost points stay where they were last followed, one run of frames each."""
+    frames = torch.arange(followed.shape[1])
+    first = followed.int().argmax(dim=1, keepdim=True)
+    last = first + followed.sum(dim=1, keepdim=True) - 1
+    nearest = frames.clamp(min=first, max=last)
+    return xy.gather(1, nearest[..., None].expand(-1, -1, 2))
 
 
 def _tracks(
-    video: Video, queries: Array, xy: Array, visible: Array, confidence: Array | None = None
+    video: Video,
+    queries: Rows,
+    xy: Float[Tensor, "N T 2"],
+    visible: Bool[Tensor, "N T"],
+    confidence: Float[Tensor, "N T"] | None = None,
 ) -> Tracks:
-    """Tracks of what was found, with the query itself in its own frame. confidence: None: as
-    visible says."""
-    xy, visible = xy.astype(np.float32), visible.copy()
-    confidence = (visible if confidence is None else confidence).astype(np.float32)
-    rows, own = np.arange(len(queries)), _own(queries)
-    xy[rows, own], visible[rows, own], confidence[rows, own] = queries[:, 1:], True, 1.0
-    return Tracks(xy, visible, confidence, queries.astype(np.float32), video.size, video.fps)
+    """Tracks of what was found, in px of the video, with the query itself in its own frame.
+
+    confidence: None where a method is as sure as `visible` says.
+    """
+    sure = visible.float() if confidence is None else confidence
+    found = _asked(queries).pinned(Trajectories(xy, visible, sure))
+    return Tracks(
+        xy=found.xy.numpy(),
+        visible=found.visible.numpy(),
+        confidence=found.confidence.numpy(),
+        queries=queries.astype(np.float32),
+        size=video.size,
+        fps=video.fps,
+    )

@@ -1,15 +1,18 @@
 """Speed reports as Markdown."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from dinotrack.benchmarks.report import SHARES, circumstances
+from dinotrack.benchmarks import report
+from dinotrack.benchmarks.against_paper import Account, PaperPart
+from dinotrack.benchmarks.against_reference import InferencePart, Way
+from dinotrack.benchmarks.growth import Growth, StageGrowth, summarise
+from dinotrack.benchmarks.kernel_report import show_kernels
+from dinotrack.benchmarks.machine import Circumstances
+from dinotrack.benchmarks.report import MAIN_SHARES, SHARES, percent, spread_around
+from dinotrack.benchmarks.speed_parts import SpeedReport
+from dinotrack.benchmarks.stages import WHOLE, Failure, LongPart, PipelineRun, StagesPart
 
-Row = Mapping[str, Any]
-
-SCORES = ("average_jaccard", "average_pts_within_thresh", "occlusion_accuracy")
-
-SIDES = ("obvious", "twin", "kernel")
+SCORES = tuple(SHARES[name] for name in MAIN_SHARES)
 
 LEGEND = """\
 Seconds are medians, ± the interquartile range where there is more than one run. MB is the most
@@ -18,233 +21,188 @@ behind the stroke, from a quarter of the greatest length on; a stage too short t
 AJ, delta and OA are TAP-Vid's, in percent."""
 
 
-def markdown(reports: Sequence[Row], command: str) -> str:
-    """Reports as tables, a section for each part of each. command: made it."""
-    parts = [
-        "# Performance",
-        "All of this file is generated, and changes by hand get lost. It was made by",
-        f"    {command}",
-        LEGEND,
-    ]
+def markdown(reports: Sequence[SpeedReport], command: str) -> str:
+    """Reports as one page, with a section for each part of each.
+
+    command: what made the page.
+    """
+    parts = [LEGEND]
     for known in reports:
-        for name, result in known["parts"].items():
-            title, show = SECTIONS[name]
-            parts += [f"## {title}, on {_device(known['runs'][0])}", *show(result)]
-    runs = [circumstances(run) for known in reports for run in known["runs"]]
-    return "\n\n".join([*parts, "## Runs", *runs]) + "\n"
+        where = device_of(known.runs[0])
+        for title, paragraphs in sections(known):
+            parts += [f"## {title}, on {where}", *paragraphs]
+    runs = [run for known in reports for run in known.runs]
+    return report.page("Performance", command, parts, runs)
 
 
-def shares(row: Row) -> str:
-    """The metrics of a row for people: "AJ 60.1, delta 70.2"."""
-    return ", ".join(
-        f"{label} {percent(row[key])}" for key, label in SHARES.items() if row.get(key) is not None
-    )
+def sections(measured: SpeedReport) -> list[tuple[str, list[str]]]:
+    """Title and paragraphs of each part that was measured."""
+    parts = measured.parts
+    found = []
+    if parts.stages is not None:
+        found.append(("Stages", show_stages(parts.stages)))
+    if parts.long is not None:
+        found.append(("Long and large clips", show_long(parts.long)))
+    if parts.paper is not None:
+        found.append(("Against the paper's configuration", show_paper(parts.paper)))
+    if parts.inference is not None:
+        found.append(("Tracking with visibility", show_inference(parts.inference)))
+    if parts.kernels is not None:
+        found.append(("Kernels", show_kernels(parts.kernels)))
+    return found
 
 
-def percent(share: float | None) -> str:
-    """0.5 -> 50.0."""
-    return "-" if share is None or share != share else f"{100 * share:.1f}"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    escaped = [
-        [cell.replace("|", "\\|") for cell in cells] for cells in (head, ["---"] * len(head), *rows)
-    ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in escaped)
-
-
-def show_stages(result: Row) -> list[str]:
+def show_stages(part: StagesPart) -> list[str]:
     """Seconds by stage and length, and what goes with each length."""
-    first = [row for row in result["rows"] if row["run"] == "first"]
-    summary, lengths = result["summary"], result["summary"]["lengths"]
-    of = [next(row for row in first if row["frames"] == length) for length in lengths]
-    many = len(first) > len(lengths)
-    rows = []
-    for stage, known in summary["stages"].items():
-        cells = zip(known["seconds"], known["iqr"], strict=True)
-        exponents = [known["exponent"], known["exponent_long"]]
-        p = "-" if None in exponents else " / ".join(f"{value:.2f}" for value in exponents)
-        rows.append([stage, *(_seconds(median, iqr if many else None) for median, iqr in cells), p])
-    rows.append(["peak MB", *(f"{value:.0f}" for value in summary["peak_mb"]), ""])
-    if "gpu_mb" in summary:
-        rows.append(["peak GPU MB", *(f"{value:.0f}" for value in summary["gpu_mb"]), ""])
-    rows.append(
-        ["cache, MB a frame", *(f"{row['cache_mb'] / row['frames']:.2f}" for row in of), ""]
-    )
-    rows += [[SHARES[key], *(percent(row["metrics"][key]) for row in of), ""] for key in SCORES]
-    again = [row for row in result["rows"] if row["run"] == "again"]
+    first = [row for row in part.rows if row.run == "first"]
+    growth = summarise(first)
+    lengths = growth.lengths
+    repeated = len(first) > len(lengths)
+    rows = [_growth_row(name, one, repeated) for name, one in growth.stages.items()]
+    rows += _memory_rows(growth)
+    rows += _judged_rows([_of_length(first, length) for length in lengths])
+    again = [row for row in part.rows if row.run == "again"]
     if again:
-        known = [next(row for row in again if row["frames"] == length) for length in lengths]
-        rows.append(
-            ["whole, a second time", *(_seconds(row["seconds"]["whole"]) for row in known), ""]
-        )
-    growth = summary["memory_growth"]
-    text = f"Peak memory grows by {growth['percent']:.0f} % from {growth['from']} to {growth['to']} frames."
-    size, points = of[-1]["size"], of[-1]["points"]
-    asked = f"`{result['preset']}`, {of[-1]['steps']} steps, {points} points, frames of {size[1]} x {size[0]}."
-    return [
-        f"{asked} {text}",
-        table(["seconds", *(f"{length} frames" for length in lengths), "p"], rows),
-    ]
+        whole = [_of_length(again, length).seconds[WHOLE] for length in lengths]
+        rows.append(["whole, a second time", *(f"{value:.2f}" for value in whole), ""])
+    header = ["seconds", *(f"{length} frames" for length in lengths), "p"]
+    longest = _of_length(first, lengths[-1])
+    size = f"{longest.size[1]} x {longest.size[0]}"
+    asked = f"{longest.steps} steps, {longest.points} points, frames of {size}"
+    change = f"{growth.memory_percent:.0f} % from {growth.late} to {lengths[-1]} frames"
+    text = f"`{part.preset}`, {asked}. Peak memory grows by {change}."
+    return [text, report.table(header, rows)]
 
 
-def show_long(result: Row) -> list[str]:
+def show_long(part: LongPart) -> list[str]:
     """A row for each clip."""
-    stages = dict.fromkeys(stage for row in result["rows"] for stage in row.get("seconds", {}))
-    rows = []
-    for row in result["rows"]:
-        clip = row["clip"] + (
-            f" ({row['different_frames']} different)" if "different_frames" in row else ""
-        )
-        if "failed" in row:
-            rows.append([clip, f"failed: {row['failed']}", *[""] * (len(stages) + 1)])
-            continue
-        seconds = [_seconds(row["seconds"].get(stage)) for stage in stages]
-        rows.append([clip, str(row["steps"]), *seconds, f"{row['peak_mb']['whole']:.0f}"])
-    return [
-        f"`{result['preset']}`; seconds by stage.",
-        table(["clip", "steps", *stages, "peak MB"], rows),
-    ]
+    done = [row for row in part.rows if isinstance(row, PipelineRun)]
+    stages = list(dict.fromkeys(stage for row in done for stage in row.seconds))
+    rows = [_long_row(row, stages) for row in part.rows]
+    header = ["clip", "steps", *stages, "peak MB"]
+    return [f"`{part.preset}`; seconds by stage.", report.table(header, rows)]
 
 
-def show_paper(result: Row) -> list[str]:
+def show_paper(part: PaperPart) -> list[str]:
     """Both configurations side by side, and how many times as long the paper's takes."""
-    paper, ours = result["paper"], result["ours"]
-    phases = dict.fromkeys((*paper["seconds_a_step"], *ours["seconds_a_step"]))
-
-    def step(row: Row, phase: str) -> str:
-        known = row["seconds_a_step"].get(phase)
-        return "-" if known is None else f"{1e3 * known['median']:.0f} ± {1e3 * known['iqr']:.0f}"
-
-    around = sum(paper["stages"].values()), sum(ours["stages"].values())
-    rows = [
-        *([f"ms a step, {phase}", step(paper, phase), step(ours, phase), ""] for phase in phases),
-        [
-            "ms a step, mean",
-            *(f"{1e3 * row['step']:.0f}" for row in (paper, ours)),
-            f"{result['ratio']['step']:.1f}",
-        ],
-        ["steps", str(paper["steps"]), str(ours["steps"]), f"{paper['steps'] / ours['steps']:.1f}"],
-        [
-            "all steps, s",
-            *(f"{row['fit']:.0f}" for row in (paper, ours)),
-            f"{paper['fit'] / ours['fit']:.1f}",
-        ],
-        [
-            "before and after them, s",
-            *(f"{value:.1f}" for value in around),
-            f"{around[0] / around[1]:.1f}",
-        ],
-        [
-            "whole, s",
-            *(f"{row['whole']:.0f}" for row in (paper, ours)),
-            f"{result['ratio']['whole']:.1f}",
-        ],
-    ]
-    size = f"{result['size'][1]} x {result['size'][0]}"
-    smaller = (
-        ""
-        if result["papers_own_size"]
-        else ", which is not the paper's 854 x 476, as that takes too long here"
-    )
-    text = (
-        f"{result['frames']} frames ({result['clip']}) of {size}{smaller}; {result['backbone']} and DIS flow for both; "
-        f"{result['points']} points with visibility. All steps are extrapolated from {result['steps_timed']}."
-    )
-    out = [text, table(["", "`paper`", f"`{ours['preset']}`", "ratio"], rows)]
-    if "accuracy" in result:
-        head = [
-            "clip",
-            "data set",
-            "",
-            "steps",
-            "seconds of fitting",
-            *(SHARES[key] for key in SCORES),
-        ]
+    size = f"{part.size[1]} x {part.size[0]}"
+    if not part.papers_own_size:
+        size += ", which is not the paper's 854 x 476, as that takes too long here"
+    alike = f"{part.backbone} and DIS flow for both; {part.points} points with visibility"
+    timed = f"All steps are extrapolated from {part.steps_timed}."
+    text = f"{part.frames} frames ({part.clip}) of {size}; {alike}. {timed}"
+    header = ["", "`paper`", f"`{part.ours.preset}`", "ratio"]
+    out = [text, report.table(header, _paper_rows(part))]
+    if part.accuracy:
+        header = ["clip", "data set", "", "steps", "seconds of fitting", *SCORES]
         rows = [
-            [
-                row["clip"],
-                row["dataset"],
-                row["method"],
-                str(row["steps"]),
-                f"{row['fit_seconds']:.0f}",
-            ]
-            + [percent(row.get(key)) for key in SCORES]
-            for row in result["accuracy"]
+            [row.clip or "all", row.dataset, row.method, *_effort(row.numbers)]
+            for row in part.accuracy
         ]
-        out += ["Accuracy after equal seconds of fitting:", table(head, rows)]
+        out += ["Accuracy after equal seconds of fitting:", report.table(header, rows)]
     return out
 
 
-def show_inference(result: Row) -> list[str]:
+def show_inference(part: InferencePart) -> list[str]:
     """A row for each way to track."""
-    names = {
-        "reference": f"one query at a time, whole maps, every anchor (timed on {result['reference']['points']} points)",
-        "own": f"`{result['preset']}` ({result['own']['method']})",
-        "match": f"matching with at most {result['anchors']} anchors",
-    }
-    rows = []
-    for name, label in names.items():
-        known = result[name]
-        ratio = f"{known['ratio']:.1f}" if "ratio" in known else ""
-        rows.append(
-            [label, f"{known['seconds']:.2f}", ratio, *(percent(known.get(key)) for key in SCORES)]
-        )
-    text = f"{result['points']} points, {result['frames']} frames ({result['clip']}), {result['steps']} steps of fit."
-    return [text, table(["", "seconds", "times faster", *(SHARES[key] for key in SCORES)], rows)]
-
-
-def show_kernels(result: Row) -> list[str]:
-    """A row for each operation at each size, as kernel_speed reports them, and the goals."""
-    if "timings" not in result:
-        return [f"Not measured: {result['missing']} is missing."]
-    known: dict[tuple[str, str], dict[str, Row]] = {}
-    peaks = [row for row in result["timings"] if row["side"] == "peak"]
-    for row in result["timings"]:
-        if row["side"] != "peak":
-            known.setdefault((row["sizes"]["name"], row["what"]), {})[row["side"]] = row
-    rows = []
-    for (size, what), by in known.items():
-        times = [
-            f"{by[side]['ms']:.3f} ± {by[side]['iqr_ms']:.3f}" if side in by else "-"
-            for side in SIDES
-        ]
-        best = by.get("kernel", by["twin"])
-        share = f"{100 * best['share']:.0f} %" if "share" in best else "-"
-        rows.append([size, what, *times, f"{by['obvious']['ms'] / best['ms']:.1f}", share])
-    tops = [
-        f"{r['tflops']:.3g} TFLOP/s" if "tflops" in r else f"{r['gb_per_s']:.3g} GB/s copied"
-        for r in peaks
+    oracle = part.reference
+    label = f"one query at a time, whole maps, every anchor (timed on {oracle.points} points)"
+    rows = [
+        [label, f"{oracle.seconds:.2f}", "", *_percents(oracle.scores)],
+        _way_row(f"`{part.preset}` ({part.own.method})", part, part.own),
+        _way_row(f"matching with at most {part.anchors} anchors", part, part.match),
     ]
-    goals = [
-        f"- {goal['name']}: {goal['value']:.2f}, of {goal['goal']:g} or more"
-        for goal in result["goals"]
-    ]
-    head = [
-        "size",
-        "operation",
-        *(f"{side}, ms" for side in SIDES),
-        "obvious / ours",
-        "of the matmul peak",
-    ]
-    text = f"Ours is the kernel, or its twin without a GPU. Measured peaks: {', '.join(dict.fromkeys(tops))}."
-    return [text, table(head, rows), *(["\n".join(goals)] if goals else [])]
+    clip = f"{part.points} points, {part.frames} frames ({part.clip})"
+    header = ["", "seconds", "times faster", *SCORES]
+    return [f"{clip}, {part.steps} steps of fit.", report.table(header, rows)]
 
 
-SECTIONS: dict[str, tuple[str, Callable[[Row], list[str]]]] = {
-    "stages": ("Stages", show_stages),
-    "long": ("Long and large clips", show_long),
-    "paper": ("Against the paper's configuration", show_paper),
-    "inference": ("Tracking with visibility", show_inference),
-    "kernels": ("Kernels", show_kernels),
-}
-
-
-def _device(run: Row) -> str:
+def device_of(run: Circumstances) -> str:
     """Where a run computed, for people."""
-    return str(run["gpu"]) if run["gpu"] and run["device"] != "cpu" else f"{run['cpus']} CPUs"
+    return run.gpu if run.gpu and run.device != "cpu" else f"{run.cpus} CPUs"
 
 
-def _seconds(value: float | None, iqr: float | None = None) -> str:
-    return "-" if value is None else f"{value:.2f}" + ("" if iqr is None else f" ± {iqr:.2f}")
+def _growth_row(name: str, stage: StageGrowth, repeated: bool) -> list[str]:
+    """A stage: its seconds at each length, and its exponents."""
+    cells = [
+        spread_around(median, iqr if repeated else None, 2)
+        for median, iqr in zip(stage.seconds, stage.iqr, strict=True)
+    ]
+    exponents = [stage.exponent, stage.exponent_long]
+    known = [f"{value:.2f}" for value in exponents if value is not None]
+    return [name, *cells, " / ".join(known) if len(known) == 2 else "-"]
+
+
+def _memory_rows(growth: Growth) -> list[list[str]]:
+    """Peak memory at each length."""
+    rows = [["peak MB", *(f"{value:.0f}" for value in growth.peak_mb), ""]]
+    if growth.gpu_mb is not None:
+        rows.append(["peak GPU MB", *(f"{value:.0f}" for value in growth.gpu_mb), ""])
+    return rows
+
+
+def _judged_rows(runs: Sequence[PipelineRun]) -> list[list[str]]:
+    """The cache, and TAP-Vid's metrics, of a run of each length."""
+    cache = [f"{run.cache_mb / run.frames:.2f}" for run in runs]
+    rows = [["cache, MB a frame", *cache, ""]]
+    for name in MAIN_SHARES:
+        shares = [percent((run.metrics or {}).get(name)) for run in runs]
+        rows.append([SHARES[name], *shares, ""])
+    return rows
+
+
+def _long_row(row: PipelineRun | Failure, stages: Sequence[str]) -> list[str]:
+    if isinstance(row, Failure):
+        return [row.clip, f"failed: {row.failed}", *[""] * (len(stages) + 1)]
+    name = row.clip
+    if row.different_frames is not None:
+        name += f" ({row.different_frames} different)"
+    known = [row.seconds.get(stage) for stage in stages]
+    seconds = ["-" if value is None else f"{value:.2f}" for value in known]
+    return [name, str(row.steps), *seconds, f"{row.peak_mb[WHOLE]:.0f}"]
+
+
+def _paper_rows(part: PaperPart) -> list[list[str]]:
+    """What of both is compared."""
+    paper, ours = part.paper, part.ours
+    around = sum(paper.stages.values()), sum(ours.stages.values())
+    rows = [
+        [f"ms a step, {phase}", _step_ms(paper, phase), _step_ms(ours, phase), ""]
+        for phase in dict.fromkeys((*paper.seconds_a_step, *ours.seconds_a_step))
+    ]
+    rows.append(_compared("ms a step, mean", 1e3 * paper.step, 1e3 * ours.step))
+    rows.append(_compared("steps", paper.steps, ours.steps))
+    rows.append(_compared("all steps, s", paper.fit, ours.fit))
+    rows.append(_compared("before and after them, s", *around, digits=1))
+    rows.append(_compared("whole, s", paper.whole, ours.whole))
+    return rows
+
+
+def _compared(name: str, paper: float, ours: float, digits: int = 0) -> list[str]:
+    """Two numbers and their ratio."""
+    return [name, f"{paper:.{digits}f}", f"{ours:.{digits}f}", f"{paper / ours:.1f}"]
+
+
+def _step_ms(account: Account, phase: str) -> str:
+    known = account.seconds_a_step.get(phase)
+    return "-" if known is None else spread_around(1e3 * known.median, 1e3 * known.iqr, 0)
+
+
+def _effort(numbers: Mapping[str, float]) -> list[str]:
+    """Steps, seconds of fitting, and what they reached."""
+    return [f"{numbers['steps']:.0f}", f"{numbers['fit_seconds']:.0f}", *_percents(numbers)]
+
+
+def _way_row(label: str, part: InferencePart, way: Way) -> list[str]:
+    faster = f"{part.ratio(way):.1f}"
+    return [label, f"{way.seconds:.2f}", faster, *_percents(way.scores)]
+
+
+def _percents(numbers: Mapping[str, float | None]) -> list[str]:
+    """TAP-Vid's main metrics."""
+    return [percent(numbers.get(name)) for name in MAIN_SHARES]
+
+
+def _of_length(rows: Sequence[PipelineRun], length: int) -> PipelineRun:
+    """The first of the runs on the clip of a length."""
+    return next(row for row in rows if row.frames == length)

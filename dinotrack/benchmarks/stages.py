@@ -8,119 +8,181 @@ import itertools
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from dinotrack.benchmarks.datasets import Truth
-from dinotrack.benchmarks.machine import Apart, cache_in, in_fresh_process, spread
-from dinotrack.pipeline import fit, peak_memory
-from dinotrack.render import render
-from dinotrack.synthesis import generate
+from dinotrack.api import fit, render
+from dinotrack.benchmarks.datasets import generated_clip
+from dinotrack.benchmarks.machine import Apart, cache_in, in_fresh_process
+from dinotrack.benchmarks.methods import Settings
+from dinotrack.benchmarks.report import Say
+from dinotrack.benchmarks.truth import PointTruth
+from dinotrack.errors import InputError
+from dinotrack.ffmpeg import write_video
+from dinotrack.metrics import Scores
+from dinotrack.progress import peak_memory
 from dinotrack.synthesis.scene import FPS, build_scene
-from dinotrack.video import write_video
 
-Row = dict[str, Any]
-Say = Callable[[str], None]
-
-JUDGED = 0.05  # seconds: what takes less at the greatest length says nothing of growth
-DIFFERENT = 10**8  # pixels of different frames in a long clip; beyond, they are played to and fro
-WHOLE, WHOLE_BUT_FIT = "whole", "whole but fit"
+DIFFERENT = 10**8
+"""Pixels of different frames in a long clip; beyond these, frames are played to and fro."""
+MEGABYTE = 2**20
+WHOLE = "whole"
+WHOLE_BUT_FIT = "whole but fit"
 
 
 @dataclass(frozen=True)
-class Work:
-    """One run of the pipeline. truth: gives the queries, and judges; None: a grid of side x side
-    points instead."""
+class Setup:
+    """What all runs of a benchmark have in common."""
 
-    video: Path
-    folder: Path
-    """The cache and the overlay go there."""
-    preset: str | None
-    settings: Mapping[str, Any]
+    preset: str
+    settings: Settings
     device: str
     seed: int
-    truth: Truth | None = None
-    side: int = 8
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Frames of (H, W) px."""
+    """The length and size of a video."""
 
     frames: int
     size: tuple[int, int]
+    """(H, W) px."""
 
     def __str__(self) -> str:
         return f"{self.frames} frames of {self.size[1]} x {self.size[0]}"
 
 
-def run_pipeline(work: Work) -> Row:
-    """Read, fit, track, draw: seconds and peak MB by stage, and the metrics where there is a truth.
+@dataclass(frozen=True)
+class Plan:
+    """The clips on which growth is measured, and how often."""
 
-    peak_mb: the most this process had held by the end of each stage; start: before the first one.
-    """
-    start, begun = peak_memory() / 2**20, time.perf_counter()
+    lengths: tuple[int, ...]
+    """Frames of each clip, ascending."""
+    size: tuple[int, int]
+    """(H, W) of all clips."""
+    points: int
+    repeats: int
+    again: bool
+    """Whether each run is followed by a second one that finds the cache of the first."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One run of the pipeline."""
+
+    setup: Setup
+    video: Path
+    folder: Path
+    """The cache and the overlay go there."""
+    truth: PointTruth | None = None
+    """Gives the queries, and judges. None: a grid of points is tracked, and nothing is judged."""
+
+
+@dataclass(frozen=True)
+class PipelineRun:
+    """What one run took."""
+
+    frames: int
+    size: tuple[int, int]
+    """(H, W) of the video."""
+    points: int
+    steps: int
+    seconds: Mapping[str, float]
+    """By stage, and those of the whole run."""
+    peak_mb: Mapping[str, float]
+    """The most that the process had held by the end of each stage; start: before the first one."""
+    cache_mb: float
+    gpu_mb: float | None = None
+    metrics: Scores | None = None
+    """None without a truth."""
+    repeat: int = 0
+    run: str = "first"
+    """Or "again": the second run, which finds the cache of the first."""
+    clip: str = ""
+    """The name of a long clip."""
+    different_frames: int | None = None
+    """How many frames of a generated long clip differ."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that died."""
+
+    clip: str
+    failed: str
+    """Why."""
+
+
+@dataclass(frozen=True)
+class StagesPart:
+    """Runs on clips of several lengths."""
+
+    preset: str
+    rows: tuple[PipelineRun, ...]
+
+
+@dataclass(frozen=True)
+class LongPart:
+    """Runs on long and large clips."""
+
+    preset: str
+    rows: tuple[PipelineRun | Failure, ...]
+
+
+def run_pipeline(work: Work) -> PipelineRun:
+    """Read, fit, track, draw, with the seconds and the peak memory of each stage."""
+    setup = work.setup
+    truth = work.truth
+    start = peak_memory() / MEGABYTE
+    begun = time.perf_counter()
     with cache_in(work.folder / "cache"):
         fitted = fit(
             work.video,
-            preset=work.preset,
-            settings=work.settings,
-            device=work.device,
-            seed=work.seed,
+            preset=setup.preset,
+            settings=setup.settings,
+            device=setup.device,
+            seed=setup.seed,
         )
-        queries = None if work.truth is None else work.truth.queries
-        tracks = fitted.track(queries, grid=work.side)
-        with fitted.watch.stage("overlay"):
+        tracks = fitted.track(None if truth is None else truth.queries, grid=8)
+        with fitted.run.watch.stage("overlay"):
             render(fitted.video, tracks, work.folder / "overlay.mp4")
     whole = time.perf_counter() - begun
-    seconds = fitted.record["seconds"]
-    totals = {WHOLE: whole, WHOLE_BUT_FIT: whole - seconds.get("fit", 0.0)}
-    row: Row = {
-        "frames": len(fitted.video.frames),
-        "size": list(fitted.video.size),
-        "points": len(tracks.queries),
-        "steps": fitted.record["steps_trained_now"],
-        "seconds": seconds | totals,
-        "peak_mb": {
-            "start": start,
-            **fitted.record["peak_megabytes"],
-            WHOLE: peak_memory() / 2**20,
-        },
-        "cache_mb": sum(
-            file.stat().st_size for file in (work.folder / "cache").rglob("*") if file.is_file()
-        )
-        / 2**20,
-    }
-    if torch.cuda.is_available():
-        row["gpu_mb"] = torch.cuda.max_memory_allocated() / 2**20
-    return row | (
-        {} if work.truth is None else {"metrics": work.truth.score(tracks.xy, tracks.visible)}
+    seconds: dict[str, float] = fitted.record["seconds"]
+    peaks: dict[str, float] = fitted.record["peak_megabytes"]
+    but_fit = whole - seconds.get("fit", 0.0)
+    on_gpu = torch.cuda.is_available()
+    return PipelineRun(
+        frames=len(fitted.video.frames),
+        size=fitted.video.size,
+        points=len(tracks.queries),
+        steps=fitted.steps_trained_now,
+        seconds={**seconds, WHOLE: whole, WHOLE_BUT_FIT: but_fit},
+        peak_mb={"start": start, **peaks, WHOLE: peak_memory() / MEGABYTE},
+        cache_mb=_bytes_in(work.folder / "cache") / MEGABYTE,
+        gpu_mb=torch.cuda.max_memory_allocated() / MEGABYTE if on_gpu else None,
+        metrics=None if truth is None else truth.score(tracks.xy, tracks.visible),
     )
 
 
-def write_clip(path: Path, shape: Shape, points: int, seed: int) -> Truth:
-    """A generated clip as a video file, and the truth about it."""
-    clip = generate(shape.size, shape.frames, seed=seed, points=points)
-    write_video(path, clip.frames, clip.fps)
-    arrays = {
-        "tracks": clip.tracks,
-        "visible": clip.visible,
-        "query": clip.queries,
-        "size": np.array(shape.size),
-    }
-    return Truth("synthetic", arrays)
+def write_clip(path: Path, shape: Shape, points: int, seed: int) -> PointTruth:
+    """Write a generated clip as a video file, and give the truth about it."""
+    arguments = {"size": shape.size, "frames": shape.frames, "seed": seed, "points": points}
+    clip = generated_clip("synthetic", path.stem, arguments)
+    assert not isinstance(clip.video, Path)
+    write_video(path, clip.video, FPS)
+    (truth,) = clip.point_truths
+    return truth
 
 
 def write_long_clip(path: Path, shape: Shape, seed: int) -> int:
-    """A long or large generated clip as a video file, one frame in memory at a time -> how many
-    frames differ.
+    """Write a long or large generated clip, one frame in memory at a time; how many frames differ.
 
-    Frames take the generator long, so at most DIFFERENT pixels are made, and played to and fro.
+    The generator takes long for a frame, so at most DIFFERENT pixels are made, and played to and
+    fro.
     """
     different = min(shape.frames, max(2, DIFFERENT // math.prod(shape.size)))
     scene = build_scene(shape.size, 4, seed)
@@ -128,7 +190,8 @@ def write_long_clip(path: Path, shape: Shape, seed: int) -> int:
         files = [Path(folder) / f"{t}.npy" for t in range(different)]
         for t, file in enumerate(files):
             np.save(file, scene.render(t)[0])
-        write_video(path, (np.load(files[t]) for t in to_and_fro(different, shape.frames)), FPS)
+        frames = (np.load(files[t]) for t in to_and_fro(different, shape.frames))
+        write_video(path, frames, FPS)
     return different
 
 
@@ -139,117 +202,80 @@ def to_and_fro(different: int, count: int) -> Iterator[int]:
 
 
 def measure_growth(
-    work: Work,
-    lengths: Sequence[int],
-    size: tuple[int, int],
-    points: int,
-    repeats: int,
-    again: bool,
-    say: Say,
-    apart: Apart = in_fresh_process,
-) -> Row:
-    """`work` on generated clips of these lengths, `repeats` times over: rows, and a summary of
-    them.
+    setup: Setup, plan: Plan, say: Say, apart: Apart = in_fresh_process
+) -> StagesPart:
+    """Run the pipeline on generated clips of each length, as often as the plan says."""
+    rows: list[PipelineRun] = []
+    runs = ("first", "again") if plan.again else ("first",)
+    with tempfile.TemporaryDirectory() as folder:
+        clips = {
+            length: _growth_work(setup, plan, length, Path(folder), apart)
+            for length in plan.lengths
+        }
+        for repeat, length in itertools.product(range(plan.repeats), plan.lengths):
+            with tempfile.TemporaryDirectory(dir=folder) as own:
+                work = replace(clips[length], folder=Path(own))
+                for run in runs:
+                    row: PipelineRun = apart(run_pipeline, work)
+                    rows.append(replace(row, repeat=repeat, run=run))
+                    say(line(f"{length} frames, {run} run", row))
+    return StagesPart(setup.preset, tuple(rows))
 
-    again: each run is followed by a second one of the same video, settings and seed, which finds
-    the first one's cache.
-    """
-    clips = {}
-    for length in lengths:
-        video = work.folder / f"{length}.mp4"
-        clips[length] = replace(
-            work,
-            video=video,
-            truth=apart(write_clip, video, Shape(length, size), points, work.seed),
-        )
-    rows: list[Row] = []
-    for repeat, length in itertools.product(range(repeats), lengths):
-        with tempfile.TemporaryDirectory(dir=work.folder) as folder:
-            for run in ("first", "again")[: 2 if again else 1]:
-                row = apart(run_pipeline, replace(clips[length], folder=Path(folder)))
-                rows.append({"repeat": repeat, "run": run, **row})
-                say(line(f"{length} frames, {run} run", row))
-    first = [row for row in rows if row["run"] == "first"]
-    return {"rows": rows, "summary": summarise(first)}
+
+def _growth_work(setup: Setup, plan: Plan, length: int, folder: Path, apart: Apart) -> Work:
+    """A generated clip of a length."""
+    video = folder / f"{length}.mp4"
+    shape = Shape(length, plan.size)
+    truth: PointTruth = apart(write_clip, video, shape, plan.points, setup.seed)
+    return Work(setup, video, folder, truth)
 
 
 def measure_long(
-    work: Work,
+    setup: Setup,
     shapes: Sequence[Shape],
     videos: Sequence[Path],
     say: Say,
     apart: Apart = in_fresh_process,
-) -> list[Row]:
-    """`work` on generated clips of these shapes and on the user's own; a run that dies is a row
-    that says so."""
-    rows = []
-    for source in (*shapes, *videos):
-        with tempfile.TemporaryDirectory(dir=work.folder) as folder:
-            video, made = Path(str(source)), {}
-            if isinstance(source, Shape):
-                video = Path(folder) / "clip.mp4"
-                made = {"different_frames": apart(write_long_clip, video, source, work.seed)}
-            name = str(source) if isinstance(source, Shape) else video.name
-            try:
-                row = apart(run_pipeline, replace(work, video=video, folder=Path(folder)))
-                say(line(name, row))
-            except (RuntimeError, MemoryError) as error:
-                row = {"failed": str(error)}
-                say(f"{name}: failed, {error}")
-            rows.append({"clip": name, **made, **row})
-    return rows
+) -> LongPart:
+    """Run the pipeline on generated clips of these shapes, and on the user's own videos."""
+    sources: list[Shape | Path] = [*shapes, *videos]
+    rows: list[PipelineRun | Failure] = []
+    for source in sources:
+        with tempfile.TemporaryDirectory() as folder:
+            row = _measure_one(setup, source, Path(folder), apart)
+        if isinstance(row, Failure):
+            say(f"{row.clip}: failed, {row.failed}")
+        else:
+            say(line(row.clip, row))
+        rows.append(row)
+    return LongPart(setup.preset, tuple(rows))
 
 
-def summarise(rows: Sequence[Row]) -> Row:
-    """By stage: medians and spreads of seconds, highest peak MB and the exponents of growth over
-    the rows' lengths.
-
-    exponent: over all lengths; exponent_long: without those under a quarter of the greatest.
-    memory_growth: of the peak, in percent, over the same lengths as exponent_long.
-    """
-    lengths = sorted({row["frames"] for row in rows})
-    of = {length: [row for row in rows if row["frames"] == length] for length in lengths}
-    late = [length for length in lengths if 4 * length >= lengths[-1]]
-    stages = {}
-    for stage in dict.fromkeys(name for row in rows for name in row["seconds"]):
-        taken = {t: [row["seconds"].get(stage, 0.0) for row in part] for t, part in of.items()}
-        median = {t: spread(values)["median"] for t, values in taken.items()}
-        stages[stage] = {
-            "seconds": list(median.values()),
-            "iqr": [spread(values)["iqr"] for values in taken.values()],
-            "exponent": growth_exponent(median),
-            "exponent_long": growth_exponent({t: median[t] for t in late}),
-        }
-    peak = {t: max(row["peak_mb"][WHOLE] for row in part) for t, part in of.items()}
-    growth = {
-        "from": late[0],
-        "to": late[-1],
-        "percent": 100 * (peak[late[-1]] / peak[late[0]] - 1),
-    }
-    summary = {
-        "lengths": lengths,
-        "stages": stages,
-        "peak_mb": list(peak.values()),
-        "memory_growth": growth,
-    }
-    on_gpu = [max(row.get("gpu_mb", 0.0) for row in part) for part in of.values()]
-    return summary | ({"gpu_mb": on_gpu} if any(on_gpu) else {})
+def _measure_one(
+    setup: Setup, source: Shape | Path, folder: Path, apart: Apart
+) -> PipelineRun | Failure:
+    """A generated clip of a shape, or a video; a run that dies says so."""
+    different: int | None = None
+    if isinstance(source, Shape):
+        name = str(source)
+        video = folder / "clip.mp4"
+        different = apart(write_long_clip, video, source, setup.seed)
+    else:
+        name = source.name
+        video = source
+    try:
+        row: PipelineRun = apart(run_pipeline, Work(setup, video, folder))
+    except (RuntimeError, MemoryError, InputError) as error:
+        return Failure(name, str(error))
+    return replace(row, clip=name, different_frames=different)
 
 
-def growth_exponent(seconds: Mapping[int, float]) -> float | None:
-    """p of seconds ~ length^p, by least squares of the logarithms; None where there is too little
-    to judge by.
-
-    seconds: by length. Too little: one length, or under JUDGED seconds at the greatest.
-    """
-    known = {length: value for length, value in sorted(seconds.items()) if value > 0}
-    if len(known) < 2 or [*known.values()][-1] < JUDGED:
-        return None
-    slope: float = np.polyfit(np.log([*known]), np.log([*known.values()]), 1)[0]
-    return float(slope)
-
-
-def line(name: str, row: Row) -> str:
+def line(name: str, run: PipelineRun) -> str:
     """One run for people."""
-    stages = ", ".join(f"{stage} {value:.2f}" for stage, value in row["seconds"].items())
-    return f"{name}: seconds {stages}; peak {row['peak_mb'][WHOLE]:.0f} MB; cache {row['cache_mb']:.1f} MB"
+    seconds = ", ".join(f"{stage} {value:.2f}" for stage, value in run.seconds.items())
+    memory = f"peak {run.peak_mb[WHOLE]:.0f} MB; cache {run.cache_mb:.1f} MB"
+    return f"{name}: seconds {seconds}; {memory}"
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

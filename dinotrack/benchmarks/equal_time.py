@@ -1,0 +1,67 @@
+"""Accuracy of two configurations after equal seconds of fitting."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from dinotrack.benchmarks.accuracy import evaluate
+from dinotrack.benchmarks.machine import fresh_cache
+from dinotrack.benchmarks.methods import Configuration
+from dinotrack.benchmarks.stages import Setup
+from dinotrack.benchmarks.summary import Row
+from dinotrack.benchmarks.truth import Clip
+from dinotrack.tracks import Tracks
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a fit took."""
+
+    seconds: float
+    """Of its steps."""
+    steps: int
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A method (benchmarks.methods) that notes what each of its fits took."""
+
+    configuration: Configuration
+    fits: list[Effort] = field(default_factory=list)
+
+    def __call__(
+        self,
+        clip: str,
+        video: Path | UInt8[np.ndarray, "T H W 3"],
+        queries: Float[np.ndarray, "N 3"],
+        seed: int,
+    ) -> Tracks:
+        with fresh_cache():
+            fitted = self.configuration.fit(clip, video, seed)
+            tracks = fitted.track(queries)
+        self.fits.append(Effort(fitted.record["seconds"].get("fit", 0.0), fitted.steps))
+        return tracks
+
+
+def compare_accuracy(clip: Clip, ours: Setup, paper: Setup, step: float) -> list[Row]:
+    """Both on a clip with truth, the paper's with the steps that the seconds of our fit hold.
+
+    step: seconds that one of the paper's steps takes. Of each row, `steps` and `fit_seconds` are
+    numbers too.
+    """
+    rows = _judged(clip, "ours", ours)
+    seconds = rows[0].numbers["fit_seconds"]
+    steps = max(1, round(seconds / step))
+    shorter = replace(paper, settings={**paper.settings, "training.steps": steps})
+    return rows + _judged(clip, "paper", shorter)
+
+
+def _judged(clip: Clip, name: str, setup: Setup) -> list[Row]:
+    method = Watched(Configuration(setup.preset, setup.settings, setup.device, None))
+    measured = evaluate(clip, name, method, setup.seed)
+    (effort,) = method.fits
+    return [
+        one.row.with_numbers(fit_seconds=effort.seconds, steps=effort.steps) for one in measured
+    ]
