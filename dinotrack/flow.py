@@ -29,9 +29,12 @@ from dinotrack.run import Run
 from dinotrack.video import Video
 from dinotrack.working import Resized, flow_frames
 
-Estimator = Callable[[Tensor, Tensor], Tensor]
-"""From first frames to second ones, uint8 [B, 3, H, W] each: float32 displacements [B, 2, H, W],
-(dx, dy) in px of these frames."""
+Frames = UInt8[Tensor, "B 3 H W"]
+Displacement = Float[Tensor, "B 2 H W"]
+"""(dx, dy) in px of the frames, float32."""
+
+Estimator = Callable[[Frames, Frames], Displacement]
+"""From first frames to second ones: where each pixel of the first ones goes."""
 
 DIS_MIN_SIDE = 16
 """Px. OpenCV's DIS refuses sides under 12 px, and crashes on long frames under 16 px."""
@@ -166,7 +169,7 @@ def make_estimator(video: Video, frames: UInt8[Tensor, "T 3 H W"], run: Run) -> 
 def video_flow(estimator: VideoEstimator, run: Run) -> VideoFlow:
     """The stage: flow between all neighbouring frames, computed unless it is known."""
 
-    def compute() -> dict[str, Tensor]:
+    def compute() -> dict[str, Float[Tensor, "M 2 H W"]]:
         flow = estimator.neighbours(run.progress)
         return {"forward": flow.forward, "backward": flow.backward}
 
@@ -198,7 +201,7 @@ def dis(config: FlowConfig, device: torch.device) -> Estimator:
     It has no weights and runs on the CPU.
     """
 
-    def estimate(first: Tensor, second: Tensor) -> Tensor:
+    def estimate(first: Frames, second: Frames) -> Displacement:
         height, width = first.shape[-2:]
         size = max(height, DIS_MIN_SIDE), max(width, DIS_MIN_SIDE)
         method = _dis_method(config, size)
@@ -267,14 +270,14 @@ def raft_estimator(model: torch.nn.Module, updates: int) -> Estimator:
     model.eval().requires_grad_(False)
     device = next(model.parameters()).device
 
-    def estimate(first: Tensor, second: Tensor) -> Tensor:
+    def estimate(first: Frames, second: Frames) -> Displacement:
         height, width = first.shape[-2:]
         left, right = _padding(width)
         top, bottom = _padding(height)
         pair = torch.stack((first, second)).to(device).float() / 127.5 - 1
         padded = F.pad(pair.flatten(0, 1), (left, right, top, bottom), mode="replicate")
         one, two = padded.chunk(2)
-        displacement: Tensor = model(one, two, num_flow_updates=updates)[-1]
+        displacement: Displacement = model(one, two, num_flow_updates=updates)[-1]
         return displacement[..., top : top + height, left : left + width]
 
     return estimate

@@ -15,11 +15,11 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from dinotrack.buddies import Buddies, video_buddies
+from dinotrack.delta_dino import least_side
 from dinotrack.features import Features, make_backbone, video_features
 from dinotrack.flow import VideoEstimator, VideoFlow, make_estimator, video_flow
 from dinotrack.labels import FlowLabels, video_labels
 from dinotrack.maps import FeatureMaps
-from dinotrack.model import least_side
 from dinotrack.queries import Queries, Trajectories
 from dinotrack.refinement import refine_video
 from dinotrack.run import Run

@@ -1,7 +1,7 @@
 """The stage that refines the features of all frames with the networks that were fitted."""
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dinotrack.chunks import CNN_FRAMES, CNN_LAYERS_HELD, fitting, in_chunks
@@ -30,7 +30,7 @@ def refine_video(
     shape = len(frames), tracker.dims, grid.rows, grid.cols
     refined = torch.empty(shape, dtype=dtype, device=device)
 
-    def refine(part: slice) -> Tensor:
+    def refine(part: slice) -> Float[Tensor, "B C h w"]:
         some = frames[part].to(device).float() / 255
         frozen = None if features is None else features[part].to(device)
         return tracker.refine(some, frozen).values

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dinotrack.config import FAST, PAPER, PRESETS, Config, ModelConfig
+from dinotrack.delta_dino import DeltaDino, least_side
 from dinotrack.geometry import Grid, inside, patch_grid, pixel_grid, rescale, to_unit
-from dinotrack.model import DeltaDino, least_side
 from dinotrack.working import working_size
 
 # fmt: off

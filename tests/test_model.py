@@ -9,10 +9,11 @@ import torch
 
 from dinotrack.config import FAST, PAPER, ModelConfig
 from dinotrack.correlation import Correlation
+from dinotrack.delta_dino import Blur, DeltaDino
 from dinotrack.errors import InputError
 from dinotrack.geometry import Grid, patch_grid
 from dinotrack.maps import FeatureMaps
-from dinotrack.model import Blur, DeltaDino, Tracker, load_reference, soft_argmax
+from dinotrack.model import Tracker, load_reference, soft_argmax
 
 
 def tensors(arrays, prefix):

@@ -46,7 +46,7 @@ from dinotrack.model import Tracker
 from dinotrack.queries import Queries
 from dinotrack.synthesis import generate
 from dinotrack.tracking.matching import track_by_matching
-from dinotrack.training.beginning import begin
+from dinotrack.training import begin
 from dinotrack.video import read_video
 from tests.noise import GRID, make_tracker, random_maps, random_queries
 

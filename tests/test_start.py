@@ -13,11 +13,12 @@ import dinotrack
 from dinotrack import weights
 from dinotrack.backbones import load_shipped
 from dinotrack.config import FAST, BackboneConfig, override
+from dinotrack.delta_dino import DeltaDino
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.features import SHIPPED, make_backbone
 from dinotrack.geometry import Grid
 from dinotrack.maps import FeatureMaps
-from dinotrack.model import DeltaDino, Tracker
+from dinotrack.model import Tracker
 from dinotrack.pretraining import start
 from dinotrack.pretraining.start import __main__ as command
 from dinotrack.training.fitting import fill_pretrained

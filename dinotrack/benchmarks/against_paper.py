@@ -22,9 +22,7 @@ from dinotrack.pipeline import Learnt
 from dinotrack.points import grid_queries
 from dinotrack.queries import Queries
 from dinotrack.run import Run
-from dinotrack.training.beginning import begin
-from dinotrack.training.sampling import TrainingData
-from dinotrack.trajectories import in_foreground
+from dinotrack.training import TrainingData, begin
 from dinotrack.video import Video
 from dinotrack.working import working_size
 
@@ -152,10 +150,7 @@ def make_ready(video: Video, config: Config, trial: Trial) -> Contender:
     state = begin(inputs.features, run)
     found = pipeline.labels(inputs, None, run)
     pairs = pipeline.buddies(inputs, found, run)
-    on_foreground = in_foreground(found.chains, found.foreground)
-    data = TrainingData(
-        inputs.frames, inputs.features, found.chains, on_foreground, found.foreground, pairs
-    )
+    data = TrainingData(inputs.frames, inputs.features, found, pairs)
     return Contender(run, inputs, state, data)
 
 
@@ -202,13 +197,7 @@ def describe(account: Account) -> str:
 def _with_labels_of(contender: Contender, other: Contender) -> Contender:
     """The contender, who learns from the other one's labels."""
     theirs = other.data
-    data = replace(
-        contender.data,
-        chains=theirs.chains,
-        chain_foreground=theirs.chain_foreground,
-        masks=theirs.masks,
-        buddies=theirs.buddies,
-    )
+    data = replace(contender.data, labels=theirs.labels, buddies=theirs.buddies)
     return replace(contender, data=data)
 
 

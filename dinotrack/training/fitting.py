@@ -9,9 +9,10 @@ import warnings
 import torch
 
 from dinotrack import weights
+from dinotrack.delta_dino import DeltaDino, memory_format
 from dinotrack.errors import DinotrackWarning, InputError, setting
 from dinotrack.maps import FeatureMaps
-from dinotrack.model import DeltaDino, Tracker, memory_format
+from dinotrack.model import Tracker
 from dinotrack.run import Run
 from dinotrack.training import checkpoint, loop
 from dinotrack.training.checkpoint import Store, Stored

@@ -13,8 +13,9 @@ from torch import Tensor
 from dinotrack.buddies import Buddies
 from dinotrack.config import Config
 from dinotrack.correlation import Correlation
+from dinotrack.delta_dino import memory_format
 from dinotrack.maps import FeatureMaps
-from dinotrack.model import Tracker, memory_format
+from dinotrack.model import Tracker
 from dinotrack.training.sampling import Batch, Labels, TrainingData, draw_frame_pairs
 
 

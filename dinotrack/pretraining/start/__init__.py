@@ -21,9 +21,10 @@ from safetensors.torch import save as pack
 from torch import Tensor
 
 from dinotrack.config import FAST, Config, override
+from dinotrack.delta_dino import DeltaDino
 from dinotrack.files import replacing
 from dinotrack.geometry import rescale
-from dinotrack.model import DeltaDino, Tracker
+from dinotrack.model import Tracker
 from dinotrack.pretraining.correspondences import known_correspondences
 from dinotrack.pretraining.things import paint_thing
 from dinotrack.pretraining.views import photometric
