@@ -561,7 +561,8 @@ def stage(
     if folder is not None:
         folder.mkdir(exist_ok=True)
     watch = Watch(lambda *call: told.append(call))
-    config = override(QUALITY, {"backbone.components": 0, **settings})
+    own = {"backbone.components": 0, "foreground.method": "pca"}
+    config = override(QUALITY, own | settings)
     run = Run(config, CPU, watch=watch, cache=Cache(folder, 1e9, "video"))
     return video_features(video(6), backbone, run, foreground), backbone.passes, told
 
@@ -570,6 +571,12 @@ def same(a: Features, b: Features) -> bool:
     """Bit for bit, wherever both were asked for the foreground."""
     cells = a.foreground is None or b.foreground is None or a.foreground.equal(b.foreground)
     return a.maps.grid == b.maps.grid and a.maps.values.equal(b.maps.values) and cells
+
+
+def test_cells_are_told_only_where_the_config_asks_for_them() -> None:
+    found, passes, _ = stage(None, True, **{"foreground.method": "motion"})
+    assert found.foreground is None
+    assert passes == [[1]]
 
 
 def test_the_stage_gives_what_the_blocks_see(tmp_path: Path) -> None:

@@ -286,9 +286,10 @@ def test_a_late_step_has_the_late_losses(contender: step_times.Contender) -> Non
 
 
 def test_nothing_to_learn_from_is_told(contender: step_times.Contender) -> None:
-    chains = contender.data.chains
-    none = replace(chains, length=torch.ones_like(chains.length))
-    empty = replace(contender, data=replace(contender.data, chains=none))
+    labels = contender.data.labels
+    once = replace(labels.chains, length=torch.ones_like(labels.chains.length))
+    data = replace(contender.data, labels=replace(labels, chains=once))
+    empty = replace(contender, data=data)
     with pytest.raises(InputError, match="no point of this clip could be followed"):
         step_times.take_steps(empty, 1)
 
