@@ -181,25 +181,16 @@ def test_dis_finds_a_known_shift(step: tuple[int, int]) -> None:
     assert (flow.backward[..., inner, inner].float() + truth).abs().median() < 0.1
 
 
-def test_another_flow_is_a_function_of_two_frames_and_one_line(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """What a stranger writes: `still`, and its line in FLOWS."""
-
-    def still(first: Tensor, second: Tensor) -> Tensor:
-        return torch.zeros(len(first), 2, *first.shape[-2:])
-
-    monkeypatch.setitem(FLOWS, "still", lambda config, device: still)
+def test_flow_sees_larger_frames_than_the_networks() -> None:
+    config = override(FAST, {"flow.name": "dis"})
     told: list[tuple[str, int, int]] = []
-    config = override(FAST, {"flow.name": "still"})
     run = Run(config, CPU, watch=Watch(lambda *report: told.append(report)))
     video = Video(shifted(60, 80, (1, 0), 3).permute(0, 2, 3, 1).numpy(), 24.0, "shifted")
-    working = shifted(15, 20, (1, 0), 3)
-    estimator = make_estimator(video, working, run)
-    assert estimator.frames[0].shape == (3, 60, 80), "flow sees more than the networks"
+    estimator = make_estimator(video, shifted(15, 20, (1, 0), 3), run)
+    assert estimator.frames[0].shape == (3, 60, 80)
     flow = video_flow(estimator, run)
     assert flow.size == (15, 20)
-    assert not flow.forward.any()
+    assert flow.forward[:, 0, 4:-4, 4:-4].float().median() == pytest.approx(0.25, abs=0.05)
     assert told[-1] == ("flow", 2, 2)
 
 
