@@ -27,7 +27,7 @@ from dinotrack.config import QUALITY, BackboneConfig, override
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.features import (
     BACKBONES,
-    SHIPPED,
+    MAKERS,
     Backbone,
     Features,
     extract_features,
@@ -40,6 +40,7 @@ from dinotrack.foreground import pca_foreground
 from dinotrack.progress import Watch
 from dinotrack.run import Run
 from tests.fakes import FakeBackbone
+from tests.same import same
 
 CPU = torch.device("cpu")
 SIZES = [
@@ -393,18 +394,6 @@ def test_unknown_names_are_refused_with_known_ones(name: str, message: str) -> N
         make_backbone(BackboneConfig(name=name), CPU, offline=True)
 
 
-@pytest.fixture
-def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A place with no weights, no hub cache and no network; a folder where weights may be put."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DINOTRACK_WEIGHTS", str(tmp_path))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("dinotrack.weights.PACKAGE", tmp_path / "package" / "dinotrack")
-    monkeypatch.setattr("dinotrack.weights.reachable", lambda url: False)
-    return tmp_path
-
-
 def test_a_named_backbone_without_weights_is_refused_with_the_way_out(no_weights: Path) -> None:
     place = r"dinov2_vits14 .*dinov2_vits14_pretrain\.pth into ./weights"
     advice = r"or take random weights with settings=\{'backbone.pretrained': False\}"
@@ -438,7 +427,7 @@ def test_none_is_none() -> None:
     assert make_backbone(BackboneConfig(name="none"), CPU) is None
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", SHIPPED, "fake"])
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", *MAKERS, "fake"])
 def test_whatever_sees_is_a_backbone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A family that we do not know is one class, and one line in MAKERS."""
     monkeypatch.setitem(features.MAKERS, "fake", lambda config, device: FakeBackbone())
@@ -567,10 +556,10 @@ def stage(
     return video_features(video(6), backbone, run, foreground), backbone.passes, told
 
 
-def same(a: Features, b: Features) -> bool:
+def same_where_known(a: Features, b: Features) -> bool:
     """Bit for bit, wherever both were asked for the foreground."""
     cells = a.foreground is None or b.foreground is None or a.foreground.equal(b.foreground)
-    return a.maps.grid == b.maps.grid and a.maps.values.equal(b.maps.values) and cells
+    return same(a.maps, b.maps) and cells
 
 
 def test_cells_are_told_only_where_the_config_asks_for_them() -> None:
@@ -601,19 +590,19 @@ def test_only_what_is_not_known_is_computed(tmp_path: Path, layer: int) -> None:
     folder = tmp_path / "parts"
     part, passes, _ = stage(folder, False, layer)
     assert passes == [[layer]]
-    assert same(part, whole)
+    assert same_where_known(part, whole)
     found, passes, told = stage(folder, True, layer)
     assert passes == ([[2]] if layer == 1 else [])  # the foreground's block, if it is another
     assert told == [("features", 1, 1)]
-    assert same(found, whole)
+    assert same_where_known(found, whole)
     known, passes, _ = stage(folder, True, layer)
     assert passes == []
-    assert same(known, whole)
+    assert same_where_known(known, whole)
     for file in folder.glob("features-*"):
         file.unlink()
     found, passes, _ = stage(folder, True, layer)
     assert passes == [[layer]]
-    assert same(found, whole)
+    assert same_where_known(found, whole)
 
 
 def test_other_settings_give_other_features(tmp_path: Path) -> None:
