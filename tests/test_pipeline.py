@@ -11,11 +11,11 @@ import torch
 
 import dinotrack
 from dinotrack import DinotrackWarning, Fitted, InputError, Tracks
-from dinotrack.backbones import TimmBackbone
 from dinotrack.ffmpeg import write_video
 from dinotrack.flow import VideoEstimator
 from dinotrack.synthesis import Clip, generate
 from dinotrack.video import Video
+from dinotrack.vits import TimmBackbone
 from tests.same import same
 
 SIZE, FRAMES, STEPS = (64, 96), 6, 3
