@@ -16,7 +16,7 @@ from dinotrack.benchmarks import diagnose, diagnose_page, pictures
 from dinotrack.benchmarks.__main__ import main
 from dinotrack.benchmarks.case import Case, faults, mistakes, moments, worst_points
 from dinotrack.benchmarks.datasets import generated_clip
-from dinotrack.benchmarks.methods import Configuration
+from dinotrack.benchmarks.methods import Configuration, Options
 from dinotrack.benchmarks.pictures import FOUND, TILE, TRUE, WIDE
 from dinotrack.benchmarks.truth import NEAR, Clip, JointTruth, PointTruth
 from dinotrack.geometry import Grid
@@ -48,7 +48,7 @@ def clip() -> Clip:
 
 @pytest.fixture(scope="module")
 def cases(clip: Clip) -> list[Case]:
-    return diagnose.diagnose(clip, Configuration("fast", TINY, "cpu", None), seed=0)
+    return diagnose.diagnose(clip, Configuration("fast", Options(TINY, "cpu")), seed=0)
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ it is.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
 from dinotrack import pipeline
 from dinotrack.benchmarks.machine import spread
+from dinotrack.benchmarks.methods import Settings
 from dinotrack.benchmarks.report import Say
 from dinotrack.benchmarks.step_times import Block, Contender, Phase, Trial, listed, time_steps
 from dinotrack.benchmarks.summary import Row
@@ -91,7 +91,7 @@ class PaperPart:
         return Ratio(self.paper.step / self.ours.step, self.paper.whole / self.ours.whole)
 
 
-def equal_settings(video: Video, area: int | None, backbone: str) -> dict[str, Any]:
+def equal_settings(video: Video, area: int | None, backbone: str) -> Settings:
     """The settings by which any two configurations see the same.
 
     These are the ViT, the flow, and the working frame: the paper's, or one of `area` px.

@@ -5,7 +5,6 @@ What is measured is what `Fitted.track` does, and matching with few anchors.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,13 +17,14 @@ from dinotrack.benchmarks.report import MAIN_SHARES, Say, shares
 from dinotrack.benchmarks.truth import PointTruth
 from dinotrack.config import Config, override
 from dinotrack.geometry import rescale
+from dinotrack.metrics import Scores
 from dinotrack.points import grid_queries
 from dinotrack.queries import Queries
 from dinotrack.tracks import Tracks
 
 
 @dataclass(frozen=True)
-class Plan:
+class InferencePlan:
     """What is tracked, and how often."""
 
     points: int
@@ -97,7 +97,7 @@ class InferencePart:
 
 
 def compare(
-    clip: str, fitted: Fitted, truth: PointTruth | None, plan: Plan, say: Say
+    clip: str, fitted: Fitted, truth: PointTruth | None, plan: InferencePlan, say: Say
 ) -> InferencePart:
     """Seconds of tracking points through the whole video, by each way, and how many times the
     oracle's.
@@ -192,7 +192,7 @@ def score(
     rows: Int[np.ndarray, " K"],
     xy: Float[np.ndarray, "K T 2"],
     visible: Bool[np.ndarray, "K T"],
-) -> dict[str, Any]:
+) -> Scores:
     """TAP-Vid's main metrics of predictions for some rows of a truth; {} without one."""
     if truth is None:
         return {}

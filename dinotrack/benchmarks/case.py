@@ -168,10 +168,10 @@ def moments(
     return sorted(chosen)
 
 
-def mistakes(case: Case, said: bool, count: int = WORST) -> list[tuple[int, int]]:
+def mistakes(case: Case, said: bool) -> list[tuple[int, int]]:
     """(point, frame) of the surest mistakes where visibility was `said`, wrongly; one a point."""
     wrong = case.wrong(said)
     doubt = np.where(wrong, -case.confidence if said else case.confidence, np.inf)
     frame = doubt.argmin(axis=1)
-    order = np.argsort(doubt.min(axis=1), kind="stable")[:count]
+    order = np.argsort(doubt.min(axis=1), kind="stable")[:WORST]
     return [(int(n), int(frame[n])) for n in order if wrong[n].any()]

@@ -5,7 +5,6 @@ Each is called as a `methods.Method`. Whatever it finds, a point is the query it
 in the query's own frame.
 """
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from dinotrack.correlation import correlation_maps
 from dinotrack.errors import InputError, setting
 from dinotrack.features import Backbone, make_backbone, video_features
 from dinotrack.flow import FLOWS, VideoEstimator
+from dinotrack.formats import MALFORMED
 from dinotrack.frames import each_frame
 from dinotrack.geometry import rescale
 from dinotrack.maps import FeatureMaps
@@ -121,7 +121,7 @@ class FlowChains:
 
 
 class RawFeatures:
-    """The nearest neighbour by frozen ViT features in each frame on its own, refined by a
+    """The nearest neighbour by frozen ViT features in each frame on its own, made precise by a
     soft-argmax around it.
 
     A point is visible where the feature found is as similar as the paper's tracker asks for
@@ -193,13 +193,12 @@ class Files:
 
 
 def _read_predictions(path: Path) -> dict[str, np.ndarray]:
-    unreadable = OSError, ValueError, EOFError, zipfile.BadZipFile
     try:
         with np.load(path) as file:
             visible = file["visible"]
             confidence = file.get("confidence", visible)
             return {"tracks": file["tracks"], "visible": visible, "confidence": confidence}
-    except (*unreadable, KeyError, TypeError, AttributeError) as error:
+    except (*MALFORMED, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: can't be read as predictions ({error}); it needs `tracks` and `visible`"
         ) from error

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dinotrack.benchmarks import options
+from dinotrack.benchmarks import options, outputs
 from dinotrack.benchmarks.options import Parser
 from dinotrack.benchmarks.stages import Shape
 from dinotrack.features import SHIPPED
@@ -44,14 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser, parts: Sequence[str]) -> None
 
 def add_common(parser: argparse.ArgumentParser, parts: Sequence[str]) -> None:
     """What is measured, and where it goes."""
-    add = parser.add_argument
     which = "see below (all)"
-    add("--parts", nargs="+", choices=parts, default=[*parts], metavar="PART", help=which)
-    out = Path("speed.json")
-    add("--out", type=Path, default=out, metavar="FILE", help=f"JSON to write ({out})")
-    add("--table", type=Path, metavar="FILE", help="also write Markdown")
-    merge = "run nothing: one --table of these JSONs"
-    add("--from", nargs="+", type=Path, dest="earlier", metavar="FILE", help=merge)
+    parser.add_argument(
+        "--parts", nargs="+", choices=parts, default=[*parts], metavar="PART", help=which
+    )
+    outputs.add_arguments(parser, "speed")
 
 
 def add_clips(group: Parser) -> None:

@@ -16,6 +16,7 @@ from dinotrack.training import loop
 from dinotrack.training.graphs import UNRECORDED
 from dinotrack.training.loop import State
 from dinotrack.training.sampling import TrainingData
+from dinotrack.training.terms import due
 
 BLOCKS = 20
 """Into so many blocks the timed steps are cut, and the contenders take turns."""
@@ -70,8 +71,8 @@ def phases(name: str, config: Config) -> list[Phase]:
     training = config.training
     steps = training.steps
     late = math.ceil(training.late * steps)
-    has_late = bool(training.refined_buddy_weight or training.cycle_weight)
-    if not has_late or not 1 < late < steps - 1:
+    alike = due(training, 0) == due(training, late)
+    if alike or not 1 < late < steps - 1:
         return [Phase(name, "all", 0, steps)]
     return [Phase(name, "early", 0, late), Phase(name, "late", late, steps - late)]
 
