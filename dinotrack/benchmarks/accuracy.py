@@ -34,7 +34,7 @@ from dinotrack.benchmarks.machine import Circumstances
 from dinotrack.benchmarks.methods import METHODS, Method, Options, make_method
 from dinotrack.benchmarks.report import Say
 from dinotrack.benchmarks.summary import AccuracyReport, Group, Row
-from dinotrack.benchmarks.truth import Clip
+from dinotrack.benchmarks.truth import AnnotatedClip
 from dinotrack.frames import each_frame
 from dinotrack.metrics import Certainty, Scores
 from dinotrack.progress import peak_memory
@@ -127,7 +127,7 @@ def run(args: argparse.Namespace, say: Say, make: MakeMethod = make_method) -> A
 
 
 def evaluate(
-    clip: Clip, name: str, method: Method, seed: int, save: Path | None = None
+    clip: AnnotatedClip, name: str, method: Method, seed: int, save: Path | None = None
 ) -> list[Measured]:
     """Runs the method called `name` on a clip once, for the queries of all its truths together, and
     scores each.
@@ -214,7 +214,7 @@ def _measure_all(args: argparse.Namespace, say: Say, make: MakeMethod) -> Accura
 
 
 def _run_measured(
-    clip: Clip, method: Method, queries: Float[np.ndarray, "N 3"], seed: int
+    clip: AnnotatedClip, method: Method, queries: Float[np.ndarray, "N 3"], seed: int
 ) -> tuple[Tracks, Scores]:
     """A method's tracks, and what they cost.
 

@@ -20,7 +20,7 @@ from dinotrack.api import Fitted, load
 from dinotrack.benchmarks import options
 from dinotrack.benchmarks.datasets import find_clips
 from dinotrack.benchmarks.report import Say
-from dinotrack.benchmarks.truth import Clip, PointTruth
+from dinotrack.benchmarks.truth import AnnotatedClip, PointTruth
 from dinotrack.chunks import in_chunks
 from dinotrack.config import ConfidenceConfig
 from dinotrack.errors import InputError
@@ -82,7 +82,7 @@ def named(weights: Float[np.ndarray, " D"]) -> dict[str, float]:
     return {name: round(float(w), 3) for name, w in zip(WEIGHTS, weights, strict=True)}
 
 
-def collect(clip: Clip, folder: Path) -> list[Sample]:
+def collect(clip: AnnotatedClip, folder: Path) -> list[Sample]:
     """The judged observations of each truth of a clip that says when points are hidden.
 
     folder: the fit of the clip.

@@ -10,7 +10,7 @@ from dinotrack.benchmarks.accuracy import evaluate
 from dinotrack.benchmarks.machine import fresh_cache
 from dinotrack.benchmarks.methods import Configuration
 from dinotrack.benchmarks.summary import Row
-from dinotrack.benchmarks.truth import Clip
+from dinotrack.benchmarks.truth import AnnotatedClip
 from dinotrack.tracks import Tracks
 
 
@@ -45,7 +45,7 @@ class Watched:
 
 
 def compare_accuracy(
-    clip: Clip, ours: Configuration, paper: Configuration, seed: int, step: float
+    clip: AnnotatedClip, ours: Configuration, paper: Configuration, seed: int, step: float
 ) -> list[Row]:
     """Both on a clip with truth, the paper's with the steps that the seconds of our fit hold.
 
@@ -60,7 +60,7 @@ def compare_accuracy(
     return rows + _judged(clip, "paper", shorter, seed)
 
 
-def _judged(clip: Clip, name: str, configuration: Configuration, seed: int) -> list[Row]:
+def _judged(clip: AnnotatedClip, name: str, configuration: Configuration, seed: int) -> list[Row]:
     method = Watched(configuration)
     measured = evaluate(clip, name, method, seed)
     (effort,) = method.fits

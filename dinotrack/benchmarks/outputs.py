@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from dinotrack.benchmarks import records, report
-from dinotrack.benchmarks.options import Parser
+from dinotrack.benchmarks.options import OptionGroup
 from dinotrack.benchmarks.report import Say
 
 T = TypeVar("T")
 
 
-def add_arguments(parser: Parser, name: str) -> None:
+def add_arguments(parser: OptionGroup, name: str) -> None:
     """--out, --table and --from of the benchmark of that name."""
     add = parser.add_argument
     out = Path(f"{name}.json")

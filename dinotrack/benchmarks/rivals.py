@@ -41,7 +41,7 @@ SHARPNESS = 0.05
 
 Rows = Float[np.ndarray, "N 3"]
 """Queries: (t, x, y) in px of the video."""
-Grey = UInt8[np.ndarray, "H W"]
+GreyFrame = UInt8[np.ndarray, "H W"]
 
 
 def still(clip: str, video: Source, queries: Rows, seed: int) -> Tracks:
@@ -71,7 +71,7 @@ def lucas_kanade(clip: str, video: Source, queries: Rows, seed: int) -> Tracks:
 
 
 def _kanade_chain(
-    grey: list[Grey],
+    grey: list[GreyFrame],
     xy: Float[np.ndarray, "N T 2"],
     followed: Bool[np.ndarray, "N T"],
     t: int,
@@ -86,7 +86,7 @@ def _kanade_chain(
 
 
 def _kanade_step(
-    first: Grey, second: Grey, xy: Float[np.ndarray, "K 2"]
+    first: GreyFrame, second: GreyFrame, xy: Float[np.ndarray, "K 2"]
 ) -> tuple[Float[np.ndarray, "K 2"], Bool[np.ndarray, " K"]]:
     """Where positions of one frame are in another, and which of them surely: those that stay inside
     and come back to where they were."""

@@ -36,7 +36,7 @@ from dinotrack.benchmarks.speed_parts import Part, Parts, SpeedReport
 from dinotrack.benchmarks.stages import GrowthPlan, LongPart, StagesPart
 from dinotrack.benchmarks.step_times import Trial
 from dinotrack.benchmarks.summary import Row
-from dinotrack.benchmarks.truth import Clip
+from dinotrack.benchmarks.truth import AnnotatedClip
 from dinotrack.config import override, preset
 from dinotrack.video import Video, read_video
 
@@ -173,7 +173,7 @@ def _equal_time(args: argparse.Namespace, name: str, step: float, say: Say) -> l
     return rows
 
 
-def _inference_clip(args: argparse.Namespace) -> Clip:
+def _inference_clip(args: argparse.Namespace) -> AnnotatedClip:
     """The clip that is tracked through: one of --data, or a generated one."""
     if args.data is None:
         return _generated(args, 50, args.query_points)
@@ -181,7 +181,7 @@ def _inference_clip(args: argparse.Namespace) -> Clip:
     return next(open_datasets((), args.data, names))
 
 
-def _generated(args: argparse.Namespace, frames: int, points: int) -> Clip:
+def _generated(args: argparse.Namespace, frames: int, points: int) -> AnnotatedClip:
     """A generated clip with its truth, of `frames` frames unless --clip-frames says otherwise."""
     length = args.clip_frames or frames
     height, width = args.size
