@@ -276,8 +276,8 @@ def test_a_fit_too_short_to_be_timed(contender: step_times.Contender) -> None:
 
 
 def test_a_late_step_has_the_late_losses(contender: step_times.Contender) -> None:
-    state = begin(contender.inputs.features, contender.run)
-    contender = replace(contender, state=state)
+    state = begin(contender.fit.inputs.features, contender.run)
+    contender = replace(contender, fit=replace(contender.fit, state=state))
     block = step_times.take_steps(contender, 1)
     assert block.step > 0
     assert block.before >= 0
@@ -291,10 +291,10 @@ def test_a_late_step_has_the_late_losses(contender: step_times.Contender) -> Non
 
 
 def test_nothing_to_learn_from_is_told(contender: step_times.Contender) -> None:
-    labels = contender.data.labels
+    labels = contender.fit.data.labels
     once = replace(labels.chains, length=torch.ones_like(labels.chains.length))
-    data = replace(contender.data, labels=replace(labels, chains=once))
-    empty = replace(contender, data=data)
+    data = replace(contender.fit.data, labels=replace(labels, chains=once))
+    empty = replace(contender, fit=replace(contender.fit, data=data))
     with pytest.raises(InputError, match="no point of this clip could be followed"):
         step_times.take_steps(empty, 1)
 

@@ -19,7 +19,6 @@ from dinotrack.config import Config, override
 from dinotrack.geometry import rescale
 from dinotrack.metrics import Scores
 from dinotrack.points import grid_queries
-from dinotrack.queries import Queries
 from dinotrack.tracks import Tracks
 
 
@@ -153,9 +152,7 @@ def track_one_by_one(
 ) -> tuple[Float[np.ndarray, "N T 2"], Bool[np.ndarray, "N T"], list[float]]:
     """The oracle's tracks in px of the video, where they are visible, and the seconds of each."""
     maps = fitted.maps
-    size = fitted.inputs.size
-    asked = Queries.from_rows(torch.from_numpy(queries)).to(maps.device)
-    working = asked.rescaled(fitted.video.size, size)
+    working = fitted.working_queries(queries)
     tracker = fitted.state.tracker
     config = fitted.config.inference.matching
     reference.track_point(tracker, maps, working[:1], config)  # the first one warms up
@@ -165,7 +162,8 @@ def track_one_by_one(
         start = clock(maps.device)
         tracks.append(reference.track_point(tracker, maps, working[n : n + 1], config))
         seconds.append(clock(maps.device) - start)
-    xy = rescale(torch.stack([xy for xy, _ in tracks]), size, fitted.video.size)
+    found = torch.stack([xy for xy, _ in tracks])
+    xy = rescale(found, fitted.inputs.size, fitted.video.size)
     visible = torch.stack([visible for _, visible in tracks])
     return xy.cpu().numpy(), visible.cpu().numpy(), seconds
 

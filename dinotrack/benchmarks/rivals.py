@@ -14,10 +14,11 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from dinotrack.backbones import Backbone
 from dinotrack.config import ChainConfig, FlowConfig
 from dinotrack.correlation import correlation_maps
 from dinotrack.errors import InputError, setting
-from dinotrack.features import Backbone, make_backbone, video_features
+from dinotrack.features import frozen_features, make_backbone
 from dinotrack.flow import FLOWS, VideoEstimator
 from dinotrack.formats import MALFORMED
 from dinotrack.frames import each_frame
@@ -143,7 +144,7 @@ class RawFeatures:
         config = self._run.config
         size = working_size(known.size, config.video)
         frames = resize(known.frames, size, config.video.filter)
-        maps = video_features(frames, self._backbone, self._run, False).maps
+        maps = frozen_features(frames, self._backbone, self._run, False).maps
         asked = _asked(queries).rescaled(known.size, size)
         xy = self._nearest(maps, maps.at_queries(asked))
         xy[torch.arange(len(asked)), asked.frame] = asked.xy

@@ -4,10 +4,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from dinotrack.backbones import SHIPPED
 from dinotrack.benchmarks import options, outputs
 from dinotrack.benchmarks.options import OptionGroup
 from dinotrack.benchmarks.stages import Shape
-from dinotrack.features import SHIPPED
 
 EXAMPLES = """\
 parts:
