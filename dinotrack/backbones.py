@@ -43,7 +43,7 @@ BACKBONES: dict[str, str] = {
 }
 """Short names of timm's ViTs. Any other name of timm's, with or without tag, works as it is."""
 
-Frames = UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]
+FrameBatch = UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]
 """RGB, in bytes or in [0, 1]."""
 
 
@@ -75,6 +75,6 @@ class Backbone(Protocol):
         """The grid of the features of a frame of height x width px."""
         ...
 
-    def __call__(self, frames: Frames, layers: Sequence[int]) -> list[Float[Tensor, "B C h w"]]:
+    def __call__(self, frames: FrameBatch, layers: Sequence[int]) -> list[Float[Tensor, "B C h w"]]:
         """The features that some blocks give, in the order asked for, from one pass."""
         ...

@@ -14,19 +14,17 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from dinotrack.chains import Chains
 from dinotrack.config import BuddyConfig
 from dinotrack.correlation import best_matches, mutual_nearest
 from dinotrack.geometry import Grid
 from dinotrack.maps import FeatureMaps
-from dinotrack.pairs import sampled_pairs
+from dinotrack.pairs import Pair, sampled_pairs
 from dinotrack.progress import Progress, silent
 from dinotrack.run import Run
-from dinotrack.trajectories import Chains
 
-_EXACT_TREE = 4  # OpenCV's FLANN_INDEX_KDTREE_SINGLE
-
-Pair = tuple[int, int]
-"""Two frames, in the order in which they are looked at."""
+_EXACT_TREE = 4
+"""OpenCV's FLANN_INDEX_KDTREE_SINGLE."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Buddies:
     cosine: Float[Tensor, " K"]
     ambiguity: Float[Tensor, " K"]
     """The r of the function `ambiguity`: 0 without a rival, 1 where another place matches too."""
-    frames: Pair
+    frame_pair: Pair
 
     def keep_where(self, keep: Bool[Tensor, " K"] | Int[Tensor, " R"]) -> Buddies:
         """Those where `keep` is true, or those of some rows in that order."""
@@ -56,8 +54,8 @@ class Buddies:
         """The same buddies seen from the other frame."""
         order = self.target[:, 0].argsort(stable=True)
         order = order[self.target[order, 1].argsort(stable=True)]
-        first, second = self.frames
-        turned = replace(self, source=self.target, target=self.source, frames=(second, first))
+        first, second = self.frame_pair
+        turned = replace(self, source=self.target, target=self.source, frame_pair=(second, first))
         return turned.keep_where(order)
 
 
@@ -107,18 +105,18 @@ def find_buddies(
     return found
 
 
-def best_buddies(maps: FeatureMaps, rows: Pair, frames: Pair | None = None) -> Buddies:
+def best_buddies(maps: FeatureMaps, rows: Pair, frame_pair: Pair | None = None) -> Buddies:
     """Mutual nearest neighbours among the cells of two maps, wherever flow sees them.
 
-    rows: which two of the maps. frames: the numbers of these frames in the video, where the maps
-    are not those of the whole video.
+    rows: which two of the maps. frame_pair: the numbers of these frames in the video, where the
+    maps are not those of the whole video.
 
     Ambiguity is left at 0, as only buddies that stay are worth measuring it (`ambiguity`).
     """
     source, target, cosine = mutual_nearest(_tokens(maps, rows[0]), _tokens(maps, rows[1]))
     centres = maps.grid.centres(maps.device)
     unmeasured = torch.zeros_like(cosine)
-    return Buddies(centres[source], centres[target], cosine, unmeasured, frames or rows)
+    return Buddies(centres[source], centres[target], cosine, unmeasured, frame_pair or rows)
 
 
 def nearest_chain(points: Float[Tensor, "K 2"], chains: Chains, frame: int) -> Int[Tensor, " K"]:
@@ -143,7 +141,7 @@ def ambiguity(buddies: Buddies, maps: FeatureMaps, config: BuddyConfig) -> Float
     It is the score of the best rival place over that of the best match, 0 without a rival; of both
     directions the larger one counts. maps: those of the whole video.
     """
-    cells_i, cells_j = (_tokens(maps, frame) for frame in buddies.frames)
+    cells_i, cells_j = (_tokens(maps, frame) for frame in buddies.frame_pair)
     source, target = _cell(buddies.source, maps.grid), _cell(buddies.target, maps.grid)
     there = _rivalry(cells_i[source], cells_j, maps.grid, config)
     back = _rivalry(cells_j[target], cells_i, maps.grid, config)
@@ -151,8 +149,8 @@ def ambiguity(buddies: Buddies, maps: FeatureMaps, config: BuddyConfig) -> Float
 
 
 def ambiguity_weight(ambiguity: Float[Tensor, " K"], config: BuddyConfig) -> Float[Tensor, " K"]:
-    """sigmoid(slope (1 - r) - offset): nearly 1 without a rival, nearly 0 among many alike."""
-    return torch.sigmoid(config.slope * (1 - ambiguity) - config.offset)
+    """sigmoid(steepness (1 - r) - offset): nearly 1 without a rival, nearly 0 among many alike."""
+    return torch.sigmoid(config.steepness * (1 - ambiguity) - config.offset)
 
 
 def cosine_weight(cosine: Float[Tensor, " K"]) -> Float[Tensor, " K"]:

@@ -55,7 +55,7 @@ class Correlation:
         """The correlation maps, before the ReLU."""
         return correlation_maps(self.vectors, self.maps.values, self.index)
 
-    def located(
+    def locate(
         self, filters: Filters | None, temperature: float, reach: float
     ) -> Float[Tensor, "N 2"]:
         """Where each query is found, in cells, as `locate`."""

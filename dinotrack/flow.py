@@ -28,11 +28,11 @@ from dinotrack.run import Run
 from dinotrack.video import Video
 from dinotrack.working import Resized, flow_frames
 
-Frames = UInt8[Tensor, "B 3 H W"]
+ByteFrames = UInt8[Tensor, "B 3 H W"]
 Displacement = Float[Tensor, "B 2 H W"]
 """(dx, dy) in px of the frames, float32."""
 
-Estimator = Callable[[Frames, Frames], Displacement]
+FlowFunction = Callable[[ByteFrames, ByteFrames], Displacement]
 """From first frames to second ones: where each pixel of the first ones goes."""
 
 DIS_MIN_SIDE = 16
@@ -97,7 +97,7 @@ class VideoFlow:
     """From frame t + 1 to t."""
 
     @property
-    def frames(self) -> int:
+    def frame_count(self) -> int:
         """Frames of the video."""
         return len(self.forward) + 1
 
@@ -121,14 +121,14 @@ class VideoFlow:
 
 
 @dataclass(frozen=True)
-class VideoEstimator:
+class FlowEstimator:
     """Computes flow between any two frames of one video."""
 
     frames: UInt8[Tensor, "T 3 H W"] | Resized
     """What flow is computed on: the working frames, or larger ones that are made when needed."""
     size: tuple[int, int]
     """(H, W) of the working frames, in whose px flow is told."""
-    estimate: Estimator
+    estimate: FlowFunction
     method: str
     """Its name in `FLOWS`."""
 
@@ -163,7 +163,7 @@ class VideoEstimator:
         return resize_flow(displacement, self.size)
 
 
-def make_estimator(video: Video, frames: UInt8[Tensor, "T 3 H W"], run: Run) -> VideoEstimator:
+def make_flow_estimator(video: Video, frames: UInt8[Tensor, "T 3 H W"], run: Run) -> FlowEstimator:
     """What computes the flow of a video whose working frames are given.
 
     Flow sees larger frames than the networks do, where config.flow.area is larger.
@@ -174,10 +174,10 @@ def make_estimator(video: Video, frames: UInt8[Tensor, "T 3 H W"], run: Run) -> 
     size = int(frames.shape[-2]), int(frames.shape[-1])
     with run.stage("flow"):  # a network may have to be loaded
         estimate = FLOWS[name](config.flow, run.device)
-    return VideoEstimator(seen, size, estimate, name)
+    return FlowEstimator(seen, size, estimate, name)
 
 
-def video_flow(estimator: VideoEstimator, run: Run) -> VideoFlow:
+def video_flow(estimator: FlowEstimator, run: Run) -> VideoFlow:
     """The stage: flow between all neighbouring frames, computed unless it is known."""
 
     def compute() -> dict[str, Float[Tensor, "M 2 H W"]]:
@@ -207,13 +207,13 @@ def resize_flow(
     return resized * ratio[:, None, None]
 
 
-def dis(config: FlowConfig, device: torch.device) -> Estimator:
+def dis(config: FlowConfig, device: torch.device) -> FlowFunction:
     """OpenCV's Dense Inverse Search (Kroeger et al. 2016) on grey frames.
 
     It has no weights and runs on the CPU.
     """
 
-    def estimate(first: Frames, second: Frames) -> Displacement:
+    def estimate(first: ByteFrames, second: ByteFrames) -> Displacement:
         height, width = first.shape[-2:]
         size = max(height, DIS_MIN_SIDE), max(width, DIS_MIN_SIDE)
         method = _dis_method(config, size)
@@ -245,14 +245,14 @@ def _grey(frames: UInt8[Tensor, "B 3 H W"], size: tuple[int, int]) -> list[npt.N
     return [image if image.shape == size else cv2.resize(image, size[::-1]) for image in grey]
 
 
-def raft_small(config: FlowConfig, device: torch.device) -> Estimator:
+def raft_small(config: FlowConfig, device: torch.device) -> FlowFunction:
     """torchvision's small RAFT (Teed and Deng 2020)."""
     from torchvision.models.optical_flow import raft_small as network
 
     return _raft(network(), "raft_small", config, device)
 
 
-def raft_large(config: FlowConfig, device: torch.device) -> Estimator:
+def raft_large(config: FlowConfig, device: torch.device) -> FlowFunction:
     """torchvision's RAFT (Teed and Deng 2020), the paper's flow."""
     from torchvision.models.optical_flow import raft_large as network
 
@@ -268,13 +268,15 @@ def raft_origin(name: str) -> weights.Origin:
     return weights.Origin("RAFT large", url=optical_flow.Raft_Large_Weights.C_T_SKHT_V2.url)
 
 
-def _raft(model: torch.nn.Module, name: str, config: FlowConfig, device: torch.device) -> Estimator:
+def _raft(
+    model: torch.nn.Module, name: str, config: FlowConfig, device: torch.device
+) -> FlowFunction:
     path = weights.obtain(raft_origin(name))
     weights.load_into(model, weights.read(path), path)
     return raft_estimator(model.to(device), config.updates)
 
 
-def raft_estimator(model: torch.nn.Module, updates: int) -> Estimator:
+def raft_estimator(model: torch.nn.Module, updates: int) -> FlowFunction:
     """An estimator from a RAFT network.
 
     Frames are scaled to [-1, 1], and padded with their border to sides that RAFT takes.
@@ -282,7 +284,7 @@ def raft_estimator(model: torch.nn.Module, updates: int) -> Estimator:
     model.eval().requires_grad_(False)
     device = next(model.parameters()).device
 
-    def estimate(first: Frames, second: Frames) -> Displacement:
+    def estimate(first: ByteFrames, second: ByteFrames) -> Displacement:
         height, width = first.shape[-2:]
         left, right = _padding(width)
         top, bottom = _padding(height)
@@ -302,7 +304,7 @@ def _padding(side: int) -> tuple[int, int]:
     return before, wanted - side - before
 
 
-FLOWS: dict[str, Callable[[FlowConfig, torch.device], Estimator]] = {
+FLOWS: dict[str, Callable[[FlowConfig, torch.device], FlowFunction]] = {
     "dis": dis,
     "raft_small": raft_small,
     "raft_large": raft_large,

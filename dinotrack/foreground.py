@@ -36,7 +36,7 @@ def find_foreground(
     if given is not None:
         return mask_foreground(torch.from_numpy(np.ascontiguousarray(given)), flow.size)
     if config.method == "none":
-        return torch.zeros(flow.frames, *flow.size, dtype=torch.bool)
+        return torch.zeros(flow.frame_count, *flow.size, dtype=torch.bool)
     if config.method == "pca" and cells is not None:
         return mask_foreground(cells, flow.size)
     return motion_foreground(flow, config)
@@ -105,9 +105,9 @@ def motion_foreground(flow: VideoFlow, config: ForegroundConfig) -> Bool[Tensor,
     """
     height, width = flow.size
     device = flow.forward.device
-    if flow.frames == 1:
+    if flow.frame_count == 1:
         return torch.zeros(1, height, width, dtype=torch.bool, device=device)
-    residual = np.empty((flow.frames - 1, height, width), dtype=np.float32)
+    residual = np.empty((flow.frame_count - 1, height, width), dtype=np.float32)
     for of_frame, displacement in zip(residual, flow.forward, strict=True):
         of_frame[:] = _residual(displacement.float().cpu().numpy(), config)
     # Every second pixel tells the quantile well enough.

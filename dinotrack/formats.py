@@ -22,7 +22,7 @@ from dinotrack.points import query_array
 from dinotrack.tracks import Tracks
 from dinotrack.video import images_in
 
-MALFORMED = (OSError, ValueError, EOFError, zipfile.BadZipFile)
+READ_ERRORS = (OSError, ValueError, EOFError, zipfile.BadZipFile)
 """How numpy, csv, json and Pillow say that a file is not what its name promises."""
 
 # Queries
@@ -49,7 +49,7 @@ def read_queries(path: str | Path) -> Float[np.ndarray, "N 3"]:
         raise InputError(f"{path}: no such file; check the path") from None
     except InputError:
         raise
-    except (*MALFORMED, csv.Error) as error:
+    except (*READ_ERRORS, csv.Error) as error:
         raise InputError(f"{path}: can't be read as queries ({error})") from error
     if isinstance(rows, np.ndarray):
         return query_array(rows, path)
@@ -154,7 +154,7 @@ def _mask_values(path: Path) -> npt.NDArray[np.bool_]:
             values = np.asarray(image.convert("RGB") if coloured else image)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
-    except (*MALFORMED, SyntaxError) as error:
+    except (*READ_ERRORS, SyntaxError) as error:
         raise InputError(
             f"{path}: can't be read as a mask ({error}); give an image or a .npy file"
         ) from error
@@ -212,7 +212,7 @@ def load_tracks(path: str | Path) -> Tracks:
             )
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
-    except (*MALFORMED, KeyError, TypeError, AttributeError) as error:
+    except (*READ_ERRORS, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: is no tracks.npz of ours ({error})") from error
 
 

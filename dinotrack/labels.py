@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Bool
 from torch import Tensor
 
-from dinotrack.flow import VideoEstimator, VideoFlow
+from dinotrack.chains import Chains, flow_chains, in_foreground
+from dinotrack.flow import FlowEstimator, VideoFlow
 from dinotrack.foreground import find_foreground
 from dinotrack.run import Run
-from dinotrack.trajectories import Chains, flow_chains, in_foreground
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class FlowLabels:
 
 def video_labels(
     flow: VideoFlow,
-    estimator: VideoEstimator,
+    estimator: FlowEstimator,
     cells: Bool[Tensor, "T h w"] | None,
     given: Bool[np.ndarray, "T height width"] | None,
     run: Run,

@@ -14,7 +14,7 @@ from dinotrack.correlation import info_nce
 
 Scalar = Float[Tensor, ""]
 
-LEAST_NORM = 1e-8
+LEAST_FEATURE_NORM = 1e-8
 """What the norm of a feature of the ViT is taken for at least, where it is divided by."""
 
 
@@ -87,7 +87,7 @@ def norm_regularizer(refined: Float[Tensor, "B C h w"], raw: Float[Tensor, "B C 
     """How far refinement changes the norms of features: mean of |ratio of norms - 1| ("norm")."""
     norm: Float[Tensor, "B h w"] = torch.linalg.vector_norm(refined, dim=1)
     raw_norm: Float[Tensor, "B h w"] = torch.linalg.vector_norm(raw, dim=1)
-    ratio = norm / raw_norm.clamp(min=LEAST_NORM)
+    ratio = norm / raw_norm.clamp(min=LEAST_FEATURE_NORM)
     return (ratio - 1).abs().sum() / max(ratio.numel(), 1)
 
 

@@ -129,9 +129,9 @@ class Tracker(nn.Module):
         index: Int[Tensor, " N"],
     ) -> Float[Tensor, "N 2"]:
         """Where each vector is found, in px, in the one of some maps that its index names."""
-        return self.answer(Correlation(vectors, maps, index))
+        return self.locate_by(Correlation(vectors, maps, index))
 
-    def answer(self, correlation: Correlation) -> Float[Tensor, "N 2"]:
+    def locate_by(self, correlation: Correlation) -> Float[Tensor, "N 2"]:
         """Where the queries of a correlation are found, in px (docs/method.md 4, "Position").
 
         Maps of cosines are made where config.whole_map asks for them, or where no kernel compares
@@ -139,12 +139,12 @@ class Tracker(nn.Module):
         """
         grid = correlation.maps.grid
         if self.config.whole_map:
-            return self.locate_in(correlation.cosines, grid)
+            return self.locate_in_maps(correlation.cosines, grid)
         reach = self.config.radius / grid.stride
-        cells = correlation.located(self._filters(), self.config.temperature, reach)
+        cells = correlation.locate(self._filters(), self.config.temperature, reach)
         return grid.to_pixels(cells)
 
-    def locate_in(
+    def locate_in_maps(
         self,
         correlation: Float[Tensor, "N h w"],
         grid: Grid,

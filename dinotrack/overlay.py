@@ -81,7 +81,7 @@ def draw_frame(frame: Frame, tracks: Tracks, t: int, style: str = "trails") -> F
     return STYLES[style](frame, tracks, t)
 
 
-def draw_points(frame: Frame, tracks: Tracks, t: int) -> Frame:
+def draw_dots(frame: Frame, tracks: Tracks, t: int) -> Frame:
     """A dot for each visible point, a thin ring for each hidden one."""
     colours = rainbow(tracks)
     centres = _fixed(tracks.xy[:, t], tracks.size)
@@ -123,10 +123,10 @@ def draw_trails(frame: Frame, tracks: Tracks, t: int) -> Frame:
             cv2.line(layer, starts[i], ends[i], colours[i], thickness, cv2.LINE_AA, _SHIFT)
         opacity = 1 - (age - 0.5) / TRAIL
         out = np.asarray(cv2.addWeighted(layer, opacity, out, 1 - opacity, 0), np.uint8)
-    return draw_points(out, tracks, t)
+    return draw_dots(out, tracks, t)
 
 
-STYLES: dict[str, Style] = {"trails": draw_trails, "points": draw_points}
+STYLES: dict[str, Style] = {"trails": draw_trails, "points": draw_dots}
 """How tracks can be drawn."""
 
 

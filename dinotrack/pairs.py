@@ -4,6 +4,9 @@ Neighbours tell most, and far pairs tell what neighbours can't, an object that c
 pairs are therefore all compared, and far ones more and more rarely (`docs/method.md` 8).
 """
 
+Pair = tuple[int, int]
+"""The numbers of two frames, in the order in which they are looked at."""
+
 
 def is_sampled(i: int, j: int, near: int) -> bool:
     """Whether frames i < j are compared.
@@ -18,7 +21,7 @@ def is_sampled(i: int, j: int, near: int) -> bool:
     return _is_power_of_two(gap) and i % max(1, gap // (2 * near)) == 0
 
 
-def sampled_pairs(frames: int, near: int) -> list[tuple[int, int]]:
+def sampled_pairs(frames: int, near: int) -> list[Pair]:
     """All sampled pairs i < j of a video's frames, in order.
 
     For near > 0 these are fewer than near + 3 for each frame.

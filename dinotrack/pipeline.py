@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dinotrack.buddies import video_buddies
 from dinotrack.features import video_features
-from dinotrack.flow import VideoEstimator, VideoFlow, make_estimator, video_flow
+from dinotrack.flow import FlowEstimator, VideoFlow, make_flow_estimator, video_flow
 from dinotrack.labels import video_labels
 from dinotrack.maps import FeatureMaps
 from dinotrack.queries import Queries, Trajectories
@@ -36,7 +36,7 @@ class Inputs:
 
     frames: UInt8[Tensor, "T 3 H W"]
     """The working frames."""
-    estimator: VideoEstimator
+    estimator: FlowEstimator
     """Computes flow between any two of the frames."""
     flow: VideoFlow
     """Between neighbouring frames."""
@@ -112,7 +112,7 @@ def observe(video: Video, run: Run, finds_foreground: bool) -> Inputs:
     masks, or nothing is to be learned, it need not be.
     """
     frames = working_frames(video, run)
-    estimator = make_estimator(video, frames, run)
+    estimator = make_flow_estimator(video, frames, run)
     flow = video_flow(estimator, run)
     features = video_features(frames, run, finds_foreground)
     if features is None:

@@ -29,7 +29,7 @@ from timm.models import Eva, VisionTransformer
 from torch import Tensor
 
 from dinotrack import weights
-from dinotrack.backbones import BACKBONES, SHIPPED, Frames
+from dinotrack.backbones import BACKBONES, SHIPPED, FrameBatch
 from dinotrack.config import BackboneConfig
 from dinotrack.errors import InputError, setting
 from dinotrack.geometry import Grid, patch_grid
@@ -100,7 +100,7 @@ class TimmBackbone:
         return patch_grid(*sides, self.patch, self.stride, self.exact_centres)
 
     @torch.no_grad()
-    def __call__(self, frames: Frames, layers: Sequence[int]) -> list[Float[Tensor, "B C h w"]]:
+    def __call__(self, frames: FrameBatch, layers: Sequence[int]) -> list[Float[Tensor, "B C h w"]]:
         """The features of some blocks, in the order asked for, from one pass.
 
         A side that is shorter than the patch is lengthened to the patch, at the right or the

@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dinotrack.trajectories import Chains
+from dinotrack.chains import Chains
 
 
 def chains_of(xy: Float[Tensor, "N T 2"], valid: Bool[Tensor, "N T"]) -> Chains:
@@ -19,7 +19,7 @@ def chains_of(xy: Float[Tensor, "N T 2"], valid: Bool[Tensor, "N T"]) -> Chains:
 
 def table_of(chains: Chains) -> tuple[Float[Tensor, "N T 2"], Bool[Tensor, "N T"]]:
     """The table of chains, by a plain loop: xy, 0 where not valid, and where they are valid."""
-    xy = torch.zeros(len(chains.start), chains.frames, 2)
+    xy = torch.zeros(len(chains.start), chains.frame_count, 2)
     valid = torch.zeros(xy.shape[:2], dtype=torch.bool)
     done = 0
     runs = zip(chains.start.tolist(), chains.length.tolist(), strict=True)

@@ -25,7 +25,7 @@ LAYERS: list[set[str]] = [
     {"maps", "video", "run", "kernels"},
     {"correlation", "working", "points", "overlay", "vits"},
     {"losses", "flow", "formats"},
-    {"model", "foreground", "trajectories"},
+    {"model", "foreground", "chains"},
     {"refinement", "features", "buddies", "labels"},
     {"tracking", "training"},
     {"pipeline"},

@@ -20,12 +20,12 @@ from dinotrack.buddies import (
     nearest_chain,
     video_buddies,
 )
+from dinotrack.chains import Chains
 from dinotrack.config import FAST, PAPER, BuddyConfig, override
 from dinotrack.geometry import Grid
 from dinotrack.maps import FeatureMaps
 from dinotrack.pairs import sampled_pairs
 from dinotrack.run import Run
-from dinotrack.trajectories import Chains
 from tests.dense import chains_of, random_chains, table_of
 from tests.golden import Golden, tensors
 from tests.noise import draw
@@ -58,7 +58,7 @@ def test_golden_buddies_and_ambiguity(golden: Golden) -> None:
     found = find_buddies(maps, no_chains(3), BuddyConfig())
     assert sorted(found) == [(i, j) for i in range(3) for j in range(3) if i != j]
     for (i, j), buddies in found.items():
-        assert buddies.frames == (i, j)
+        assert buddies.frame_pair == (i, j)
         assert_golden(buddies, numbers, f"{i}_{j}")
         assert_close(buddies.ambiguity, numbers[f"{i}_{j}/r"])
 
@@ -83,7 +83,7 @@ def where_flow_is_blind(buddies: Buddies, chains: Chains) -> Buddies:
         nearest = distances.masked_fill(~valid[:, here], torch.inf).argmin(dim=1)
         return valid[nearest, there] & valid[:, here].any()
 
-    i, j = buddies.frames
+    i, j = buddies.frame_pair
     return buddies.keep_where(~known(buddies.source, i, j) & ~known(buddies.target, j, i))
 
 
@@ -153,8 +153,8 @@ def test_a_lonely_survivor_is_not_ambiguous() -> None:
 def test_maps_of_some_frames_keep_the_numbers_of_the_video() -> None:
     maps = maps_of(3, 6, 4)
     some = maps[torch.tensor([1, 4])]
-    found, expected = best_buddies(some, (1, 0), frames=(4, 1)), best_buddies(maps, (4, 1))
-    assert found.frames == expected.frames == (4, 1)
+    found, expected = best_buddies(some, (1, 0), frame_pair=(4, 1)), best_buddies(maps, (4, 1))
+    assert found.frame_pair == expected.frame_pair == (4, 1)
     assert torch.equal(found.source, expected.source)
     assert torch.equal(found.target, expected.target)
 
@@ -187,7 +187,9 @@ def test_the_nearest_chain_agrees_with_all_distances(count: int) -> None:
 
 def test_the_nearest_chain_is_found_exactly_far_from_the_origin() -> None:
     xy = torch.tensor([[4000.0, 3000.02], [4000.0, 2999.99], [4000.0, 3000.0]])
-    chains = Chains(xy, start=torch.tensor([0, 0, 1]), length=torch.tensor([1, 1, 1]), frames=2)
+    chains = Chains(
+        xy, start=torch.tensor([0, 0, 1]), length=torch.tensor([1, 1, 1]), frame_count=2
+    )
     points = torch.tensor([[4000.0, 3000.0]]).expand(30, -1)
     assert (nearest_chain(points, chains, 0) == 1).all()
 

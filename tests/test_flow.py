@@ -13,12 +13,12 @@ from dinotrack.config import FAST, FlowConfig, override
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.flow import (
     FLOWS,
-    Estimator,
     Flow,
-    VideoEstimator,
+    FlowEstimator,
+    FlowFunction,
     VideoFlow,
     dis,
-    make_estimator,
+    make_flow_estimator,
     raft_estimator,
     raft_origin,
     resize_flow,
@@ -118,8 +118,8 @@ def test_resized_flow_is_told_in_px_of_the_new_frame(size: tuple[int, int], erro
     assert torch.allclose(resized[:, 2:-2, 2:-2], expected[:, 2:-2, 2:-2], rtol=0, atol=error)
 
 
-def estimator(frames: Tensor, estimate: Estimator, size: tuple[int, int]) -> VideoEstimator:
-    return VideoEstimator(frames, size, estimate, "constant")
+def estimator(frames: Tensor, estimate: FlowFunction, size: tuple[int, int]) -> FlowEstimator:
+    return FlowEstimator(frames, size, estimate, "constant")
 
 
 def test_flow_between_neighbours_goes_both_ways_in_working_px() -> None:
@@ -128,7 +128,7 @@ def test_flow_between_neighbours_goes_both_ways_in_working_px() -> None:
     small = estimator(frames, Constant(8.0, 4.0), (10, 10))
     flow = small.neighbours(lambda *call: calls.append(call))
     assert flow.forward.shape == flow.backward.shape == (3, 2, 10, 10)
-    assert (flow.frames, flow.size) == (4, (10, 10))
+    assert (flow.frame_count, flow.size) == (4, (10, 10))
     assert flow.forward.dtype == torch.float16
     expected = torch.tensor((2.0, 2.0)).half()[:, None, None].expand(3, 2, 10, 10)
     assert torch.equal(flow.forward, expected)
@@ -156,7 +156,7 @@ def test_a_videos_flow_is_followed_from_frame_to_frame() -> None:
 def test_one_frame_has_no_flow() -> None:
     flow = estimator(texture(20, 30)[None], Constant(1, 1), (10, 15)).neighbours()
     assert flow.forward.shape == flow.backward.shape == (0, 2, 10, 15)
-    assert flow.frames == 1
+    assert flow.frame_count == 1
 
 
 @pytest.mark.parametrize("step", [(3, 0), (0, -2), (-4, 3)])
@@ -174,7 +174,7 @@ def test_flow_sees_larger_frames_than_the_networks() -> None:
     told: list[tuple[str, int, int]] = []
     run = Run(config, CPU, watch=Watch(lambda *report: told.append(report)))
     video = Video(shifted(60, 80, (1, 0), 3).permute(0, 2, 3, 1).numpy(), 24.0, "shifted")
-    estimator = make_estimator(video, shifted(15, 20, (1, 0), 3), run)
+    estimator = make_flow_estimator(video, shifted(15, 20, (1, 0), 3), run)
     assert estimator.frames[0].shape == (3, 60, 80)
     flow = video_flow(estimator, run)
     assert flow.size == (15, 20)

@@ -63,7 +63,7 @@ def test_a_replay_finds_the_inputs_of_its_call(monkeypatch: pytest.MonkeyPatch) 
     def places(batch: Batch) -> tuple[Any, ...]:
         """Where the function finds its inputs: after a replay, these are those of the call."""
         called.append(batch.features is None)
-        return batch.labels.target, batch.features, batch.frames
+        return batch.labels.target, batch.features, batch.frame_numbers
 
     recorded = Recorded(places)
     for number in range(8):

@@ -413,7 +413,7 @@ def test_locating_needs_no_whole_maps(size: tuple[int, int], refiner: bool) -> N
     maps = torch.randn(3, 6, *size, requires_grad=True)
     inputs = vectors, maps
     for tracker in (part, whole):
-        expected = whole.locate_in(correlation_maps(vectors, maps, index), grid)
+        expected = whole.locate_in_maps(correlation_maps(vectors, maps, index), grid)
         found = tracker.locate(vectors, FeatureMaps(maps, grid), index)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
         pairs = zip(gradients(found, 1, inputs), gradients(expected, 1, inputs), strict=True)

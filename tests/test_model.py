@@ -39,7 +39,7 @@ def test_refiner_and_soft_argmax_agree_with_the_reference(golden: Golden, name: 
     volume = torch.from_numpy(g["cost_volume"][:, 0])
     with torch.no_grad():
         log_map = tracker.correspondence(volume)
-        points = tracker.locate_in(volume, patch_grid(98, 126, 14, 7, exact=False))
+        points = tracker.locate_in_maps(volume, patch_grid(98, 126, 14, 7, exact=False))
     agree(log_map.exp(), g["heatmap"][:, 0])
     agree(points, g["points_pixels"])
 
@@ -56,8 +56,8 @@ def test_refined_features_agree_with_the_reference(golden: Golden) -> None:
         target = torch.from_numpy(g["target_frame"]).long()
         found = Correlation(queries, refined, target)
         maps = found.cosines
-        points = tracker.locate_in(maps, grid)
-        assert torch.equal(tracker.answer(found), points)
+        points = tracker.locate_in_maps(maps, grid)
+        assert torch.equal(tracker.locate_by(found), points)
         assert torch.equal(tracker.locate(queries, refined, target), points)
     agree(refined.values, g["refined_features"])
     agree(queries, g["query_embeddings"])
@@ -122,7 +122,10 @@ def test_refining_the_disc_alone_gives_the_same_answer(size: tuple[int, int]) ->
     part = Tracker(FAST.model, None)
     part.load_state_dict(whole.state_dict())
     torch.testing.assert_close(
-        part.locate_in(correlation, grid), whole.locate_in(correlation, grid), atol=1e-3, rtol=0
+        part.locate_in_maps(correlation, grid),
+        whole.locate_in_maps(correlation, grid),
+        atol=1e-3,
+        rtol=0,
     )
 
 

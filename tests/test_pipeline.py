@@ -12,7 +12,7 @@ import torch
 import dinotrack
 from dinotrack import DinotrackWarning, Fitted, InputError, Tracks
 from dinotrack.ffmpeg import write_video
-from dinotrack.flow import VideoEstimator
+from dinotrack.flow import FlowEstimator
 from dinotrack.synthesis import Clip, generate
 from dinotrack.video import Video
 from dinotrack.vits import TimmBackbone
@@ -125,7 +125,7 @@ def test_what_is_known_of_a_video_is_not_computed_again(
     settings do."""
     monkeypatch.setenv("DINOTRACK_CACHE", str(tmp_path / "cache"))
     calls = []
-    flow_of, see = VideoEstimator.neighbours, TimmBackbone.__call__
+    flow_of, see = FlowEstimator.neighbours, TimmBackbone.__call__
 
     def counted_flow(self: Any, *rest: Any) -> Any:
         calls.append("flow")
@@ -135,7 +135,7 @@ def test_what_is_known_of_a_video_is_not_computed_again(
         calls.append("vit")
         return see(self, *rest)
 
-    monkeypatch.setattr(VideoEstimator, "neighbours", counted_flow)
+    monkeypatch.setattr(FlowEstimator, "neighbours", counted_flow)
     monkeypatch.setattr(TimmBackbone, "__call__", counted_vit)
     pca = VIT | {"foreground.method": "pca"}
     first = fit(clip.frames, pca)

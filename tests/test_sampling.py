@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dinotrack.buddies import Buddies
+from dinotrack.chains import Chains
 from dinotrack.config import TrainingConfig
 from dinotrack.labels import FlowLabels
 from dinotrack.training.sampling import (
@@ -21,7 +22,6 @@ from dinotrack.training.sampling import (
     draw_labels,
     draw_points,
 )
-from dinotrack.trajectories import Chains
 from tests.dense import random_chains, table_of
 from tests.training_clip import LENGTH, SHIFT, seeded, seen_once, training_data, without_chains
 
@@ -91,8 +91,8 @@ def test_a_batch_holds_the_frames_of_its_labels() -> None:
     assert known.features is not None
     labels = batch.labels
     named = sorted({*labels.source_frame.tolist(), *labels.target_frame.tolist()})
-    assert batch.frames.tolist() == named
-    assert torch.equal(batch.pictures, known.frames[named])
+    assert batch.frame_numbers.tolist() == named
+    assert torch.equal(batch.frames, known.frames[named])
     assert batch.features is not None
     assert torch.equal(batch.features, known.features.values[named])
 
@@ -103,7 +103,7 @@ def test_a_batch_moves_as_a_whole(channels: int) -> None:
     assert batch is not None
     moved = batch.to(torch.device("meta"))
     assert (moved.features is None) == (channels == 0)
-    for part in (moved.frames, moved.pictures, *moved.labels):
+    for part in (moved.frame_numbers, moved.frames, *moved.labels):
         assert part.device.type == "meta"
     assert isinstance(moved.labels, Labels)
 

@@ -6,7 +6,7 @@ import torch
 
 from dinotrack.flow import VideoFlow
 from dinotrack.queries import Queries
-from dinotrack.tracking.flow_chain import Chain, follow
+from dinotrack.tracking.flow_chain import QueryChains, follow
 from dinotrack.tracking.patches import Grey, make_patches
 from tests.moving import (
     CONFIG,
@@ -22,7 +22,7 @@ from tests.moving import (
 )
 
 
-def followed_in(frames: torch.Tensor, flow: VideoFlow, queries: Queries) -> Chain:
+def followed_in(frames: torch.Tensor, flow: VideoFlow, queries: Queries) -> QueryChains:
     patches = make_patches(Grey(frames), queries, CONFIG.patches)
     return follow(flow, queries, CONFIG.chain, patches)
 
@@ -66,10 +66,10 @@ def test_errors_of_flow_do_not_add_up_where_the_patch_is_found() -> None:
     expected = truth(queries, frames)
     mended = followed_in(moving_frames(frames), flow, queries)
     drifting = followed_in(blank_frames(frames), flow, queries)
-    assert mended.anchored.all()
+    assert mended.patch_found.all()
     assert (mended.xy - expected).norm(dim=-1).max() < 0.15
     assert (drifting.xy - expected).norm(dim=-1).max() > 4
-    assert not drifting.anchored[:, 1:5].any()
+    assert not drifting.patch_found[:, 1:5].any()
 
 
 def test_flow_is_not_followed_onto_what_looks_otherwise() -> None:

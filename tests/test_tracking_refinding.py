@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from dinotrack.queries import Queries
-from dinotrack.tracking.flow_chain import Chain, follow
+from dinotrack.tracking.flow_chain import QueryChains, follow
 from dinotrack.tracking.joining import TrackedVideo, join
 from dinotrack.tracking.patches import Grey, Patches, make_patches
 from dinotrack.tracking.refinding import refind
@@ -25,7 +25,7 @@ ASIDE = torch.tensor((1.6, -1.2))
 """Px: how far a match is off, half a cell."""
 
 
-def lost(queries: Queries, frames: int, hidden: Sequence[int]) -> tuple[Patches, Chain]:
+def lost(queries: Queries, frames: int, hidden: Sequence[int]) -> tuple[Patches, QueryChains]:
     """Flow that ended at the hidden frames."""
     flow = constant_flow(frames)
     flow.backward[min(hidden) - 1].mul_(-5)

@@ -11,7 +11,7 @@ from tests.moving import CONFIG, constant_flow, plain_step, queries_at, random_f
 
 
 def smoothed(rough: Tensor, matches: Tensor, queries: Queries, flow: VideoFlow) -> Tensor:
-    """Along a path that is anchored nowhere."""
+    """Along a path on which no patch was found."""
     nowhere = torch.zeros(rough.shape[:2], dtype=torch.bool)
     return smooth(Path(rough, nowhere), matches, queries, flow, CONFIG.smoothing)
 
@@ -75,8 +75,8 @@ def test_smooth_is_two_plain_filters_that_are_weighed_by_their_variances() -> No
     queries = queries_at((0, 30, 20), (2, 25, 30), (4, 40, 22))
     rough = queries.xy[:, None] + torch.randn((3, frames, 2), generator=rng)
     matches = rough[:, :, None] + 2 * torch.randn((3, frames, 2, 2), generator=rng)
-    anchored = torch.rand((3, frames), generator=rng) < 0.3
-    found = smooth(Path(rough, anchored), matches, queries, flow, config)
+    patch_found = torch.rand((3, frames), generator=rng) < 0.3
+    found = smooth(Path(rough, patch_found), matches, queries, flow, config)
     for n in range(3):
         own = int(queries.frame[n])
         measured, variance = [], []
@@ -84,7 +84,7 @@ def test_smooth_is_two_plain_filters_that_are_weighed_by_their_variances() -> No
             nearest = min(matches[n, t], key=lambda match, t=t: float((match - rough[n, t]).norm()))
             near = (nearest - rough[n, t]).norm() < config.match_reach
             place, noise = nearest, config.match_noise if near else torch.inf
-            if anchored[n, t]:
+            if patch_found[n, t]:
                 place, noise = rough[n, t], config.patch_noise
             if t == own:
                 place, noise = queries.xy[n], config.query_noise

@@ -83,4 +83,4 @@ def test_alone_a_query_goes_its_own_way() -> None:
     joined = Joined(torch.rand((6, 4, 2)), some_evidence(6, 4))
     agreed = agree(queries, queries, joined, CONFIG.confidence)
     torch.testing.assert_close(agreed.xy, joined.xy)
-    torch.testing.assert_close(agreed.evidence.features(), joined.evidence.features())
+    torch.testing.assert_close(agreed.evidence.regressors(), joined.evidence.regressors())

@@ -8,6 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dinotrack.buddies import Buddies, best_buddies
+from dinotrack.chains import Chains
 from dinotrack.config import FAST, PAPER, Config, override
 from dinotrack.geometry import patch_grid
 from dinotrack.labels import FlowLabels
@@ -15,7 +16,6 @@ from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
 from dinotrack.training.loop import State, start
 from dinotrack.training.sampling import TrainingData
-from dinotrack.trajectories import Chains
 from tests.dense import chains_of
 
 LENGTH, HEIGHT, WIDTH = 6, 56, 70
@@ -114,7 +114,7 @@ def without_chains(known: TrainingData) -> TrainingData:
 def seen_once(known: TrainingData) -> TrainingData:
     """The same clip where flow is sure of no step at all."""
     chains = known.labels.chains
-    short = Chains(chains.first, chains.start, torch.ones_like(chains.length), chains.frames)
+    short = Chains(chains.first, chains.start, torch.ones_like(chains.length), chains.frame_count)
     return replace(known, labels=replace(known.labels, chains=short))
 
 

@@ -113,7 +113,7 @@ def _joined(
     parts = in_chunks(track, len(queries), chunks.JOINED_QUERIES, "points")
     joined = [found for _, found in parts]
     xy = torch.cat([found.xy for found in joined])
-    features = torch.cat([found.evidence.features() for found in joined])
+    features = torch.cat([found.evidence.regressors() for found in joined])
     in_video = rescale(xy, fitted.inputs.size, fitted.video.size)
     return in_video.cpu().numpy(), features.cpu().numpy()
 

@@ -19,8 +19,8 @@ from dinotrack.config import ChainConfig, FlowConfig
 from dinotrack.correlation import correlation_maps
 from dinotrack.errors import InputError, setting
 from dinotrack.features import frozen_features, make_backbone
-from dinotrack.flow import FLOWS, VideoEstimator
-from dinotrack.formats import MALFORMED
+from dinotrack.flow import FLOWS, FlowEstimator
+from dinotrack.formats import READ_ERRORS
 from dinotrack.frames import each_frame
 from dinotrack.geometry import rescale
 from dinotrack.maps import FeatureMaps
@@ -116,7 +116,7 @@ class FlowChains:
     def __call__(self, clip: str, video: Source, queries: Rows, seed: int) -> Tracks:
         known = read_video(video)
         frames = Resized(known.frames, known.size, "area")
-        flow = VideoEstimator(frames, known.size, self._estimate, self._name).neighbours()
+        flow = FlowEstimator(frames, known.size, self._estimate, self._name).neighbours()
         chain = follow(flow, _asked(queries), ChainConfig(cycle_error=FLOW_CYCLE))
         return _tracks(known, queries, _hold(chain.xy, chain.followed), chain.followed)
 
@@ -199,7 +199,7 @@ def _read_predictions(path: Path) -> dict[str, np.ndarray]:
             visible = file["visible"]
             confidence = file.get("confidence", visible)
             return {"tracks": file["tracks"], "visible": visible, "confidence": confidence}
-    except (*MALFORMED, KeyError, TypeError, AttributeError) as error:
+    except (*READ_ERRORS, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: can't be read as predictions ({error}); it needs `tracks` and `visible`"
         ) from error

@@ -102,8 +102,8 @@ class BuddyConfig(Section, key="buddies"):
     candidates: AtLeastOne = 400  # best matches that are looked at for ambiguity
     box: AtLeastOne = 30  # px, half the side of the box around each of them
     overlap: Share = 0.2  # intersection over union from which a box is suppressed
-    # A buddy's weight is sigmoid(slope (1 - r) - offset), where r is its ambiguity.
-    slope: float = 27.0
+    # A buddy's weight is sigmoid(steepness (1 - r) - offset), where r is its ambiguity.
+    steepness: float = 27.0
     offset: float = 5.7
 
 
@@ -209,7 +209,7 @@ class ChainConfig(Section, key="inference.chain"):
 
     cycle_error: Pixels = 3.0  # forward-backward error that ends the chain
     lost: float = 0.1  # likeness, a cross-correlation up to 1, below which the chain ends
-    anchored: float = 0.8  # likeness from which the patch corrects flow
+    found: float = 0.8  # likeness from which the patch counts as found and corrects flow
     shift: Pixels = 2.0  # the most that the patch may correct in a frame
 
 

@@ -14,12 +14,14 @@ S = TypeVar("S", bound=Section)
 TRUTH = {"true": True, "false": False, "1": True, "0": False}
 
 RENAMED: dict[str, tuple[str, ...]] = {
+    "buddies.slope": ("buddies.steepness",),
+    "inference.chain.anchored": ("inference.chain.found",),
     "inference.anchor_cosine": ("inference.matching.anchor_cosine",),
     "inference.visible_cosine": ("inference.matching.visible_cosine",),
     "inference.max_anchors": ("inference.matching.max_anchors",),
     "inference.chain_error": ("inference.chain.cycle_error",),
     "inference.patch_lost": ("inference.chain.lost",),
-    "inference.patch_likeness": ("inference.chain.anchored",),
+    "inference.patch_likeness": ("inference.chain.found",),
     "inference.patch_shift": ("inference.chain.shift",),
     "inference.patch_reach": ("inference.patches.reach",),
     "inference.patch_search": ("inference.refinding.search",),

@@ -59,7 +59,7 @@ def propose(
         correlation = correlation_maps(vectors, maps[t : t + 1].values)
         for k in range(count):
             best = best_cell(correlation)
-            xy[:, t, k] = tracker.locate_in(correlation, maps.grid, best)
+            xy[:, t, k] = tracker.locate_in_maps(correlation, maps.grid, best)
             _forget_around(best, correlation, maps.grid, reach)
     cosine = [cosines_along(maps, xy[:, :, k], vectors) for k in range(count)]
     return Candidates(xy, torch.stack(cosine, dim=2))

@@ -55,13 +55,13 @@ class Evidence:
             "neighbours": neighbours(self.cosine),
         }
 
-    def features(self) -> Float[Tensor, "N T 8"]:
+    def regressors(self) -> Float[Tensor, "N T 8"]:
         """The terms, one after the other."""
         return torch.stack([term.float() for term in self.terms().values()], dim=-1)
 
     def confidence(self, config: ConfidenceConfig) -> Float[Tensor, "N T"]:
         """The probability of being visible and within 8 px of the truth at 256 x 256."""
-        features = self.features()
+        features = self.regressors()
         named = [getattr(config, name) for name in self.terms()]
         weights = torch.tensor(named, dtype=features.dtype, device=features.device)
         return (features @ weights).sigmoid()

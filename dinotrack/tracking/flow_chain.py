@@ -25,7 +25,7 @@ from dinotrack.tracking.patches import Patches, align, carry
 
 
 @dataclass(frozen=True)
-class Chain:
+class QueryChains:
     """Flow from each of N queries, as far as it goes in both directions of time."""
 
     xy: Float[Tensor, "N T 2"]
@@ -34,7 +34,7 @@ class Chain:
     """Frames that were reached: the query's own and those next to it without a gap."""
     likeness: Float[Tensor, "N T"]
     """How much the place looks as the query does, in [-1, 1]; 0 where not followed."""
-    anchored: Bool[Tensor, "N T"]
+    patch_found: Bool[Tensor, "N T"]
     """Where the query's patch was found, so that errors of flow have not added up."""
     shape: Float[Tensor, "N T 2 2"]
     """How the patch is turned and stretched; the identity where not followed."""
@@ -51,27 +51,27 @@ class Chain:
 
 
 class Link(NamedTuple):
-    """One frame of the chains: the fields of `Chain`."""
+    """One frame of the chains: the fields of `QueryChains`."""
 
     xy: Float[Tensor, "N 2"]
     followed: Bool[Tensor, " N"]
     likeness: Float[Tensor, " N"]
-    anchored: Bool[Tensor, " N"]
+    patch_found: Bool[Tensor, " N"]
     shape: Float[Tensor, "N 2 2"]
 
 
 def follow(
     flow: VideoFlow, queries: Queries, config: ChainConfig, patches: Patches | None = None
-) -> Chain:
+) -> QueryChains:
     """Flow from each query until it leaves the frame, contradicts its way back, or is lost.
 
     patches: those of the queries, which mend the positions; None follows flow alone.
     """
-    frames = range(flow.frames)
+    frames = range(flow.frame_count)
     later = _follow_one_way(flow, queries, config, patches, frames)
     earlier = _follow_one_way(flow, queries, config, patches, frames[::-1])
     links = [_choose(queries.frame <= t, later[t], earlier[t]) for t in frames]
-    return Chain(*(torch.stack(parts, dim=1) for parts in zip(*links, strict=True)))
+    return QueryChains(*(torch.stack(parts, dim=1) for parts in zip(*links, strict=True)))
 
 
 def _follow_one_way(
@@ -117,9 +117,9 @@ def _mend(link: Link, t: int, config: ChainConfig, patches: Patches) -> Link:
     lost = patches.textured & (aligned.likeness < config.lost)
     followed = link.followed & ~lost
     near = (aligned.xy - link.xy).norm(dim=-1) < config.shift
-    anchored = patches.textured & (aligned.likeness >= config.anchored) & near
-    xy = torch.where(anchored[:, None], aligned.xy, link.xy)
-    return Link(xy, followed, aligned.likeness, anchored, link.shape)
+    patch_found = patches.textured & (aligned.likeness >= config.found) & near
+    xy = torch.where(patch_found[:, None], aligned.xy, link.xy)
+    return Link(xy, followed, aligned.likeness, patch_found, link.shape)
 
 
 def _start(queries: Queries) -> Link:
@@ -144,6 +144,6 @@ def _choose(condition: Bool[Tensor, " N"], yes: Link, no: Link) -> Link:
         torch.where(condition[:, None], yes.xy, no.xy),
         torch.where(condition, yes.followed, no.followed),
         torch.where(condition, yes.likeness, no.likeness),
-        torch.where(condition, yes.anchored, no.anchored),
+        torch.where(condition, yes.patch_found, no.patch_found),
         torch.where(condition[:, None, None], yes.shape, no.shape),
     )

@@ -33,7 +33,7 @@ from dinotrack.progress import Progress, silent
 from dinotrack.queries import Queries, Trajectories
 from dinotrack.tracking.candidates import cosines_along, propose, units_at
 from dinotrack.tracking.evidence import Evidence, Joined, cycle_errors, disagreement
-from dinotrack.tracking.flow_chain import Chain, follow
+from dinotrack.tracking.flow_chain import QueryChains, follow
 from dinotrack.tracking.memory import remember
 from dinotrack.tracking.patches import Grey, Patches, make_patches
 from dinotrack.tracking.path import Path, best_path
@@ -65,7 +65,7 @@ class Start:
     points: Queries
     patches: Patches
     """What the points look like."""
-    chain: Chain
+    chain: QueryChains
     """How far flow follows them."""
 
 
@@ -129,12 +129,12 @@ def _pass(
     candidates = matches.with_first(chain.xy, chain_cosine)
 
     passed = best_path(candidates, points.frame, flow, config.path)
-    path = Path(candidates.chosen(passed), anchored=chain.anchored & (passed == 0))
+    path = Path(candidates.chosen(passed), patch_found=chain.patch_found & (passed == 0))
     xy = smooth(path, matches.xy, points, flow, config.smoothing)
-    looked = None
+    refound = None
     for _ in range(rounds):
-        looked = refind(start.patches, chain, xy, config.refinding, looked)
-        mended = path.through(looked.places, looked.found)
+        refound = refind(start.patches, chain, xy, config.refinding, refound)
+        mended = path.through(refound.places, refound.found)
         xy = smooth(mended, matches.xy, points, flow, config.smoothing)
 
     evidence = Evidence(

@@ -200,7 +200,7 @@ def _locate_in_frame(
     tracker: Tracker, maps: FeatureMaps, t: int, vectors: Float[Tensor, "N C"]
 ) -> Float[Tensor, "N 2"]:
     correlation = correlation_maps(vectors, maps[t : t + 1].values)
-    return tracker.locate_in(correlation, maps.grid)
+    return tracker.locate_in_maps(correlation, maps.grid)
 
 
 def _at_a_time(tracker: Tracker, maps: FeatureMaps, count: int) -> int:

@@ -31,13 +31,13 @@ class Path(NamedTuple):
 
     xy: Float[Tensor, "N T 2"]
     """Px."""
-    anchored: Bool[Tensor, "N T"]
+    patch_found: Bool[Tensor, "N T"]
     """Where the place is precise, because the query's patch was found there."""
 
     def through(self, places: Float[Tensor, "N T 2"], where: Bool[Tensor, "N T"]) -> Path:
         """The path that goes through precise places in some frames."""
         xy = torch.where(where[..., None], places, self.xy)
-        return Path(xy, self.anchored | where)
+        return Path(xy, self.patch_found | where)
 
 
 def best_path(

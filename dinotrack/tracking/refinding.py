@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dinotrack.config import RefindingConfig
-from dinotrack.tracking.flow_chain import Chain
+from dinotrack.tracking.flow_chain import QueryChains
 from dinotrack.tracking.patches import Aligned, Patches, align
 
 
@@ -34,7 +34,7 @@ class Refound(NamedTuple):
 
 def refind(
     patches: Patches,
-    chain: Chain,
+    chain: QueryChains,
     xy: Float[Tensor, "N T 2"],
     config: RefindingConfig,
     before: Refound | None = None,

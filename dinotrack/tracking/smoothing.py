@@ -38,7 +38,7 @@ class Estimate(NamedTuple):
     """Of x as of y, px squared; infinite where xy has no meaning."""
 
 
-class Moment(NamedTuple):
+class FrameEstimate(NamedTuple):
     """An `Estimate` of one frame."""
 
     xy: Float[Tensor, "N 2"]
@@ -63,11 +63,11 @@ def smooth(
 ) -> Float[Tensor, "N T 2"]:
     """Positions (px) along a path.
 
-    In each frame the match nearest to the path is a measurement. Where the path is anchored, the
+    In each frame the match nearest to the path is a measurement. Where the patch was found, the
     path itself is the measurement, and in the query's own frame the query.
     """
     measured = _measure(path, matches, queries, config)
-    frames = range(flow.frames)
+    frames = range(flow.frame_count)
     past = _filter(path, measured, flow, config, frames).after
     future = _filter(path, measured, flow, config, frames[::-1]).before
     share = past.variance / (past.variance + future.variance)
@@ -84,8 +84,8 @@ def _measure(
     near = nearest.values < config.match_reach
     variance = torch.where(near, config.match_noise**2, torch.inf)
 
-    xy = torch.where(path.anchored[..., None], path.xy, match)
-    variance = torch.where(path.anchored, config.patch_noise**2, variance)
+    xy = torch.where(path.patch_found[..., None], path.xy, match)
+    variance = torch.where(path.patch_found, config.patch_noise**2, variance)
     rows = torch.arange(len(queries), device=xy.device)
     xy[rows, queries.frame] = queries.xy
     variance[rows, queries.frame] = config.query_noise**2
@@ -99,41 +99,46 @@ def _filter(
 
     It knows nothing at first, and whenever flow has lost the point, but where the path is.
     """
-    before: list[Moment] = []
-    after: list[Moment] = []
+    before: list[FrameEstimate] = []
+    after: list[FrameEstimate] = []
     for t in order:
-        expected = Moment(path.xy[:, t], torch.full_like(measured.variance[:, t], UNKNOWN))
+        expected = FrameEstimate(path.xy[:, t], torch.full_like(measured.variance[:, t], UNKNOWN))
         if after:
             expected = _predict(after[-1], expected, flow, config, t - order.step, t)
         before.append(expected)
-        after.append(_update(expected, Moment(measured.xy[:, t], measured.variance[:, t])))
+        after.append(_update(expected, FrameEstimate(measured.xy[:, t], measured.variance[:, t])))
     return Filtered(_in_time(before[:: order.step]), _in_time(after[:: order.step]))
 
 
 def _predict(
-    last: Moment, path: Moment, flow: VideoFlow, config: SmoothingConfig, t: int, u: int
-) -> Moment:
+    last: FrameEstimate,
+    path: FrameEstimate,
+    flow: VideoFlow,
+    config: SmoothingConfig,
+    t: int,
+    u: int,
+) -> FrameEstimate:
     """Flow from what is believed in frame t to its neighbour u; the path where flow is lost."""
     step = flow.step(last.xy, t, u)
-    astray = (step.xy - path.xy).norm(dim=-1) > config.restart
-    lost = (step.error > config.flow_error) | astray | ~inside(step.xy, flow.size)
+    far = (step.xy - path.xy).norm(dim=-1) > config.restart
+    lost = (step.error > config.flow_error) | far | ~inside(step.xy, flow.size)
     variance = last.variance + config.flow_noise**2
-    return Moment(
+    return FrameEstimate(
         torch.where(lost[:, None], path.xy, step.xy),
         torch.where(lost, path.variance, variance),
     )
 
 
-def _update(expected: Moment, measured: Moment) -> Moment:
+def _update(expected: FrameEstimate, measured: FrameEstimate) -> FrameEstimate:
     """What is expected and what is measured, weighed by their variances."""
     gain = expected.variance / (expected.variance + measured.variance)
     xy = expected.xy + gain[:, None] * (measured.xy - expected.xy)
-    return Moment(xy, (1 - gain) * expected.variance)
+    return FrameEstimate(xy, (1 - gain) * expected.variance)
 
 
-def _in_time(moments: list[Moment]) -> Estimate:
-    """The moments of all frames as one."""
+def _in_time(estimates: list[FrameEstimate]) -> Estimate:
+    """The estimates of all frames as one."""
     return Estimate(
-        torch.stack([moment.xy for moment in moments], dim=1),
-        torch.stack([moment.variance for moment in moments], dim=1),
+        torch.stack([frame.xy for frame in estimates], dim=1),
+        torch.stack([frame.variance for frame in estimates], dim=1),
     )

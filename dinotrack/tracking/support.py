@@ -3,7 +3,7 @@
 A single point may be fooled in a frame by noise or by what looks alike, but hardly in the same way
 as its neighbours, which move with it. So four more points are tracked around each query, each on
 its own, and the query moves as the weighted median of the five movements. A median, unlike a mean,
-is not dragged along by the one that went astray. See docs/method.md 8 "Support points".
+is not dragged along by the one that went wrong. See docs/method.md 8 "Support points".
 """
 
 from __future__ import annotations

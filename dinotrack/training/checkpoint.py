@@ -19,7 +19,7 @@ from dinotrack.training.loop import State
 FILE = "checkpoint.pt"
 ELSEWHERE = "choose another ", Argument("folder")
 """What messages advise, in parts."""
-MALFORMED = (LookupError, AttributeError, TypeError, ValueError)
+PARSE_ERRORS = (LookupError, AttributeError, TypeError, ValueError)
 """What taking values apart raises where they are not what they should be."""
 
 
@@ -116,13 +116,13 @@ def read(folder: Path) -> Stored:
         )
     try:
         return _parse(torch.load(path, map_location="cpu", weights_only=True))
-    except (*MALFORMED, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+    except (*PARSE_ERRORS, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         problem = f"{path} is no checkpoint of this version ({_shortened(error)})"
         raise InputError(f"{problem}; remove it or ", *ELSEWHERE) from None
 
 
 def _parse(values: Any) -> Stored:
-    """What `save` has written. Raises one of MALFORMED for anything else."""
+    """What `save` has written. Raises one of PARSE_ERRORS for anything else."""
     about = json.loads(values["about"])
     identity = Identity(
         config=from_dict(about["config"]),
@@ -177,7 +177,7 @@ def restore(stored: Stored, state: State) -> None:
     try:
         state.tracker.load_state_dict(stored.weights)
         state.optimizer.load_state_dict(stored.optimizer)
-    except (*MALFORMED, RuntimeError) as error:
+    except (*PARSE_ERRORS, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"the checkpoint does not fit its own settings ({reason}); remove it and fit again"

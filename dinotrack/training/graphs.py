@@ -13,9 +13,9 @@ UNRECORDED = 3
 """Calls before one is recorded. In these, kernels are compiled and their tile sizes chosen."""
 
 
-Inputs = list[Shaped[Tensor, "..."] | None]
+CallTensors = list[Shaped[Tensor, "..."] | None]
 """The tensors of a call, None where an argument or a part of it is None."""
-Record = tuple[Callable[[], None], Inputs, Any]
+Record = tuple[Callable[[], None], CallTensors, Any]
 """What replays a call, where it finds its inputs, and where it leaves its result."""
 
 
@@ -52,7 +52,7 @@ class Recorded:
         replay()
         return result
 
-    def _record(self, inputs: Inputs, form: Any) -> Record:
+    def _record(self, inputs: CallTensors, form: Any) -> Record:
         """Record a call with inputs like these. Nothing is computed yet."""
         places = [None if tensor is None else tensor.clone() for tensor in inputs]
         graph = torch.cuda.CUDAGraph()

@@ -18,7 +18,7 @@ from dinotrack.training.graphs import Recorded
 from dinotrack.training.muon import Muon
 from dinotrack.training.sampling import Batch, TrainingData, draw_batch
 from dinotrack.training.terms import TERMS, due, weighted_losses
-from dinotrack.training.view import look_at
+from dinotrack.training.view import view_step
 
 SEED_STRIDE = 1_000_003
 """How far apart the random numbers of two neighbouring seeds begin. Step k of a fit with seed s
@@ -44,7 +44,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Descent:
+class LossGradients:
     """The losses of one step, and the gradients of their sum."""
 
     losses: dict[str, Scalar] = field(default_factory=dict)
@@ -77,18 +77,18 @@ def fit(
     training = config.training
     last = training.steps if until is None else min(until, training.steps)
     device = next(state.tracker.parameters()).device
-    descend = Descents(state.tracker, data, config)
+    compute = GradientMaker(state.tracker, data, config)
     state.tracker.train()
     while state.step < last:
         rng = torch.Generator().manual_seed(seed * SEED_STRIDE + state.step)
         batch = draw_batch(data, training, rng)
-        found = Descent() if batch is None else descend(batch.to(device), state.step, rng)
+        found = LossGradients() if batch is None else compute(batch.to(device), state.step, rng)
         take_step(state, found, training)
         on_step(state)
 
 
-class Descents:
-    """Computes the descents of a fit. Where steps can be recorded, each is a replay of another."""
+class GradientMaker:
+    """Computes the gradients of a fit. Where steps can be recorded, each is a replay of another."""
 
     def __init__(self, tracker: Tracker, data: TrainingData, config: Config):
         self.tracker = tracker
@@ -96,17 +96,17 @@ class Descents:
         self.config = config
         self._recorded: dict[tuple[str, ...], Recorded] = {}
 
-    def __call__(self, batch: Batch, step: int, rng: torch.Generator) -> Descent:
-        """The descent at a step. The next call may overwrite it."""
+    def __call__(self, batch: Batch, step: int, rng: torch.Generator) -> LossGradients:
+        """The gradients at a step. The next call may overwrite it."""
         names = due(self.config.training, step)
-        compute: Callable[[Batch], Descent] = partial(self._compute, names, rng)
+        compute: Callable[[Batch], LossGradients] = partial(self._compute, names, rng)
         if can_be_recorded(names, self.config, next(self.tracker.parameters())):
             compute = self._recorded.setdefault(names, Recorded(compute))
         return compute(batch)
 
-    def _compute(self, names: Sequence[str], rng: torch.Generator, batch: Batch) -> Descent:
-        view = look_at(batch, self.data, self.tracker, self.config, rng)
-        return descent(self.tracker, weighted_losses(view, names))
+    def _compute(self, names: Sequence[str], rng: torch.Generator, batch: Batch) -> LossGradients:
+        view = view_step(batch, self.data, self.tracker, self.config, rng)
+        return loss_gradients(self.tracker, weighted_losses(view, names))
 
 
 def can_be_recorded(names: Sequence[str], config: Config, parameter: Float[Tensor, "..."]) -> bool:
@@ -120,16 +120,16 @@ def can_be_recorded(names: Sequence[str], config: Config, parameter: Float[Tenso
     return possible and wanted and all(TERMS[name].recordable for name in names)
 
 
-def descent(tracker: Tracker, losses: Mapping[str, Scalar]) -> Descent:
+def loss_gradients(tracker: Tracker, losses: Mapping[str, Scalar]) -> LossGradients:
     """The gradients of the sum of some losses, with the losses detached from what made them."""
     if not losses:
-        return Descent()
+        return LossGradients()
     total = torch.stack(list(losses.values())).sum()
     gradients = torch.autograd.grad(total, list(tracker.parameters()), allow_unused=True)
-    return Descent({name: loss.detach() for name, loss in losses.items()}, gradients)
+    return LossGradients({name: loss.detach() for name, loss in losses.items()}, gradients)
 
 
-def take_step(state: State, found: Descent, config: TrainingConfig) -> None:
+def take_step(state: State, found: LossGradients, config: TrainingConfig) -> None:
     """One step, in place, along the gradients. Without any, the step only counts."""
     rates = learning_rates(config, state.step)
     for group, rate in zip(state.optimizer.param_groups, rates, strict=True):

@@ -18,7 +18,7 @@ COLOURS = 3
 STEP_SIZE = 0.2
 """Times the square root of the longer side of a matrix: with it, a step's root mean square is that
 of a step of AdamW at the same rate (Liu et al. 2025)."""
-LEAST_NORM = 1e-7
+NORM_OFFSET = 1e-7
 """Added to the norm of a matrix before the matrix is divided by it."""
 
 
@@ -96,7 +96,7 @@ def orthogonal(matrix: Float[Tensor, "m n"], config: TrainingConfig) -> Float[Te
     config.muon_rounds = 5 of them into about [0.7, 1.2]. Zero stays zero.
     """
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix) / (matrix.norm() + LEAST_NORM)
+    x = (matrix.T if tall else matrix) / (matrix.norm() + NORM_OFFSET)
     a, b, c = config.muon_coefficients
     for _ in range(config.muon_rounds):
         square = x @ x.T

@@ -17,10 +17,11 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from dinotrack.buddies import Buddies
+from dinotrack.chains import Chains
 from dinotrack.config import TrainingConfig
 from dinotrack.labels import FlowLabels
 from dinotrack.maps import FeatureMaps
-from dinotrack.trajectories import Chains
+from dinotrack.pairs import Pair
 
 DRAWS = 20
 """How often frames are drawn before a step goes without labels, as none of them share any."""
@@ -44,9 +45,9 @@ class Labels(NamedTuple):
 class Batch(NamedTuple):
     """What one step looks at."""
 
-    frames: Int[Tensor, " F"]
+    frame_numbers: Int[Tensor, " F"]
     """Which frames of the video these are, ascending."""
-    pictures: UInt8[Tensor, "F 3 H W"]
+    frames: UInt8[Tensor, "F 3 H W"]
     """The frames themselves."""
     features: Float[Tensor, "F C h w"] | None
     """Their frozen features; None without a ViT."""
@@ -74,7 +75,7 @@ class TrainingData:
     """Frozen features of a ViT; None without one."""
     labels: FlowLabels
     """Chains of flow, from which pairs of positions are drawn, and the foreground."""
-    buddies: Mapping[tuple[int, int], Buddies]
+    buddies: Mapping[Pair, Buddies]
     """Best buddies of ordered pairs of frames."""
 
     @property
@@ -116,10 +117,10 @@ class ChainPool:
     @classmethod
     def of(cls, chains: Chains, rows: Int[Tensor, " K"]) -> ChainPool:
         """Some of the chains."""
-        every = chains.frames + 1
-        keys = chains.start[rows] * every + chains.frames - chains.end[rows]
+        every = chains.frame_count + 1
+        keys = chains.start[rows] * every + chains.frame_count - chains.end[rows]
         ordered, order = keys.sort(stable=True)
-        first = torch.searchsorted(ordered, torch.arange(chains.frames) * every)
+        first = torch.searchsorted(ordered, torch.arange(chains.frame_count) * every)
         return cls(rows[order], ordered, first)
 
     def seen_twice(self, frames: Int[Tensor, " F"]) -> Int[Tensor, " T"]:
@@ -148,12 +149,12 @@ class _Half:
     """One half of a batch: chains of one kind, and the frames that they are drawn in."""
 
     pool: ChainPool
-    frames: Int[Tensor, " F"]
+    frame_numbers: Int[Tensor, " F"]
 
     @cached_property
     def counts(self) -> Int[Tensor, " T"]:
         """The chains that can be drawn, by the frame in which they start."""
-        return self.pool.seen_twice(self.frames)
+        return self.pool.seen_twice(self.frame_numbers)
 
     @cached_property
     def total(self) -> int:
@@ -164,10 +165,10 @@ class _Half:
         """Chains, drawn with replacement, each in two different frames in which it is valid."""
         numbers = torch.randint(self.total, (count,), generator=rng)
         rows = self.pool.pick(self.counts, numbers)
-        luck = torch.rand((count, len(self.frames)), generator=rng)
-        valid = chains.seen_in(self.frames[:, None], rows).T
+        luck = torch.rand((count, len(self.frame_numbers)), generator=rng)
+        valid = chains.seen_in(self.frame_numbers[:, None], rows).T
         luckiest = luck.masked_fill(~valid, -1).topk(2, dim=1).indices
-        source, target = self.frames[luckiest].unbind(1)
+        source, target = self.frame_numbers[luckiest].unbind(1)
         return Labels(source, chains.at(rows, source), target, chains.at(rows, target))
 
 
@@ -176,9 +177,9 @@ def draw_batch(data: TrainingData, config: TrainingConfig, rng: torch.Generator)
     labels = draw_labels(data, config, rng)
     if labels is None:
         return None
-    frames = torch.unique(torch.cat((labels.source_frame, labels.target_frame)))
-    features = None if data.features is None else data.features.values[frames]
-    return Batch(frames, data.frames[frames], features, labels)
+    numbers = torch.unique(torch.cat((labels.source_frame, labels.target_frame)))
+    features = None if data.features is None else data.features.values[numbers]
+    return Batch(numbers, data.frames[numbers], features, labels)
 
 
 def draw_labels(data: TrainingData, config: TrainingConfig, rng: torch.Generator) -> Labels | None:
@@ -219,7 +220,7 @@ def draw_frames(length: int, config: TrainingConfig, rng: torch.Generator) -> In
     return torch.cat((torch.tensor([centre]), chosen)).sort().values
 
 
-def draw_frame_pairs(frames: Int[Tensor, " F"], rng: torch.Generator) -> list[tuple[int, int]]:
+def draw_frame_pairs(frames: Int[Tensor, " F"], rng: torch.Generator) -> list[Pair]:
     """All ordered pairs of different frames of a step, shuffled."""
     known = frames.tolist()
     pairs = [(i, j) for i in known for j in known if i != j]

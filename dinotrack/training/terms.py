@@ -26,7 +26,7 @@ from dinotrack.training.view import StepView
 def flow(step: StepView) -> Scalar:
     """How far the tracker's answers lie from where the flow chains go."""
     size = step.refined.size
-    predicted = to_unit(step.tracker.answer(step.correlation), size)
+    predicted = to_unit(step.tracker.locate_by(step.correlation), size)
     target = to_unit(step.labels.target, size)
     return losses.flow_loss(predicted, target, step.config.training.huber_delta)
 
@@ -132,8 +132,8 @@ def _contrast(step: StepView, drawn: Buddies, weight: Float[Tensor, " K"]) -> Sc
     refined = step.refined
     device = refined.maps.device
     grid = refined.maps.grid
-    source_map = refined.maps.values[refined.row[drawn.frames[0]]]
-    target_map = refined.maps.values[refined.row[drawn.frames[1]]]
+    source_map = refined.maps.values[refined.row[drawn.frame_pair[0]]]
+    target_map = refined.maps.values[refined.row[drawn.frame_pair[1]]]
     source = grid.sample(source_map[None], drawn.source.to(device)[None])[0]
     target = grid.sample(target_map[None], drawn.target.to(device)[None])[0]
     source_cells = source_map.flatten(1).T

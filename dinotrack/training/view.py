@@ -16,6 +16,7 @@ from dinotrack.correlation import Correlation
 from dinotrack.delta_dino import memory_format
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
+from dinotrack.pairs import Pair
 from dinotrack.training.sampling import Batch, Labels, TrainingData, draw_frame_pairs
 
 
@@ -23,7 +24,7 @@ from dinotrack.training.sampling import Batch, Labels, TrainingData, draw_frame_
 class RefinedFrames:
     """The refined features of some frames of a video."""
 
-    frames: Int[Tensor, " F"]
+    frame_numbers: Int[Tensor, " F"]
     """Which frames these are, ascending."""
     maps: FeatureMaps
     """One map for each of them."""
@@ -33,11 +34,11 @@ class RefinedFrames:
     @cached_property
     def row(self) -> dict[int, int]:
         """Where the map of each frame stands among all."""
-        return {frame: row for row, frame in enumerate(self.frames.tolist())}
+        return {frame: row for row, frame in enumerate(self.frame_numbers.tolist())}
 
     def rows(self, frame: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
         """The same for many frames at once, without waiting for the device."""
-        return torch.searchsorted(self.frames, frame)
+        return torch.searchsorted(self.frame_numbers, frame)
 
     def at(self, frame: Int[Tensor, " B"], xy: Float[Tensor, "B 2"]) -> Float[Tensor, "B C"]:
         """Features at positions (px), each in its frame."""
@@ -59,7 +60,7 @@ class StepView:
     labels: Labels
     masks: Bool[Tensor, "T H W"]
     """The foreground of all frames of the video."""
-    buddies: Mapping[tuple[int, int], Buddies]
+    buddies: Mapping[Pair, Buddies]
     """Best buddies of ordered pairs of frames of the video; there may be none."""
     rng: torch.Generator
     """What terms draw from. Each goes on where the one before stopped, in the order of TERMS."""
@@ -75,12 +76,12 @@ class StepView:
         return Correlation(vectors, self.refined.maps, rows, shared=shared)
 
     @cached_property
-    def frame_pairs(self) -> list[tuple[int, int]]:
+    def frame_pairs(self) -> list[Pair]:
         """All ordered pairs of the step's frames, shuffled when the first term asks for them."""
-        return draw_frame_pairs(self.refined.frames, self.rng)
+        return draw_frame_pairs(self.refined.frame_numbers, self.rng)
 
 
-def look_at(
+def view_step(
     batch: Batch, data: TrainingData, tracker: Tracker, config: Config, rng: torch.Generator
 ) -> StepView:
     """Refine the frames of a batch, on the batch's device.
@@ -88,18 +89,18 @@ def look_at(
     With config.training.precision "bfloat16" on CUDA, the networks run in bfloat16, and the refined
     features are kept in float16, in which kernels then compare them.
     """
-    device = batch.pictures.device
+    device = batch.frames.device
     # CPUs without bfloat16 take fifteen times as long with it
     half = config.training.precision == "bfloat16" and device.type == "cuda"
-    pictures = (batch.pictures.float() / 255).contiguous(memory_format=memory_format(device))
+    frames = (batch.frames.float() / 255).contiguous(memory_format=memory_format(device))
     frozen = None
     if batch.features is not None:
         assert data.features is not None
         frozen = FeatureMaps(batch.features.float(), data.features.grid)
     with torch.autocast(device.type, torch.bfloat16, enabled=half):
-        maps = tracker.refine(pictures, frozen)
+        maps = tracker.refine(frames, frozen)
     values = maps.values.half() if half else maps.values.float()
-    refined = RefinedFrames(batch.frames, FeatureMaps(values, maps.grid), data.size)
+    refined = RefinedFrames(batch.frame_numbers, FeatureMaps(values, maps.grid), data.size)
     bound = frozen if config.model.fusion == "sum" else None
     return StepView(
         tracker, config, refined, bound, batch.labels, data.labels.masks, data.buddies, rng

@@ -158,7 +158,7 @@ def _locate_operations(operands: Operands, size: Sizes) -> Iterator[Operation]:
         half = torch.autocast(device.type, vectors.dtype) if on_cuda else nullcontext()
         with half:
             if side == "obvious":
-                return whole.locate_in(correlation_maps(vectors, maps, operands.index), grid)
+                return whole.locate_in_maps(correlation_maps(vectors, maps, operands.index), grid)
             return part.locate(vectors, FeatureMaps(maps, grid), operands.index)
 
     def call(side: str, gradients: bool) -> object:

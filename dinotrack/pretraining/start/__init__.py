@@ -30,7 +30,7 @@ from dinotrack.pretraining.things import paint_thing
 from dinotrack.pretraining.views import photometric
 from dinotrack.synthesis.scene import Scene, build_scene
 from dinotrack.training import loop
-from dinotrack.training.loop import State, descent, take_step
+from dinotrack.training.loop import State, loss_gradients, take_step
 from dinotrack.training.sampling import Labels
 from dinotrack.training.terms import due, weighted_losses
 from dinotrack.training.view import RefinedFrames, StepView
@@ -73,7 +73,7 @@ def train(
         frames, labels = draw(shots, training.frames, seed, state.step)
         view = _view(state.tracker, config, frames, labels)
         found = weighted_losses(view, due(training, state.step))
-        take_step(state, descent(state.tracker, found), training)
+        take_step(state, loss_gradients(state.tracker, found), training)
         on_step(state)
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from dinotrack.chains import Chains, flow_chains, in_foreground
 from dinotrack.config import TrajectoryConfig
 from dinotrack.flow import Flow, VideoFlow
 from dinotrack.pairs import is_sampled, sampled_pairs
-from dinotrack.trajectories import Chains, flow_chains, in_foreground
 from tests.dense import chains_of, table_of
 from tests.golden import Golden
 
@@ -204,7 +204,7 @@ def test_inconsistent_flow_gives_no_chain() -> None:
     chains = flow_chains(VideoFlow(forward, forward), TrajectoryConfig())
     assert chains.xy.shape == (0, 2)
     assert chains.start.shape == chains.length.shape == (0,)
-    assert chains.frames == 4
+    assert chains.frame_count == 4
     assert in_foreground(chains, torch.ones(4, 8, 8, dtype=torch.bool)).shape == (0,)
 
 
@@ -212,7 +212,7 @@ def test_one_frame_gives_no_chain() -> None:
     nothing = torch.zeros(0, 2, 8, 9)
     chains = flow_chains(VideoFlow(nothing, nothing), TrajectoryConfig())
     assert chains.xy.shape == (0, 2)
-    assert chains.frames == 1
+    assert chains.frame_count == 1
 
 
 def test_half_precision_flow_is_followed_in_single_precision() -> None:
@@ -230,7 +230,7 @@ def test_chains_are_finite_and_long_enough() -> None:
     assert chains.xy.isfinite().all()
     assert len(chains.xy) == chains.length.sum()
     assert (chains.length >= 2).all()
-    assert (chains.end <= chains.frames).all()
+    assert (chains.end <= chains.frame_count).all()
     assert (chains.start.diff() >= 0).all()
 
 
@@ -239,7 +239,7 @@ def test_chains_tell_what_their_table_tells() -> None:
     xy, valid = table_of(chains)
     rows = torch.randperm(len(valid), generator=torch.Generator().manual_seed(0))[:50]
     assert torch.equal(chains.first, xy[torch.arange(len(xy)), chains.start])
-    frames = torch.arange(chains.frames)
+    frames = torch.arange(chains.frame_count)
     assert torch.equal(chains.seen_in(frames[:, None]).T, valid)
     assert torch.equal(chains.seen_in(frames[:, None], rows).T, valid[rows])
     for t in frames.tolist():

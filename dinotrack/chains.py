@@ -22,7 +22,7 @@ from dinotrack.pairs import is_sampled
 from dinotrack.progress import Progress, silent
 
 DirectFlow = Callable[[int, int], tuple[Flow, Flow]]
-"""direct(i, j): flow from frame i to j, and from j to i, as `VideoEstimator.between` gives it."""
+"""direct(i, j): flow from frame i to j, and from j to i, as `FlowEstimator.between` gives it."""
 _Visit = tuple[Int[Tensor, " K"], Float[Tensor, "K 2"]]
 """Which chains reach a frame, by their running numbers, and where they are in it, px."""
 
@@ -40,8 +40,8 @@ class Chains:
     """The first frame in which a chain is valid."""
     length: Int[Tensor, " N"]
     """In how many frames a chain is valid."""
-    frames: int
-    """Of the video."""
+    frame_count: int
+    """Frames of the video."""
 
     @property
     def end(self) -> Int[Tensor, " N"]:
@@ -89,8 +89,8 @@ def flow_chains(
     alive = _Alive.born(points, frame=0, count=0)
     births = [len(points)]
     visits = [(alive.index, alive.xy)]
-    progress("labels", 1, flow.frames)
-    for t in range(1, flow.frames):
+    progress("labels", 1, flow.frame_count)
+    for t in range(1, flow.frame_count):
         there, back = flow.between(t - 1, t), flow.between(t, t - 1)
         step = there.step(back, alive.xy)
         alive = alive.keep_where(step.xy, step.holds(config.cycle_error, flow.size))
@@ -100,7 +100,7 @@ def flow_chains(
         alive = alive.join(_Alive.born(starts, frame=t, count=sum(births)))
         births.append(len(starts))
         visits.append((alive.index, alive.xy))
-        progress("labels", t + 1, flow.frames)
+        progress("labels", t + 1, flow.frame_count)
     return _collect(visits, births, config.min_length)
 
 
