@@ -23,6 +23,7 @@ from dinotrack import pipeline
 from dinotrack.cache import open_cache
 from dinotrack.config import Config, TrainingConfig, override
 from dinotrack.config import preset as named_preset
+from dinotrack.defaults import GRID, LARGEST_SEED
 from dinotrack.errors import Argument, InputError
 from dinotrack.flow import VideoFlow
 from dinotrack.maps import FeatureMaps
@@ -100,7 +101,7 @@ class Fitted:
         self,
         queries: npt.ArrayLike | None = None,
         *,
-        grid: int = 16,
+        grid: int = GRID,
         query_frame: int = 0,
         mask: npt.ArrayLike | None = None,
         progress: Progress | None = None,
@@ -196,7 +197,7 @@ def fit(
     kept = None if folder is None else Path(folder)
     stored = None if kept is None else checkpoint.find(kept, identity, resume)
     cache = open_cache(fingerprint)
-    run = Run(config, where, number, watch, cache, named=preset is not None)
+    run = Run(config, where, number, watch, cache, required=preset is not None)
     learnt = pipeline.learn(clip, run, masks, Store(identity, kept, stored))
     trained = learnt.state.step - (0 if stored is None else stored.step)
     return Fitted(clip, identity, run, learnt, trained)
@@ -217,13 +218,13 @@ def load(
     where = choose_device(device)
     stored = checkpoint.read(Path(folder))
     identity = stored.identity
-    if video is None and not identity.source:
+    if video is None and not identity.video_path:
         raise InputError(
             f"{folder} does not say where its video lies; name the ", Argument("video")
         )
     watch = Watch(progress)
     with watch.stage("read"):
-        clip = read_video(identity.source if video is None else video, progress)
+        clip = read_video(identity.video_path if video is None else video, progress)
     if content_hash(clip) != identity.video_hash:
         raise InputError(
             f"{folder} was fitted to another video than {clip.name}; name that one, or fit this one"
@@ -236,7 +237,7 @@ def track(
     video: Source,
     queries: npt.ArrayLike | None = None,
     *,
-    grid: int = 16,
+    grid: int = GRID,
     query_frame: int = 0,
     mask: npt.ArrayLike | None = None,
     progress: Progress = silent,
@@ -290,8 +291,8 @@ def default_steps(config: TrainingConfig, frames: int) -> int:
 def _check_seed(seed: SupportsIndex) -> int:
     """The seed as Python's own integer; every step's random numbers are counted on from it."""
     number = operator.index(seed)
-    if not 0 <= number < 2**32:
+    if not 0 <= number <= LARGEST_SEED:
         raise InputError(
-            f"seed {number} is out of range; give a whole number from 0 to {2**32 - 1}"
+            f"seed {number} is out of range; give a whole number from 0 to {LARGEST_SEED}"
         )
     return number

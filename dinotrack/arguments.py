@@ -7,15 +7,12 @@ from typing import Any, NoReturn
 
 from dinotrack.config import PRESETS, override, parse_assignment
 from dinotrack.config import preset as named_preset
+from dinotrack.defaults import GRID, LARGEST_SEED
 from dinotrack.errors import InputError
 
-GRID = 16
-"""Points along each side of the grid that is tracked where no queries are given."""
-
-
-EPILOG = """\
+EPILOG = f"""\
 examples:
-  dinotrack my.mp4                                 a grid of 16 x 16 points, into runs/my/
+  dinotrack my.mp4                                 a grid of {GRID} x {GRID} points, into runs/my/
   dinotrack my.mp4 --queries points.csv            your own points; no fit the second time
   dinotrack my.mp4 --out runs/long --set training.steps=2000
   dinotrack --out runs/x -- -x.mp4                 a name that starts with a dash
@@ -106,8 +103,8 @@ def _style(name: str) -> str:
 
 def _seed(text: str) -> int:
     seed = int(text)
-    if not 0 <= seed < 2**32:
+    if not 0 <= seed <= LARGEST_SEED:
         raise argparse.ArgumentTypeError(
-            f"a seed is a whole number from 0 to {2**32 - 1}, not {seed}"
+            f"a seed is a whole number from 0 to {LARGEST_SEED}, not {seed}"
         )
     return seed

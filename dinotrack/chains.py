@@ -238,12 +238,13 @@ def _share_inside(xy: Float[Tensor, "P 2"], size: tuple[int, int]) -> Float[Tens
 
 
 def _collect(visits: list[_Visit], births: list[int], min_length: int) -> Chains:
-    """Chains from who was where in each frame, without those seen in under min_length frames.
+    """Chains from where each of them was in each frame, but for those seen in under min_length.
 
     births: how many chains begin in each frame. The visits are used up, one after the other, so
     that positions are not held twice.
     """
-    frames, device = len(births), visits[0][0].device
+    frames = len(births)
+    device = visits[0][0].device
     counts = torch.tensor(births, device=device)
     start = torch.arange(frames, device=device).repeat_interleave(counts)
     length = torch.zeros_like(start)

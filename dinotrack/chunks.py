@@ -30,15 +30,15 @@ ANCHORED_QUERIES = 16
 """Queries whose visibility is decided at a time. Each has a map for every pair of a frame and an
 anchor."""
 CYCLE_FRAMES = 32
-"""Frames of tracks that are looked for in the queries' own frames at a time. Each query then holds
-as many features."""
+"""Frames at a time in which a track's features are taken, to be located in the query's own frame.
+Each query then holds as many features."""
 MAP_VALUES = 2**22
 """Values of correlation maps, or of a layer of the refiner, that are held at a time where positions
 are read from whole maps: 16 MiB, about what a CPU's cache takes."""
 COSINES = 2**24
 """Cosines that are held at a time where only the best ones are wanted: 64 MiB in float32."""
-KERNEL_QUERIES = 2**14
-"""Queries that the kernels locate at a time where no gradient is wanted. Each holds a window of up
+KERNEL_VECTORS = 2**14
+"""Vectors that the kernels locate at a time where no gradient is wanted. Each holds a window of up
 to 10 KiB."""
 SOFTMAX_ENTRIES = 2**23
 """Entries of the softmax of InfoNCE that are held at a time on the way back: 16 MiB in half

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dinotrack import arguments
+from dinotrack.defaults import GRID
 from dinotrack.display import (
     Display,
     interrupted_between_steps,
@@ -82,7 +83,7 @@ def _run(args: argparse.Namespace, progress: Progress) -> None:
     queries = choose_queries(
         video,
         queries,
-        grid=arguments.GRID if args.grid is None else args.grid,
+        grid=GRID if args.grid is None else args.grid,
         query_frame=args.query_frame or 0,
         mask=read_mask(args.mask, video.size) if args.mask else None,
     )

@@ -6,7 +6,7 @@ correlation map. Elsewhere, and where the environment variable DINOTRACK_KERNELS
 their plain PyTorch twins give the same answers.
 
 Features may be of any float type. The twins compute in float32, or as autocast decides. The kernels
-multiply features of half precision as they are, queries in the precision of their maps, and sum in
+multiply features of half precision as they are, vectors in the precision of their maps, and sum in
 float32.
 """
 
@@ -38,7 +38,7 @@ KERNELS_VARIABLE = "DINOTRACK_KERNELS"
 
 @dataclass(frozen=True)
 class Correlation:
-    """How similar each query is to the cells of the map that it belongs to (`docs/method.md` 4).
+    """How similar each vector is to the cells of the map that it belongs to (`docs/method.md` 4).
 
     Kernels answer without the correlation maps, which are therefore made only when they are needed.
     """
@@ -46,7 +46,7 @@ class Correlation:
     vectors: Float[Tensor, "N C"]
     maps: FeatureMaps
     index: Int[Tensor, " N"]
-    """The map of each query, in 0 .. len(maps) - 1."""
+    """The map of each vector, in 0 .. len(maps) - 1."""
     shared: bool = False
     """Whether several answers are wanted: without kernels, the same maps then serve them all."""
 
@@ -58,13 +58,13 @@ class Correlation:
     def locate(
         self, filters: Filters | None, temperature: float, reach: float
     ) -> Float[Tensor, "N 2"]:
-        """Where each query is found, in cells, as `locate`."""
+        """Where each vector is found, in cells, as `locate`."""
         if self.shared and makes_maps(self.maps.values):
             return locate_in_disc(self.cosines, filters, temperature, reach)
         return locate(self.vectors, self.maps.values, self.index, filters, temperature, reach)
 
     def log_softmax_at(self, xy: Float[Tensor, "N 2"], temperature: float) -> Float[Tensor, " N"]:
-        """log of the softmax of cosine / temperature over each query's map, read at xy px.
+        """log of the softmax of cosine / temperature over each vector's map, read at xy px.
 
         The logarithms are interpolated bilinearly between the four cells around xy, which is
         clamped to the outer cells. Differentiable.
@@ -81,16 +81,16 @@ class Correlation:
         """The same, from kernels.
 
         A cosine with a cell is linear in the cell's unit vector, so that the bilinear sample of the
-        cosines is the product with the sample of these vectors. Each query is compared with the
-        cells of all maps, so that no size depends on how the maps share the queries.
+        cosines is the product with the sample of these vectors. Each vector is compared with the
+        cells of all maps, so that no size depends on how the maps share the vectors.
         """
         units = normalise(self.maps.values, dim=1)
-        queries = normalise(self.vectors, dim=1)
+        vectors = normalise(self.vectors, dim=1)
         cells = units.to(self.maps.values.dtype).flatten(2).mT
-        totals = torch.stack([log_sum_exp(queries, of_one, temperature) for of_one in cells])
+        totals = torch.stack([log_sum_exp(vectors, of_one, temperature) for of_one in cells])
         own_total = torch.take_along_dim(totals, self.index[None], dim=0)[0]
         sampled = FeatureMaps(units, self.maps.grid).at_rows(self.index, xy)
-        return (queries * sampled).sum(dim=1) / temperature - own_total
+        return (vectors * sampled).sum(dim=1) / temperature - own_total
 
 
 def normalise(features: Float[Tensor, "*shape"], dim: int) -> Float[Tensor, "*shape"]:
@@ -99,19 +99,19 @@ def normalise(features: Float[Tensor, "*shape"], dim: int) -> Float[Tensor, "*sh
 
 
 def correlation_maps(
-    queries: Float[Tensor, "N C"],
+    vectors: Float[Tensor, "N C"],
     maps: Float[Tensor, "B C h w"],
     index: Int[Tensor, " N"] | None = None,
 ) -> Float[Tensor, "N h w"]:
-    """Cosine between each query and each cell of the map that it belongs to, before the ReLU
+    """Cosine between each vector and each cell of the map that it belongs to, before the ReLU
     (`docs/method.md` 4).
 
     The index is in 0 .. B - 1, and may be None where there is one map. Differentiable.
     """
     if index is None:
-        assert len(maps) == 1, f"queries of several maps need an index: maps {[*maps.shape]}"
-        index = torch.zeros(len(queries), dtype=torch.long, device=queries.device)
-    return correlate(normalise(queries, dim=-1), normalise(maps, dim=1), index)
+        assert len(maps) == 1, f"vectors of several maps need an index: maps {[*maps.shape]}"
+        index = torch.zeros(len(vectors), dtype=torch.long, device=vectors.device)
+    return correlate(normalise(vectors, dim=-1), normalise(maps, dim=1), index)
 
 
 def locate(
@@ -122,7 +122,7 @@ def locate(
     temperature: float,
     reach: float,
 ) -> Float[Tensor, "N 2"]:
-    """(column, row) of where each query is found in the map that it belongs to: the match, and the
+    """(column, row) of where each vector is found in the map that it belongs to: the match, and the
     soft-argmax in the disc around it (`docs/method.md` 4).
 
     The index is in 0 .. B - 1. The filters are the refiner's, None for no refiner. Cosines are
@@ -137,16 +137,16 @@ def locate(
 
 
 def best_matches(
-    queries: Float[Tensor, "N C"], features: Float[Tensor, "P C"], count: int
+    vectors: Float[Tensor, "N C"], features: Float[Tensor, "P C"], count: int
 ) -> tuple[Int[Tensor, "N K"], Float[Tensor, "N K"]]:
-    """The `count` features nearest to each query by cosine, best first, and these cosines.
+    """The `count` features nearest to each vector by cosine, best first, and these cosines.
 
     Where there are fewer features, all of them; there must be one at least.
     """
     cells = normalise(features, dim=-1)
     best = [
         (group @ cells.T).float().topk(min(count, len(cells)), dim=1)
-        for group in _in_groups(normalise(queries, dim=-1), len(cells))
+        for group in _in_groups(normalise(vectors, dim=-1), len(cells))
     ]
     return torch.cat([b.indices for b in best]), torch.cat([b.values for b in best])
 
@@ -182,18 +182,18 @@ def info_nce(
 
 
 def log_sum_exp(
-    queries: Float[Tensor, "N C"], cells: Float[Tensor, "P C"], temperature: float
+    vectors: Float[Tensor, "N C"], cells: Float[Tensor, "P C"], temperature: float
 ) -> Float[Tensor, " N"]:
     """log of the sum over cells of exp(cosine / temperature). Differentiable."""
-    if _on_triton(queries):
-        return log_sum_exp_triton(*_both_multiplied(queries, cells, dim=-1), temperature)
-    return log_sum_exp_torch(normalise(queries, dim=-1), normalise(cells, dim=-1), temperature)
+    if _on_triton(vectors):
+        return log_sum_exp_triton(*_both_multiplied(vectors, cells, dim=-1), temperature)
+    return log_sum_exp_torch(normalise(vectors, dim=-1), normalise(cells, dim=-1), temperature)
 
 
 def makes_maps(features: Float[Tensor, "*shape"]) -> bool:
     """Whether correlation maps are made to compare such features, because no kernel does without.
 
-    The host then waits for how many queries each map has, so that what is computed can't be
+    The host then waits for how many vectors each map has, so that what is computed can't be
     recorded as a CUDA graph. Raises InputError as the comparisons do, for a choice of
     DINOTRACK_KERNELS that can't be had.
     """
@@ -230,11 +230,11 @@ def _multiplied(features: Float[Tensor, "*shape"], dim: int) -> Float[Tensor, "*
 
 
 def _both_multiplied(
-    queries: Float[Tensor, "N C"], others: Float[Tensor, "*shape"], dim: int
+    vectors: Float[Tensor, "N C"], others: Float[Tensor, "*shape"], dim: int
 ) -> tuple[Float[Tensor, "N C"], Float[Tensor, "*shape"]]:
-    """Queries and what they are compared with, channels along dim: both in the latter's type."""
+    """Vectors and what they are compared with, channels along dim: both in the latter's type."""
     compared = _multiplied(others, dim)
-    return _multiplied(queries, dim=-1).to(compared.dtype), compared
+    return _multiplied(vectors, dim=-1).to(compared.dtype), compared
 
 
 def _in_groups(rows: Float[Tensor, "N C"], others: int) -> Sequence[Float[Tensor, "_ C"]]:

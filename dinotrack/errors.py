@@ -8,7 +8,8 @@ the text as it is and each argument as an `Argument`:
     raise InputError(f"{folder} holds an unfinished fit; go on with ", Argument("resume", True))
 
 `str(error)` then speaks of the API, and a command line prints `on_command_line(error)` instead.
-Who adds to the message of another error passes the parts on: `InputError(*error.args, "; or ...")`.
+A function that adds to the message of another error passes on its parts:
+`InputError(*error.args, "; or ...")`.
 """
 
 from collections.abc import Mapping

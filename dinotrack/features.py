@@ -37,12 +37,12 @@ MAKERS: dict[str, Callable[[BackboneConfig, torch.device], Backbone]] = {
 
 
 def make_backbone(
-    config: BackboneConfig, device: torch.device, must: bool = False, offline: bool = False
+    config: BackboneConfig, device: torch.device, required: bool = False, offline: bool = False
 ) -> Backbone | None:
     """The frozen network that the config asks for, or None where the CNN is to see alone.
 
     The name "none" asks for no network. "auto" asks for the best DINOv2 that can be had, and
-    settles for none with a DinotrackWarning, unless there `must` be one. Random weights
+    settles for none with a DinotrackWarning, unless one is `required`. Random weights
     (config.pretrained off) are the same ones every time. offline: nothing is downloaded.
 
     Raises InputError for unknown names, for blocks that the network lacks, and for weights that
@@ -54,7 +54,7 @@ def make_backbone(
         return MAKERS[config.name](config, device)
     from dinotrack.vits import make_vit
 
-    return make_vit(config, device, must, offline)
+    return make_vit(config, device, required, offline)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def video_features(
     config asks for it (foreground.method "pca").
     """
     with run.stage("features"):
-        backbone = make_backbone(run.config.backbone, run.device, must=run.named)
+        backbone = make_backbone(run.config.backbone, run.device, required=run.required)
         if backbone is None:
             return None
         by_cells = finds_foreground and run.config.foreground.method == "pca"

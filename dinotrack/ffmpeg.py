@@ -29,7 +29,8 @@ from dinotrack.frames import Frame, Frames, frames_of, open_scratch, put
 from dinotrack.progress import Progress
 
 DEFAULT_FPS = 24.0
-MAX_FPS = 1000.0  # more than that is a broken header
+MAX_FPS = 1000.0
+"""More than that is a broken header."""
 
 
 def decode(path: Path, progress: Progress) -> tuple[Frames, float]:
@@ -91,7 +92,7 @@ def write_video(path: str | Path, frames: Iterable[Frame], fps: float) -> None:
             raise InputError(f"{path}: the video can't be written: {reason}")
 
 
-# Commands
+# --- commands
 
 
 def _decode_command(path: Path) -> list[str]:
@@ -127,7 +128,7 @@ def _ffmpeg() -> list[str]:
     return [program, "-hide_banner", "-nostats", "-loglevel", "level+info"]
 
 
-# Frames through the pipe
+# --- frames through the pipe
 
 
 def _drain(
@@ -152,7 +153,7 @@ def _even(frame: Frame) -> UInt8[np.ndarray, "even_H even_W 3"]:
     return np.ascontiguousarray(padded)
 
 
-# The log
+# --- the log
 
 
 @dataclass(frozen=True)

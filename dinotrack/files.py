@@ -34,8 +34,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def make_folder(folder: Path, *advice: str | Argument) -> None:
     """Make a folder, with its parents, and try whether files can be written into it.
 
-    Who is about to compute for minutes asks this first. Raises InputError where the folder can't be
-    made or takes no files.
+    Whatever is about to compute for minutes calls this first. Raises InputError where the folder
+    can't be made or takes no files.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

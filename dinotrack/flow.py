@@ -49,7 +49,7 @@ class Step(NamedTuple):
     xy: Float[Tensor, "N 2"]
     """Px, possibly outside the frame."""
     error: Float[Tensor, " N"]
-    """The cycle error |F(p) + B(p + F(p))|, px. Of a point that has left the frame, the way back is
+    """The cycle error |F(p) + B(p + F(p))|, px. The way back of a point that has left the frame is
     read at the border."""
 
     def holds(self, cycle_error: float, size: tuple[int, int]) -> Bool[Tensor, " N"]:
@@ -169,7 +169,7 @@ def make_flow_estimator(video: Video, frames: UInt8[Tensor, "T 3 H W"], run: Run
     Flow sees larger frames than the networks do, where config.flow.area is larger.
     """
     config = run.config
-    name = resolve_flow_name(config.flow.name, run.device, must=run.named)
+    name = resolve_flow_name(config.flow.name, run.device, required=run.required)
     seen = flow_frames(video, frames, config.video, config.flow.area)
     size = int(frames.shape[-2]), int(frames.shape[-1])
     with run.stage("flow"):  # a network may have to be loaded
@@ -312,12 +312,12 @@ FLOWS: dict[str, Callable[[FlowConfig, torch.device], FlowFunction]] = {
 """Name -> what gives the function of two frames on a device."""
 
 
-def resolve_flow_name(name: str, device: torch.device, must: bool = False) -> str:
+def resolve_flow_name(name: str, device: torch.device, required: bool = False) -> str:
     """The name in `FLOWS` that is meant. A name of `FLOWS` means itself.
 
     "auto" means raft_large on CUDA, whose weights may be downloaded, and dis elsewhere. Where
-    these weights can't be had, "auto" settles for dis with a DinotrackWarning, unless they `must`
-    be there. Raises InputError for an unknown name, and for what is missing though it must be
+    these weights can't be had, "auto" settles for dis with a DinotrackWarning, unless they
+    are `required`. Raises InputError for an unknown name, and for what is missing though it must be
     there.
     """
     if name in FLOWS:
@@ -326,5 +326,5 @@ def resolve_flow_name(name: str, device: torch.device, must: bool = False) -> st
         raise InputError(f"unknown flow {name!r}; choose one of auto, {', '.join(FLOWS)}")
     if device.type != "cuda":
         return "dis"
-    path = weights.obtain_or_warn(raft_origin("raft_large"), "using dis flow", must=must)
+    path = weights.obtain_or_warn(raft_origin("raft_large"), "using dis flow", required=required)
     return "dis" if path is None else "raft_large"

@@ -1,7 +1,7 @@
 """Files of other programs: query points and masks in, tracks out.
 
-A format is one function and one line: `QUERY_FORMATS` says who reads a file of queries, `FORMATS`
-who writes tracks.
+A format is one function and one line: `QUERY_FORMATS` holds the functions that read queries,
+`FORMATS` those that write tracks.
 """
 
 import csv
@@ -25,7 +25,7 @@ from dinotrack.video import images_in
 READ_ERRORS = (OSError, ValueError, EOFError, zipfile.BadZipFile)
 """How numpy, csv, json and Pillow say that a file is not what its name promises."""
 
-# Queries
+# --- queries
 
 
 def read_queries(path: str | Path) -> Float[np.ndarray, "N 3"]:
@@ -94,7 +94,7 @@ QUERY_FORMATS: dict[str, Callable[[Path], Iterable[Any] | npt.NDArray[Any]]] = {
     ".npy": _npy_rows,
     ".npz": _npz_rows,
 }
-"""What queries are read from: the end of a file's name -> who reads its rows."""
+"""What queries are read from: the end of a file's name -> the function that reads its rows."""
 
 
 def _query_row(row: Any, where: str) -> tuple[float, float, float]:
@@ -105,7 +105,7 @@ def _query_row(row: Any, where: str) -> tuple[float, float, float]:
     return t, x, y
 
 
-# Masks
+# --- masks
 
 
 def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
@@ -177,7 +177,7 @@ def _check_count(path: Path, count: int, length: int) -> None:
         )
 
 
-# Tracks
+# --- tracks
 
 
 def save_tracks(path: str | Path, tracks: Tracks) -> None:
@@ -241,4 +241,4 @@ FORMATS: dict[str, Callable[[Path, Tracks], None]] = {
     "tracks.npz": save_tracks,
     "tracks.csv": save_csv,
 }
-"""What a run writes: the name of a file -> who writes it."""
+"""What a run writes: the name of a file -> the function that writes it."""

@@ -1,9 +1,9 @@
 """Frames of a video, which lie on disk where they come from a file.
 
-A minute of high-definition video is ten gigabytes of frames. Whoever decodes them writes them into
-a scratch file, which has no name, and from then on the array of frames is a view of that file: a
-frame is read when somebody looks at it. The file is gone when nobody looks at it any more, and also
-after a crash. Who goes through all frames uses `each_frame`, so that memory does not fill up.
+A minute of high-definition video is ten gigabytes of frames. Decoding therefore writes them into a
+scratch file, which has no name, and the array of frames is a view of that file: a frame is read
+when it is used. The file is gone when the array is, and also after a crash. Code that goes through
+all frames uses `each_frame`, so that memory does not fill up.
 """
 
 import math

@@ -105,13 +105,13 @@ def to_unit(xy: Float[Tensor, "... 2"], size: tuple[int, int]) -> Float[Tensor, 
 
 
 def rescale(
-    xy: Float[Tensor, "... 2"], source: tuple[int, int], target: tuple[int, int]
+    xy: Float[Tensor, "... 2"], before: tuple[int, int], after: tuple[int, int]
 ) -> Float[Tensor, "... 2"]:
-    """The same places of a frame whose size changes from source (H, W) to target (H, W).
+    """The same places of a frame whose size changes from `before` (H, W) to `after`.
 
-    Frames are resized as areas: the picture spans [-0.5, W - 0.5] before and after.
+    Frames are resized as areas: the picture spans [-0.5, W - 0.5] at any size.
     """
-    factors = target[1] / source[1], target[0] / source[0]
+    factors = after[1] / before[1], after[0] / before[0]
     ratio = torch.tensor(factors, dtype=xy.dtype, device=xy.device)
     return (xy + 0.5) * ratio - 0.5
 

@@ -15,7 +15,7 @@ from dinotrack.correlation import info_nce
 Scalar = Float[Tensor, ""]
 
 LEAST_FEATURE_NORM = 1e-8
-"""What the norm of a feature of the ViT is taken for at least, where it is divided by."""
+"""Norms of the ViT's features below this count as this, so that no ratio divides by zero."""
 
 
 def huber(

@@ -65,8 +65,9 @@ class FeatureMaps:
     def at_rows(self, row: Int[Tensor, " N"], xy: Float[Tensor, "N 2"]) -> Float[Tensor, "N C"]:
         """Features at positions (px), each in the map that its row names.
 
-        Every position is read in every map, and most of it for nothing, so that the sizes of the
-        work do not depend on how the maps share the positions, and no device is waited for.
+        Every position is read in every map, although only one of these values is kept. The sizes of
+        the work then do not depend on how the maps share the positions, and no device is waited
+        for.
         """
         everywhere = self.grid.sample(self.values, xy.expand(len(self), -1, -1))
         return torch.take_along_dim(everywhere, row[None, :, None], dim=0)[0]

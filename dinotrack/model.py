@@ -14,11 +14,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dinotrack.config import ModelConfig
-from dinotrack.correlation import Correlation, Filters, locate_in_disc, refiner_scores
+from dinotrack.correlation import Correlation, Filters, locate_in_disc, normalise, refiner_scores
 from dinotrack.delta_dino import DeltaDino
 from dinotrack.errors import InputError
 from dinotrack.geometry import Grid
 from dinotrack.maps import FeatureMaps
+
+SIDE_WEIGHTS = 0.02
+"""Where the refiner starts as the identity: the most that a weight beside a middle of 1 may be."""
 
 
 class Refiner(nn.Module):
@@ -53,7 +56,7 @@ class Refiner(nn.Module):
         """Begin as almost the identity: random slices would blur the correlations at first."""
         for layer in self._convolutions():
             assert layer.bias is not None
-            nn.init.uniform_(layer.weight, 0.0, 0.02)
+            nn.init.uniform_(layer.weight, 0.0, SIDE_WEIGHTS)
             nn.init.zeros_(layer.bias)
             with torch.no_grad():
                 layer.weight[:, :, 1, 1] = 1.0
@@ -111,7 +114,7 @@ class Tracker(nn.Module):
         return FeatureMaps(features.values.to(correction.dtype) + correction, features.grid)
 
     def _beside(self, features: FeatureMaps, delta: FeatureMaps) -> FeatureMaps:
-        frozen = F.normalize(features.resampled(delta.grid).values, dim=1, eps=1e-8)
+        frozen = normalise(features.resampled(delta.grid).values, dim=1)
         weighted = (self.config.vit_weight * frozen).to(delta.values.dtype)
         learned = F.normalize(delta.values, dim=1)
         return FeatureMaps(torch.cat((weighted, learned), dim=1), delta.grid)
@@ -152,8 +155,9 @@ class Tracker(nn.Module):
     ) -> Float[Tensor, "N 2"]:
         """Positions (px) from maps of cosines: the correspondence map's mean around its peak.
 
-        The softmax's normaliser cancels in the disc, so only the disc is refined unless
-        config.whole_map. The two ways differ only where the disc holds hardly any probability.
+        The softmax's normaliser cancels in the disc, so only the disc goes through the
+        refiner unless config.whole_map. The two ways differ only where the disc holds hardly any
+        probability.
         best: the cells of the highest cosines, where they are known.
         """
         if self.config.whole_map:

@@ -27,7 +27,7 @@ Colour = tuple[int, int, int]
 TRAIL = 12
 """Frames of a point's way that are drawn behind it."""
 LEAP = 0.1
-"""Of the diagonal: who moves further in one frame was found again, and has no way behind it."""
+"""Of the diagonal: a point that moves further in one frame was found again, and leaves no trail."""
 FAINT = 0.65
 """Opacity of hidden points, and of the dark rim that lifts dots off any ground."""
 RADIUS = 0.0042

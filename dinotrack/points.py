@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Bool, Float
 
+from dinotrack.defaults import GRID
 from dinotrack.errors import InputError
 from dinotrack.video import Video
 
@@ -18,7 +19,7 @@ def choose_queries(
     video: Video,
     queries: npt.ArrayLike | None,
     *,
-    grid: int = 16,
+    grid: int = GRID,
     query_frame: int = 0,
     mask: npt.ArrayLike | None = None,
 ) -> Float[np.ndarray, "N 3"]:

@@ -34,9 +34,9 @@ class Trajectories:
             torch.cat([part.confidence for part in parts]),
         )
 
-    def rescaled(self, source: tuple[int, int], target: tuple[int, int]) -> Trajectories:
-        """The same places of a frame whose size changes from source (H, W) to target (H, W)."""
-        return Trajectories(rescale(self.xy, source, target), self.visible, self.confidence)
+    def rescaled(self, before: tuple[int, int], after: tuple[int, int]) -> Trajectories:
+        """The same places of a frame whose size changes from `before` (H, W) to `after`."""
+        return Trajectories(rescale(self.xy, before, after), self.visible, self.confidence)
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,15 @@ class Queries:
         """The same queries on a device."""
         return Queries(self.frame.to(device), self.xy.to(device))
 
-    def rescaled(self, source: tuple[int, int], target: tuple[int, int]) -> Queries:
-        """The same places of a frame whose size changes from source (H, W) to target (H, W)."""
-        return Queries(self.frame, rescale(self.xy, source, target))
+    def rescaled(self, before: tuple[int, int], after: tuple[int, int]) -> Queries:
+        """The same places of a frame whose size changes from `before` (H, W) to `after`."""
+        return Queries(self.frame, rescale(self.xy, before, after))
 
     def pinned(self, found: Trajectories) -> Trajectories:
         """Trajectories that pass through their queries: there a point is visible, surely."""
         rows = torch.arange(len(self), device=found.xy.device)
-        xy, visible = found.xy.clone(), found.visible.clone()
+        xy = found.xy.clone()
+        visible = found.visible.clone()
         confidence = found.confidence.clone()
         xy[rows, self.frame] = self.xy
         visible[rows, self.frame] = True

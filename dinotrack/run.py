@@ -24,8 +24,8 @@ class Run:
     """Who is told how far the stages are."""
     cache: Cache = field(default_factory=Cache)
     """Where flow and frozen features of the video are kept."""
-    named: bool = False
-    """Whether the user chose the preset. The ViT and the flow of a named preset must be there:
+    required: bool = False
+    """Whether the ViT and the flow must be those that the preset names, as the user chose it:
     weights that can't be had are an InputError then, and nothing else takes their place."""
 
     @property

@@ -203,11 +203,11 @@ def _place_rotary(
 
 
 def make_vit(
-    config: BackboneConfig, device: torch.device, must: bool = False, offline: bool = False
+    config: BackboneConfig, device: torch.device, required: bool = False, offline: bool = False
 ) -> TimmBackbone | None:
     """One of timm's ViTs, as `features.make_backbone` says. Its block lies two thirds deep, unless
     the config says another."""
-    name = resolve_name(config, device, must, offline)
+    name = resolve_name(config, device, required, offline)
     if name is None:
         return None
     path = None
@@ -237,12 +237,12 @@ def _as_configured(
 
 
 def resolve_name(
-    config: BackboneConfig, device: torch.device, must: bool = False, offline: bool = False
+    config: BackboneConfig, device: torch.device, required: bool = False, offline: bool = False
 ) -> str | None:
     """timm's full name of the ViT that config.name stands for.
 
     "auto" is a DINOv2 that is on this machine, or else one that is downloaded. Where none can be
-    had, the answer is None with a DinotrackWarning, unless there `must` be one.
+    had, the answer is None with a DinotrackWarning, unless one is `required`.
 
     Raises InputError for a name that nobody knows, and for what is missing though it must be there.
     """
@@ -254,7 +254,7 @@ def resolve_name(
         if not config.pretrained or weights.find(origins[name]):
             return name
     first = names[0]
-    path = weights.obtain_or_warn(origins[first], "using no backbone", must=must, offline=offline)
+    path = weights.obtain_or_warn(origins[first], "using no backbone", required, offline)
     return None if path is None else first
 
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import torch
 
 FOLDER_VARIABLE = "DINOTRACK_WEIGHTS"
-PROBE_SECONDS = 2.0  # two networks may be wanted, and the answer is due in 5 s
+PROBE_SECONDS = 2.0
+"""Two networks may be wanted, and the answer is due in 5 s."""
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -51,7 +52,7 @@ class Origin:
         return (*self.files, _file_name(self.url)) if self.url else self.files
 
 
-# Finding and fetching
+# --- finding and fetching
 
 
 def find(origin: Origin) -> Path | None:
@@ -87,17 +88,19 @@ def obtain(origin: Origin, offline: bool = False) -> Path:
     raise _missing(origin, "and nobody publishes them")
 
 
-def obtain_or_warn(origin: Origin, instead: str, must: bool, offline: bool = False) -> Path | None:
+def obtain_or_warn(
+    origin: Origin, instead: str, required: bool, offline: bool = False
+) -> Path | None:
     """The weights' file as `obtain` gives it, or None where it can't be had.
 
     Then a DinotrackWarning tells what is missing and what is done `instead`, as in "using no
     backbone". Where the user named what needs these weights, nothing else may take its place: with
-    `must` the InputError of `obtain` is raised.
+    `required` the InputError of `obtain` is raised.
     """
     try:
         return obtain(origin, offline)
     except InputError as missing:
-        if must:
+        if required:
             raise
         warning = DinotrackWarning(*missing.args, f"; {instead} instead")
         warnings.warn(warning, stacklevel=2)
@@ -199,7 +202,7 @@ def reachable(url: str) -> bool:
     return connected.is_set()
 
 
-# Reading
+# --- reading
 
 
 def read(path: Path) -> "dict[str, torch.Tensor]":

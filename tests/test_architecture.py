@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
-    {"errors", "progress"},
+    {"defaults", "errors", "progress"},
     {"config", "chunks", "files"},
     {"geometry", "frames", "tracks"},
     {"queries", "cache", "weights", "ffmpeg", "metrics", "pairs", "delta_dino", "backbones"},

@@ -13,7 +13,7 @@ from dinotrack.config import FAST, override
 from dinotrack.errors import InputError, on_command_line
 from dinotrack.model import Tracker
 from dinotrack.training import checkpoint
-from dinotrack.training.loop import State, start
+from dinotrack.training.loop import State, initial_state
 
 CONFIG = override(
     FAST, {"training.steps": 8, "model.widths": "4", "model.dims": 8, "model.blocks": 0}
@@ -26,7 +26,7 @@ def make_state(seed: int) -> State:
     """A state after one step, so that the optimizer has something to remember."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        state = start(Tracker(CONFIG.model, None), CONFIG.training)
+        state = initial_state(Tracker(CONFIG.model, None), CONFIG.training)
         sum(p.square().sum() + p.sum() for p in state.tracker.parameters()).backward()
     state.optimizer.step()
     state.step = 5

@@ -226,16 +226,16 @@ def test_interrupted_and_resumed(
     clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     argv = [clip, "--grid", "4", *QUICK, "--out"]
-    answer = Tracker.answer
+    locate_by = Tracker.locate_by
     calls = iter(range(100))
 
     def press_ctrl_c(self: Tracker, *rest: Any) -> torch.Tensor:
         if next(calls) == 3:
             signal.raise_signal(signal.SIGINT)
-        return answer(self, *rest)
+        return locate_by(self, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Tracker, "answer", press_ctrl_c)
+        patch.setattr(Tracker, "locate_by", press_ctrl_c)
         assert main([*argv, str(tmp_path / "cut")]) == 130
     assert next(calls) == 4, "the step in which it came was the last"
     err = capfd.readouterr().err
@@ -433,7 +433,7 @@ def test_bars_on_a_terminal(clip: str, tmp_path: Path, monkeypatch: pytest.Monke
     with Display(terminal) as display:
         for done in range(3):
             display("fit", done + 1, 3)
-        display("match", 1, 2)
+        display("track", 1, 2)
         display("visibility", 1, 1)
     assert "fit" in terminal.getvalue()
     assert "3/3" in terminal.getvalue()

@@ -88,7 +88,7 @@ def compare(shared: bool) -> Correlation:
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_correlation_locates(shared: bool) -> None:
     asked = compare(shared)
-    found = asked.located(None, 0.1, 1.5)
+    found = asked.locate(None, 0.1, 1.5)
     values = asked.maps.values
     assert torch.equal(found, locate(asked.vectors, values, asked.index, None, 0.1, 1.5))
     assert torch.equal(asked.cosines, correlation_maps(asked.vectors, values, asked.index))
@@ -126,10 +126,10 @@ def test_on_a_cpu_one_correlation_map_serves_all_answers(monkeypatch: pytest.Mon
     )
     asked = compare(shared=True)
     assert makes_maps(asked.maps.values)
-    asked.located(None, 0.1, 1.5)
+    asked.locate(None, 0.1, 1.5)
     asked.log_softmax_at(torch.zeros(7, 2), 0.1)
     assert len(made) == 1
-    compare(shared=False).located(None, 0.1, 1.5)
+    compare(shared=False).locate(None, 0.1, 1.5)
     assert len(made) == 1
 
 

@@ -412,7 +412,7 @@ def test_auto_without_weights_is_none_with_one_line(no_weights: Path) -> None:
 
 def test_auto_without_weights_is_refused_where_the_preset_was_named(no_weights: Path) -> None:
     with pytest.raises(InputError, match="the weights of dinov2_vits14 are not on this machine"):
-        make_backbone(BackboneConfig(name="auto"), CPU, must=True)
+        make_backbone(BackboneConfig(name="auto"), CPU, required=True)
 
 
 def test_auto_takes_what_lies_here_the_lightest_first_without_cuda(no_weights: Path) -> None:

@@ -220,7 +220,7 @@ def test_located_and_its_gradients(
 def test_without_gradients_the_answer_is_the_same(
     device: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks, "KERNEL_QUERIES", 2)
+    monkeypatch.setattr(chunks, "KERNEL_VECTORS", 2)
     inputs = scene(6, (6, 7), 3, 2, device, dtype)
     filters = make_filters(2, device)
     found = locate_triton(inputs[0].requires_grad_(), *inputs[1:], filters, 0.2, 1.5)
@@ -353,7 +353,7 @@ INDEX = torch.zeros(5, dtype=torch.long)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: best_cells_torch(ROWS, MAPS, INDEX[:4]), r"one map a query: .* index \[4\]"),
+        (lambda: best_cells_torch(ROWS, MAPS, INDEX[:4]), r"one map a vector: .* index \[4\]"),
         (
             lambda: best_cells_triton(ROWS, MAPS[:, :2], INDEX),
             r"differ in channels: .* maps \[2, 2, 4, 6\]",
@@ -460,7 +460,7 @@ def test_answers_are_the_same_with_and_without_maps(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv("DINOTRACK_KERNELS", side)
         assert correlation.makes_maps(maps) == (side == "torch")
         asked = Correlation(vectors, FeatureMaps(maps, grid), index, shared=True)
-        located = asked.located(make_filters(2, "cpu"), 0.1, 1.5)
+        located = asked.locate(make_filters(2, "cpu"), 0.1, 1.5)
         log_softmax = asked.log_softmax_at(xy, 0.2)
         total = located.sum() + log_softmax.sum()
         answers.append((located, log_softmax, *torch.autograd.grad(total, (vectors, maps))))

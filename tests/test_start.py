@@ -49,7 +49,7 @@ def test_what_is_pretrained_is_what_a_fit_starts_from(nowhere: Path) -> None:
     network = start.begin(FAST, seed=0).tracker.delta_dino
     start.export(network, nowhere / "weights" / "dinotrack_cnn.safetensors", steps=0)
     filled = fresh()
-    fill_pretrained(filled, must=True)
+    fill_pretrained(filled, required=True)
     for mine, other in zip(filled.parameters(), network.parameters(), strict=True):
         torch.testing.assert_close(mine, other, atol=1e-3, rtol=1e-3)  # half precision on the way
 
@@ -58,9 +58,9 @@ def test_missing_weights_are_told_of(nowhere: Path) -> None:
     network = fresh()
     before = [p.clone() for p in network.parameters()]
     with pytest.raises(InputError, match=r"dinotrack_cnn\.safetensors.*'model\.start': 'random'"):
-        fill_pretrained(network, must=True)
+        fill_pretrained(network, required=True)
     with pytest.warns(DinotrackWarning, match="starting from random ones"):
-        fill_pretrained(network, must=False)
+        fill_pretrained(network, required=False)
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
 
 
@@ -87,9 +87,9 @@ def test_another_shape_starts_at_random_unless_asked_for(nowhere: Path) -> None:
     other = DeltaDino(override(FAST, {"model.widths": "8,16", "model.dims": 24}).model, 24)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fill_pretrained(other, must=False)
+        fill_pretrained(other, required=False)
     with pytest.raises(InputError, match="other model"):
-        fill_pretrained(other, must=True)
+        fill_pretrained(other, required=True)
 
 
 def test_correspondences_of_the_shots_are_seen_and_true() -> None:

@@ -11,10 +11,10 @@ from dinotrack.config import Config, TrainingConfig, override
 from dinotrack.geometry import Grid
 from dinotrack.maps import FeatureMaps
 from dinotrack.training import loop
-from dinotrack.training.loop import State, can_be_recorded, fit
+from dinotrack.training.loop import State, can_be_recorded, train_steps
 from dinotrack.training.sampling import TrainingData, draw_batch
 from dinotrack.training.terms import TERMS, Term, due, weighted_losses
-from dinotrack.training.view import RefinedFrames, StepView, look_at
+from dinotrack.training.view import RefinedFrames, StepView, view_step
 from tests.training_clip import LENGTH, TINY_FAST, TINY_PAPER, fresh, on_cuda, seeded, training_data
 
 ALWAYS = {"flow", "buddies", "norm", "angle"}
@@ -26,7 +26,7 @@ def view_of(state: State, known: TrainingData, config: Config, seed: int) -> Ste
     rng = seeded(seed)
     batch = draw_batch(known, config.training, rng)
     assert batch is not None
-    return look_at(batch, known, state.tracker, config, rng)
+    return view_step(batch, known, state.tracker, config, rng)
 
 
 def losses_at(
@@ -195,7 +195,7 @@ def test_a_stranger_adds_a_loss(late: bool, monkeypatch: pytest.MonkeyPatch) -> 
     ends = []
     for weight in (0.0, 100.0):
         state = fresh(config)
-        fit(training_data(), with_sparsity(config, weight), 0, state, lambda now: None)
+        train_steps(training_data(), with_sparsity(config, weight), 0, state, lambda now: None)
         ends.append(sparsity(view_of(state, training_data(), config, seed=0)).item())
         steps = {name: len(values) for name, values in state.losses.items()}
         counted = {"sparsity": 2 if late else 4} if weight else {}

@@ -254,9 +254,9 @@ def test_progress_ends_each_stage() -> None:
         lambda *call: calls.append(call),
     )
     assert calls == [
-        ("match", 20, 60),
-        ("match", 40, 60),
-        ("match", 60, 60),
+        ("track", 20, 60),
+        ("track", 40, 60),
+        ("track", 60, 60),
         ("visibility", 16, 20),
         ("visibility", 20, 20),
     ]

@@ -18,9 +18,9 @@ from dinotrack.training.loop import (
     SCHEDULES,
     State,
     can_be_recorded,
-    fit,
+    initial_state,
     learning_rates,
-    start,
+    train_steps,
 )
 from dinotrack.training.sampling import TrainingData
 from dinotrack.training.terms import due
@@ -90,7 +90,7 @@ def test_both_networks_learn_at_their_rates(optimizer: str, schedule: str) -> No
     config = override(TINY_FAST, settings)
     state = fresh(config)
     before = copy.deepcopy(weights_of(state))
-    fit(training_data(), config, 0, state, ignore)
+    train_steps(training_data(), config, 0, state, ignore)
     rates = [group["lr"] for group in state.optimizer.param_groups]
     assert rates == list(learning_rates(config.training, 0))
     for part in ("delta_dino", "refiner"):
@@ -108,7 +108,7 @@ def test_both_networks_learn_under_every_preset(config: Config) -> None:
     config = override(config, {"model.widths": (4, 4), "model.dims": 4, **settings})
     state = fresh(config)
     before = copy.deepcopy(state.tracker)
-    fit(training_data(), config, 0, state, ignore)
+    train_steps(training_data(), config, 0, state, ignore)
     for part in ("delta_dino", "refiner"):
         old = getattr(before, part).parameters()
         new = getattr(state.tracker, part).parameters()
@@ -130,7 +130,7 @@ def test_a_continued_fit_is_the_one_that_never_stopped(config: Config, channels:
                 copy.deepcopy((now.tracker.state_dict(), now.optimizer.state_dict(), now.losses))
             )
 
-    fit(known, config, 7, state, keep)
+    train_steps(known, config, 7, state, keep)
     continued = fresh(config, channels)
     torch.rand(5)  # nothing hangs on the global random numbers
     weights, optimizer, losses = kept[0]
@@ -138,7 +138,7 @@ def test_a_continued_fit_is_the_one_that_never_stopped(config: Config, channels:
     continued.optimizer.load_state_dict(optimizer)
     continued.step = 2
     continued.curves = {name: list(torch.tensor(values)) for name, values in losses.items()}
-    fit(known, config, 7, continued, ignore)
+    train_steps(known, config, 7, continued, ignore)
     assert (state.step, continued.step) == (6, 6)
     assert state.losses == continued.losses
     assert same(state.tracker, continued.tracker)
@@ -149,9 +149,9 @@ def test_a_fit_can_be_taken_in_parts() -> None:
     known = training_data()
     whole = fresh(config)
     parts = fresh(config)
-    fit(known, config, 0, whole, ignore)
+    train_steps(known, config, 0, whole, ignore)
     for until, step in ((2, 2), (1, 2), (4, 4), (9, 5)):
-        fit(known, config, 0, parts, ignore, until)
+        train_steps(known, config, 0, parts, ignore, until)
         assert parts.step == step
     assert whole.losses == parts.losses
     assert same(whole.tracker, parts.tracker)
@@ -162,7 +162,7 @@ def test_seeds_differ_and_repeat() -> None:
     runs = []
     for seed in (0, 0, 1):
         state = fresh(config)
-        fit(training_data(), config, seed, state, ignore)
+        train_steps(training_data(), config, seed, state, ignore)
         runs.append(state.losses)
     assert runs[0] == runs[1] != runs[2]
 
@@ -170,7 +170,7 @@ def test_seeds_differ_and_repeat() -> None:
 def test_the_loss_falls() -> None:
     steps: list[int] = []
     state = fresh(TINY_FAST)
-    fit(training_data(), TINY_FAST, 0, state, lambda now: steps.append(now.step))
+    train_steps(training_data(), TINY_FAST, 0, state, lambda now: steps.append(now.step))
     assert steps == list(range(1, 31))
     assert state.losses.keys() == {"flow", "heatmap"}
     for values in state.losses.values():
@@ -235,7 +235,7 @@ def test_steps_that_can_be_recorded_are_those_that_are_not(
     for possible in (False, True):
         monkeypatch.setattr(loop, "can_be_recorded", lambda *_, possible=possible: possible)
         states.append(fresh(config, 6))
-        fit(training_data(6), config, 0, states[-1], ignore)
+        train_steps(training_data(6), config, 0, states[-1], ignore)
         assert bool(recorded) == possible
     assert states[0].losses == states[1].losses
     one, other = states
@@ -250,9 +250,9 @@ def test_recorded_steps_are_plain_ones() -> None:
     losses = []
     for recorded in (True, False):
         torch.manual_seed(3)
-        state = start(Tracker(config.model, None).to("cuda"), config.training)
+        state = initial_state(Tracker(config.model, None).to("cuda"), config.training)
         changed = override(config, {"training.recorded": recorded})
-        fit(training_data(), changed, 0, state, ignore)
+        train_steps(training_data(), changed, 0, state, ignore)
         losses.append(torch.tensor([state.losses[name] for name in ("flow", "heatmap")]))
     torch.testing.assert_close(*losses, rtol=0.05, atol=0)
     assert len(losses[0][0].unique()) == 10  # none is overwritten by the next
@@ -265,7 +265,7 @@ def test_without_labels_there_is_nothing_to_fit(
     state = fresh(TINY_FAST)
     before = copy.deepcopy(weights_of(state))
     known = emptied(training_data())
-    fit(known, TINY_FAST, 0, state, lambda now: pytest.fail("a step without labels"))
+    train_steps(known, TINY_FAST, 0, state, lambda now: pytest.fail("a step without labels"))
     assert (state.step, state.losses) == (0, {})
     assert all(torch.equal(v, before[k]) for k, v in weights_of(state).items())
 
@@ -273,7 +273,7 @@ def test_without_labels_there_is_nothing_to_fit(
 def test_a_finished_fit_stays_as_it_is() -> None:
     state = fresh(TINY_FAST)
     state.step = TINY_FAST.training.steps
-    fit(training_data(), TINY_FAST, 0, state, lambda now: pytest.fail("a step too many"))
+    train_steps(training_data(), TINY_FAST, 0, state, lambda now: pytest.fail("a step too many"))
 
 
 def test_steps_that_find_no_labels_pass(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,5 +281,5 @@ def test_steps_that_find_no_labels_pass(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("dinotrack.training.sampling.DRAWS", 0)
     config = override(TINY_FAST, {"training.steps": 2})
     state = fresh(config)
-    fit(training_data(), config, 0, state, ignore)
+    train_steps(training_data(), config, 0, state, ignore)
     assert (state.step, state.losses) == (2, {})

@@ -112,12 +112,12 @@ def test_what_else_can_be_done_is_said_in_the_words_of_the_door(place: Path) -> 
 
 def test_what_was_named_must_be_there_and_what_was_not_is_done_without(place: Path) -> None:
     with pytest.raises(InputError, match="Tiny are not on this machine"):
-        obtain_or_warn(TINY, "using none", must=True, offline=True)
+        obtain_or_warn(TINY, "using none", required=True, offline=True)
     with pytest.warns(DinotrackWarning, match=r"Tiny are not .*; using none instead"):
-        assert obtain_or_warn(TINY, "using none", must=False, offline=True) is None
+        assert obtain_or_warn(TINY, "using none", required=False, offline=True) is None
     path = put(place / "work" / "weights")
-    for must in (True, False):
-        found = obtain_or_warn(TINY, "using none", must)
+    for required in (True, False):
+        found = obtain_or_warn(TINY, "using none", required)
         assert found is not None
         assert found.resolve() == path
 

@@ -14,7 +14,7 @@ from dinotrack.geometry import patch_grid
 from dinotrack.labels import FlowLabels
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
-from dinotrack.training.loop import State, start
+from dinotrack.training.loop import State, initial_state
 from dinotrack.training.sampling import TrainingData
 from tests.dense import chains_of
 
@@ -102,7 +102,7 @@ def all_buddies(features: FeatureMaps | None) -> dict[tuple[int, int], Buddies]:
 def fresh(config: Config, channels: int = 0) -> State:
     """A state before its first step, always the same."""
     torch.manual_seed(3)
-    return start(Tracker(config.model, channels or None), config.training)
+    return initial_state(Tracker(config.model, channels or None), config.training)
 
 
 def without_chains(known: TrainingData) -> TrainingData:

@@ -125,7 +125,7 @@ def take_steps(contender: Contender, count: int) -> Block:
         if state.step in (first, first + count):
             marks.append(clock(run.device))
 
-    loop.fit(fit.data, run.config, run.seed, fit.state, on_step, until=first + count)
+    loop.train_steps(fit.data, run.config, run.seed, fit.state, on_step, until=first + count)
     if len(marks) < 3:
         raise InputError(
             "no point of this clip could be followed from any frame to the next; "

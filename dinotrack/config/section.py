@@ -11,7 +11,7 @@ import typing
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from dinotrack.errors import InputError
+from dinotrack.errors import InputError, setting
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,9 @@ def _checked_list(key: str, value: Any, kind: Any) -> tuple[Any, ...]:
     All items are of one type: tuple[X, ...] is a list of any length, tuple[X, X] one of two.
     """
     if not isinstance(value, list | tuple):
-        wanted = f"list of {WORDS[plain_type(typing.get_args(kind)[0])]}s, as in 64,128"
-        raise InputError(f"{key}={value} has the wrong type; {key} is a {wanted}")
+        wanted = f"list of {WORDS[plain_type(typing.get_args(kind)[0])]}s, as in "
+        problem = f"{key}={value} has the wrong type; {key} is a {wanted}"
+        raise InputError(problem, setting(key, (64, 128)))
     if not value:
         raise InputError(f"{key} is empty; give at least one number")
     item, *others = typing.get_args(kind)

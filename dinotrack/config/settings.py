@@ -136,11 +136,11 @@ def _with(section: S, path: list[str], value: Any) -> S:
     """The section with another value, or text that stands for one, where a path of names leads."""
     name, *rest = path
     kind = section.kinds[name]
-    new = _with(getattr(section, name), rest, value) if rest else _read(value, kind)
+    new = _with(getattr(section, name), rest, value) if rest else _parse(value, kind)
     return dataclasses.replace(section, **{name: new})
 
 
-def _read(value: Any, kind: Any) -> Any:
+def _parse(value: Any, kind: Any) -> Any:
     """The value that a text stands for, for a setting of type `kind`.
 
     A text that stands for none stays as it is, and the section refuses it.
@@ -149,7 +149,7 @@ def _read(value: Any, kind: Any) -> Any:
         return value
     if get_origin(kind) is tuple:
         item = get_args(kind)[0]
-        items = [_read(part, item) for part in value.split(",")]
+        items = [_parse(part, item) for part in value.split(",")]
         return value if any(isinstance(item, str) for item in items) else items
     plain = plain_type(kind)
     if plain is bool:
@@ -171,7 +171,7 @@ def _what_is_unknown(key: str, known: list[str]) -> str:
     if section:
         listed = f"{section.removesuffix('.')} has {names}"
     else:
-        listed = f"sections are {names}, as in training.steps=2000"
+        listed = f"sections are {names}, as in training.steps"
     hint = f" (did you mean {' or '.join(close)}?)" if close else ""
     return f"unknown setting {key!r}{hint}; {listed}"
 

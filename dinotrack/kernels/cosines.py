@@ -1,7 +1,7 @@
-"""The cosines of a query with the cells of its window, and their gradients (`docs/method.md` 4).
+"""The cosines of a vector with the cells of its window, and their gradients (`docs/method.md` 4).
 
 The twin is `nearest.correlate`, whose whole correlation maps `window.crop` cuts down. The kernels
-compute the windows' cosines alone, and carry the gradients of these back to queries and maps.
+compute the windows' cosines alone, and carry the gradients of these back to vectors and maps.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def window_cosines(
     window: Window,
     temperature: float,
 ) -> Windows:
-    """The windows around the packed best cells of queries, as `crop`, the ReLU and the division."""
+    """The windows around the vectors' packed best cells: cosines after the ReLU, by temperature."""
     rows, cols = maps.shape[2:]
     flat = maps.flatten(2)
     peaks = vectors.new_empty(len(vectors), dtype=torch.int32)
@@ -58,7 +58,7 @@ def vector_gradient(
     windows: Windows,
     cosine_gradient: Float[Tensor, "N cells"],
 ) -> Float[Tensor, "N C"]:
-    """The gradient of the queries, from that of the cosines in their windows."""
+    """The gradient of the vectors, from that of the cosines in their windows."""
     gradient = torch.empty_like(vectors)
     flat = maps.flatten(2)
     launch(
@@ -81,9 +81,9 @@ def map_gradient(
     windows: Windows,
     cosine_gradient: Float[Tensor, "N cells"],
 ) -> Float[Tensor, "B C h w"]:
-    """The gradient of the maps, from that of the cosines in the queries' windows.
+    """The gradient of the maps, from that of the cosines in the vectors' windows.
 
-    Each cell gathers from all queries of its map, so that no two programs write to the same place.
+    Each cell gathers from all vectors of its map, so that no two programs write to the same place.
     """
     gradient = torch.empty_like(maps)
     flat = gradient.flatten(2)
@@ -110,7 +110,7 @@ def map_gradient(
 
 
 def _map_gradient_tiles(device: torch.device) -> dict[str, Any]:
-    """Tile sizes: cells, channels and queries. The interpreter, on a CPU, tests many small ones."""
+    """Tile sizes: cells, channels and vectors. The interpreter, on a CPU, tests many small ones."""
     n, k, q = (32, 16, 16) if device.type == "cpu" else (64, 128, 32)
     return {"BLOCK_N": n, "BLOCK_K": k, "BLOCK_Q": q}
 
@@ -122,29 +122,29 @@ def window_cosines_fwd(
     CHANNELS: tl.constexpr, MARGIN: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
     BLOCK: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    """A query's best cell after the ReLU, and its window: cosines after the ReLU, by temperature.
+    """A vector's best cell after the ReLU, and its window: cosines after the ReLU, by temperature.
 
     Where no cosine is above 0 all are 0 after the ReLU, and the first cell is the best.
     """
-    query = tl.program_id(0).to(tl.int64)
-    peak = positive_index(tl.load(best + query))
-    tl.store(peaks + query, peak)
+    vector = tl.program_id(0).to(tl.int64)
+    peak = positive_index(tl.load(best + vector))
+    tl.store(peaks + vector, peak)
     place = tl.arange(0, BLOCK)
     inside = place < ROWS * COLS
     cell = cell_at(peak, place, map_rows, map_cols, MARGIN, ROWS, COLS)
     cell = tl.where(inside, cell, 0).to(tl.int64)
-    vectors += query * vector_row
-    maps += tl.load(index + query).to(tl.int64) * map_frame
+    vectors += vector * vector_row
+    maps += tl.load(index + vector).to(tl.int64) * map_frame
     total = tl.zeros([BLOCK], dtype=tl.float32)
     for start in range(0, CHANNELS, BLOCK_K):
         channel = (start + tl.arange(0, BLOCK_K)).to(tl.int64)
         known = channel < CHANNELS
-        vector = tl.load(vectors + channel * vector_channel, mask=known, other=0.0).to(tl.float32)
+        loaded = tl.load(vectors + channel * vector_channel, mask=known, other=0.0).to(tl.float32)
         there = maps + cell[:, None] * map_cell + channel[None, :] * map_channel
         features = tl.load(there, mask=inside[:, None] & known[None, :], other=0.0).to(tl.float32)
-        total += tl.sum(features * vector[None, :], 1)
+        total += tl.sum(features * loaded[None, :], 1)
     value = tl.maximum(total, 0.0) / temperature
-    tl.store(values + query * (ROWS * COLS) + place, value, mask=inside)
+    tl.store(values + vector * (ROWS * COLS) + place, value, mask=inside)
 
 
 @jit
@@ -154,16 +154,16 @@ def vectors_bwd(
     CHANNELS: tl.constexpr, MARGIN: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
     BLOCK: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    """A query's gradient: the features of its window, each by the gradient of its cosine."""
-    query = tl.program_id(0).to(tl.int64)
-    peak = tl.load(peaks + query)
+    """A vector's gradient: the features of its window, each by the gradient of its cosine."""
+    vector = tl.program_id(0).to(tl.int64)
+    peak = tl.load(peaks + vector)
     place = tl.arange(0, BLOCK)
     inside = place < ROWS * COLS
     cell = cell_at(peak, place, map_rows, map_cols, MARGIN, ROWS, COLS)
     cell = tl.where(inside, cell, 0).to(tl.int64)
-    along = tl.load(cosine_gradient + query * (ROWS * COLS) + place, mask=inside, other=0.0)
-    maps += tl.load(index + query).to(tl.int64) * map_frame
-    vector_gradient += query * vector_row
+    along = tl.load(cosine_gradient + vector * (ROWS * COLS) + place, mask=inside, other=0.0)
+    maps += tl.load(index + vector).to(tl.int64) * map_frame
+    vector_gradient += vector * vector_row
     for start in range(0, CHANNELS, BLOCK_K):
         channel = (start + tl.arange(0, BLOCK_K)).to(tl.int64)
         known = channel < CHANNELS
@@ -181,9 +181,9 @@ def maps_bwd(
     PRECISION: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_Q: tl.constexpr,
 ):  # fmt: skip
-    """A tile of cells' gradient: the frame's queries, each by the gradient of its cosine there.
+    """A tile of cells' gradient: the frame's vectors, each by the gradient of its cosine there.
 
-    Most of these gradients are 0, as most cells lie outside a query's window.
+    Most of these gradients are 0, as most cells lie outside a vector's window.
     """
     frame = tl.program_id(2).to(tl.int64)
     cell = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -197,14 +197,14 @@ def maps_bwd(
     for start in range(begin, end, BLOCK_Q):
         place = start + tl.arange(0, BLOCK_Q)
         real = place < end
-        query = tl.load(order + place, mask=real, other=0).to(tl.int64)
-        peak = tl.load(peaks + query, mask=real, other=0)
+        vector = tl.load(order + place, mask=real, other=0).to(tl.int64)
+        peak = tl.load(peaks + vector, mask=real, other=0)
         down = row[:, None] - corner(peak // map_cols, map_rows, ROWS, MARGIN)[None, :]
         across = col[:, None] - corner(peak % map_cols, map_cols, COLS, MARGIN)[None, :]
         inside = (down >= 0) & (down < ROWS) & (across >= 0) & (across < COLS) & real[None, :]
-        there = cosine_gradient + query[None, :] * (ROWS * COLS) + down * COLS + across
+        there = cosine_gradient + vector[None, :] * (ROWS * COLS) + down * COLS + across
         along = tl.load(there, mask=inside, other=0.0)
-        there = vectors + query[:, None] * vector_row + channel[None, :] * vector_channel
+        there = vectors + vector[:, None] * vector_row + channel[None, :] * vector_channel
         features = tl.load(there, mask=real[:, None] & known[None, :], other=0.0)
         shares = (along / amount).to(features.dtype)
         total = tl.dot(shares, features, total, input_precision=PRECISION)

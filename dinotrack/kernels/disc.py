@@ -1,8 +1,8 @@
 """The position in the disc: the expectation of the scores' softmax around the best cell.
 
 This is the paper's soft-argmax (`docs/method.md` 4, "Position"). The softmax over the whole map
-cancels, because the weights are normalised within the disc, so that only the disc is refined. The
-twin works on crops of correlation maps, the kernels on windows.
+cancels, because the weights are normalised within the disc, so only the disc goes through the
+refiner. The twin works on crops of correlation maps, the kernels on windows.
 """
 
 from __future__ import annotations
@@ -116,16 +116,16 @@ def expectation_fwd(
     COLS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """A query's position: the softmax over the disc, which is stored if KEEP, and its mean."""
-    query = tl.program_id(0).to(tl.int64)
-    peak = tl.load(peaks + query)
+    """A vector's position: the softmax over the disc, which is stored if KEEP, and its mean."""
+    vector = tl.program_id(0).to(tl.int64)
+    peak = tl.load(peaks + vector)
     place = tl.arange(0, BLOCK)
     row, col = place // COLS, place % COLS
     if WIDTH == 0:
-        score = value_at(values + query * (ROWS * COLS), row, col, ROWS, COLS)
+        score = value_at(values + vector * (ROWS * COLS), row, col, ROWS, COLS)
     else:
         score = tl.zeros([BLOCK], dtype=tl.float32) + tl.load(second_bias)
-        score = gathered_taps(score, taps + query * (9 * ROWS * COLS), row, col, 1, ROWS, COLS)
+        score = gathered_taps(score, taps + vector * (9 * ROWS * COLS), row, col, 1, ROWS, COLS)
     x = (corner(peak % map_cols, map_cols, COLS, MARGIN) + col).to(tl.float32)
     y = (corner(peak // map_cols, map_rows, ROWS, MARGIN) + row).to(tl.float32)
     far_x = x - (peak % map_cols).to(tl.float32)
@@ -134,10 +134,10 @@ def expectation_fwd(
     score = tl.where(near, score, float("-inf"))
     weight = tl.exp(score - tl.max(score, 0))
     weight = weight / tl.sum(weight, 0)
-    tl.store(found + 2 * query, tl.sum(weight * x, 0))
-    tl.store(found + 2 * query + 1, tl.sum(weight * y, 0))
+    tl.store(found + 2 * vector, tl.sum(weight * x, 0))
+    tl.store(found + 2 * vector + 1, tl.sum(weight * y, 0))
     if KEEP:
-        tl.store(weights + query * (ROWS * COLS) + place, weight, mask=row < ROWS)
+        tl.store(weights + vector * (ROWS * COLS) + place, weight, mask=row < ROWS)
 
 
 @jit
@@ -146,18 +146,18 @@ def expectation_bwd(
     MARGIN: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The gradient of a query's scores: each weight, by how far its cell pulls the position."""
-    query = tl.program_id(0).to(tl.int64)
-    peak = tl.load(peaks + query)
+    """The gradient of a vector's scores: each weight, by how far its cell pulls the position."""
+    vector = tl.program_id(0).to(tl.int64)
+    peak = tl.load(peaks + vector)
     place = tl.arange(0, BLOCK)
     row, col = place // COLS, place % COLS
     x = (corner(peak % map_cols, map_cols, COLS, MARGIN) + col).to(tl.float32)
     y = (corner(peak // map_cols, map_rows, ROWS, MARGIN) + row).to(tl.float32)
-    x -= tl.load(found + 2 * query)
-    y -= tl.load(found + 2 * query + 1)
-    pull = tl.load(found_gradient + 2 * query) * x + tl.load(found_gradient + 2 * query + 1) * y
-    weight = value_at(weights + query * (ROWS * COLS), row, col, ROWS, COLS)
-    tl.store(score_gradient + query * (ROWS * COLS) + place, weight * pull, mask=row < ROWS)
+    x -= tl.load(found + 2 * vector)
+    y -= tl.load(found + 2 * vector + 1)
+    pull = tl.load(found_gradient + 2 * vector) * x + tl.load(found_gradient + 2 * vector + 1) * y
+    weight = value_at(weights + vector * (ROWS * COLS), row, col, ROWS, COLS)
+    tl.store(score_gradient + vector * (ROWS * COLS) + place, weight * pull, mask=row < ROWS)
 
 
 @jit
@@ -166,15 +166,15 @@ def scores_bwd(
     WIDTH: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The gradient of a query's scores, or what its taps give -> that of its cosines, in place."""
-    query = tl.program_id(0).to(tl.int64)
+    """The gradient of a vector's scores, or what its taps give -> that of its cosines, in place."""
+    vector = tl.program_id(0).to(tl.int64)
     place = tl.arange(0, BLOCK)
     row, col = place // COLS, place % COLS
     if WIDTH == 0:
-        along = value_at(gradient + query * (ROWS * COLS), row, col, ROWS, COLS)
+        along = value_at(gradient + vector * (ROWS * COLS), row, col, ROWS, COLS)
     else:
         along = tl.zeros([BLOCK], dtype=tl.float32)
-        along = gathered_taps(along, taps + query * (9 * ROWS * COLS), row, col, -1, ROWS, COLS)
-    positive = value_at(values + query * (ROWS * COLS), row, col, ROWS, COLS) > 0
+        along = gathered_taps(along, taps + vector * (9 * ROWS * COLS), row, col, -1, ROWS, COLS)
+    positive = value_at(values + vector * (ROWS * COLS), row, col, ROWS, COLS) > 0
     along = tl.where(positive, along / temperature, 0.0)
-    tl.store(gradient + query * (ROWS * COLS) + place, along, mask=row < ROWS)
+    tl.store(gradient + vector * (ROWS * COLS) + place, along, mask=row < ROWS)

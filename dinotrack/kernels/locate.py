@@ -1,8 +1,8 @@
-"""Locate: from queries and maps to positions (`docs/method.md` 4).
+"""Locate: from vectors and maps to positions (`docs/method.md` 4).
 
-Each query has its best cell in its own map (`nearest`) and, in the disc around that cell, its
-position (`disc`). The twin holds one correlation map a query. The kernels hold of each map only the
-window around the best cell. Features are of unit length, and cosines are summed in float32.
+Each vector has its best cell in its own map (`nearest`) and, in the disc around that cell, its
+position (`disc`). The twin holds one correlation map a vector. The kernels hold only the window of
+each map around its best cell. Features are of unit length, and cosines are summed in float32.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dinotrack.kernels.cosines import map_gradient, vector_gradient, window_cosi
 from dinotrack.kernels.disc import expectation, locate_in_disc, score_gradient, scores_to_cosines
 from dinotrack.kernels.nearest import (
     Groups,
-    check_queries,
+    check_shapes,
     correlate_in_parts,
     group,
     packed_maxima,
@@ -37,11 +37,11 @@ def locate_torch(
     temperature: float,
     reach: float,
 ) -> Float[Tensor, "N 2"]:
-    """(column, row) of where each query is found in its map, as `locate_in_disc` of its cosines.
+    """(column, row) of where each vector is found in its map, as `locate_in_disc` of its cosines.
 
     Where nothing has to be learned, no more than chunks.COSINES of these are held at a time.
     """
-    check_queries(vectors, maps, index)
+    check_shapes(vectors, maps, index)
     back, products = correlate_in_parts(vectors, maps, index)
     found = [locate_in_disc(part, filters, temperature, reach) for part in products]
     return torch.cat(found)[back]
@@ -57,13 +57,13 @@ def locate_triton(
 ) -> Float[Tensor, "N 2"]:
     """As `locate_torch`, without a correlation map.
 
-    What is kept for the way back are windows of the disc's size, one a query.
+    What is kept for the way back are windows of the disc's size, one a vector.
     """
-    check_queries(vectors, maps, index)
+    check_shapes(vectors, maps, index)
     weights = () if filters is None else tuple(weight.float().contiguous() for weight in filters)
     inputs = (vectors, maps, *weights)
     learned = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
-    size = max(1, len(vectors)) if learned else chunks.KERNEL_QUERIES
+    size = max(1, len(vectors)) if learned else chunks.KERNEL_VECTORS
     disc = _Disc(temperature, reach, learned)
     parts = [
         _Locate.apply(some, maps, of_some, disc, *weights)

@@ -1,7 +1,7 @@
-"""The best cell of each query's map: the argmax of its correlation map (`docs/method.md` 4).
+"""The best cell of each vector's map: the argmax of its correlation map (`docs/method.md` 4).
 
-The twin holds the correlation maps of some queries at a time. The kernel holds none of them: a tile
-of queries goes through the cells with a running maximum. Features are of unit length, and cosines
+The twin holds the correlation maps of some vectors at a time. The kernel holds none of them: a tile
+of vectors goes through the cells with a running maximum. Features are of unit length, and cosines
 are summed in float32 whatever the precision of the features.
 """
 
@@ -31,18 +31,18 @@ from dinotrack.kernels.tiles import (
 )
 
 Best = tuple[Int[Tensor, " N"], Float[Tensor, " N"]]
-"""The best cell of each query's map, counted row by row, and its cosine in float32."""
+"""The best cell of each vector's map, counted row by row, and its cosine in float32."""
 
 
-def check_queries(
+def check_shapes(
     vectors: Float[Tensor, "N C"], maps: Float[Tensor, "B C h w"], index: Int[Tensor, " N"]
 ) -> None:
-    """Assert that queries, their maps and the index of each query's map belong together."""
+    """Assert that vectors, their maps and the index of each vector's map belong together."""
     shapes = f"vectors {[*vectors.shape]}, maps {[*maps.shape]}, index {[*index.shape]}"
     assert vectors.ndim == 2, f"vectors must be [N, C]: {shapes}"
     assert maps.ndim == 4, f"maps must be [B, C, h, w]: {shapes}"
     assert vectors.shape[1] == maps.shape[1], f"vectors and maps differ in channels: {shapes}"
-    assert index.shape == vectors.shape[:1], f"the index must name one map a query: {shapes}"
+    assert index.shape == vectors.shape[:1], f"the index must name one map a vector: {shapes}"
 
 
 # --- the twin
@@ -51,11 +51,11 @@ def check_queries(
 def correlate(
     vectors: Float[Tensor, "N C"], maps: Float[Tensor, "B C h w"], index: Int[Tensor, " N"]
 ) -> Float[Tensor, "N h w"]:
-    """Products of each query with each cell of the map it belongs to, in float32.
+    """Products of each vector with each cell of the map it belongs to, in float32.
 
     The index is in 0 .. B - 1. Differentiable.
     """
-    check_queries(vectors, maps, index)
+    check_shapes(vectors, maps, index)
     cells = maps.float().flatten(2)
     shape = (-1, *maps.shape[2:])
     if len(maps) == 1:
@@ -70,7 +70,7 @@ def correlate_in_parts(
 ) -> tuple[Int[Tensor, " N"], Iterator[Float[Tensor, "_ h w"]]]:
     """The same products map by map, at most chunks.COSINES of them at a time.
 
-    The first result says where each query stands among the rows of all parts.
+    The first result says where each vector stands among the rows of all parts.
     """
     order, groups = _by_map(vectors, len(maps), index)
     size = max(1, chunks.COSINES // max(1, maps.shape[2] * maps.shape[3]))
@@ -85,8 +85,8 @@ def correlate_in_parts(
 def best_cells_torch(
     vectors: Float[Tensor, "N C"], maps: Float[Tensor, "B C h w"], index: Int[Tensor, " N"]
 ) -> Best:
-    """The cell of its map that is most similar to each query, the first of equals."""
-    check_queries(vectors, maps, index)
+    """The cell of its map that is most similar to each vector, the first of equals."""
+    check_shapes(vectors, maps, index)
     back, products = correlate_in_parts(vectors.detach(), maps.detach(), index)
     best = [part.flatten(1).max(dim=1) for part in products]
     cells = torch.cat([part.indices for part in best])
@@ -112,7 +112,7 @@ def best_cell(correlation: Float[Tensor, "N h w"]) -> Int[Tensor, " N"]:
 def _by_map(
     vectors: Float[Tensor, "N C"], count: int, index: Int[Tensor, " N"]
 ) -> tuple[Int[Tensor, " N"], tuple[Float[Tensor, "_ C"], ...]]:
-    """The queries' order by the map they belong to, and those of each of `count` maps in float32.
+    """The vectors' order by the map they belong to, and those of each of `count` maps in float32.
 
     The host waits for the sizes of these groups.
     """
@@ -127,15 +127,15 @@ def _by_map(
 
 @dataclass(frozen=True)
 class Groups:
-    """Queries grouped by the map they belong to."""
+    """Vectors grouped by the map they belong to."""
 
     order: Int[Tensor, " N"]
-    """The queries of map b are order[offsets[b] : offsets[b + 1]]."""
+    """The vectors of map b are order[offsets[b] : offsets[b + 1]]."""
     offsets: Int[Tensor, " B+1"]
 
 
 def group(index: Int[Tensor, " N"], count: int) -> Groups:
-    """Queries grouped by their map, of `count` maps. The host does not wait for the result."""
+    """Vectors grouped by their map, of `count` maps. The host does not wait for the result."""
     order = torch.arange(len(index), device=index.device)
     if count == 1:
         return Groups(order, torch.arange(2, device=index.device) * len(index))
@@ -148,7 +148,7 @@ def best_cells_triton(
     vectors: Float[Tensor, "N C"], maps: Float[Tensor, "B C h w"], index: Int[Tensor, " N"]
 ) -> Best:
     """As `best_cells_torch`, without a correlation map."""
-    check_queries(vectors, maps, index)
+    check_shapes(vectors, maps, index)
     flat = maps.detach().flatten(2)
     best, _ = packed_maxima(vectors.detach(), flat, group(index, len(maps)))
     return unpack_maxima(best)
@@ -160,17 +160,17 @@ def packed_maxima(
     groups: Groups,
     both: bool = False,
 ) -> tuple[Int[Tensor, " N"], Int[Tensor, " columns"]]:
-    """The packed maximum of each query's map and, if both, of each cell over all queries.
+    """The packed maximum of each vector's map and, if both, of each cell over all vectors.
 
     Strides are free. `both` is for one map only; without it the second result is empty.
     """
     count = len(vectors)
     frames, channels, cells = maps.shape
-    assert not both or frames == 1, f"best queries need one map: maps {[*maps.shape]}"
-    for_queries = vectors.new_full((count,), NOTHING, dtype=torch.int64)
+    assert not both or frames == 1, f"best vectors need one map: maps {[*maps.shape]}"
+    for_vectors = vectors.new_full((count,), NOTHING, dtype=torch.int64)
     for_cells = vectors.new_full((cells if both else 0,), NOTHING, dtype=torch.int64)
     if count == 0 or cells == 0:
-        return for_queries, for_cells
+        return for_vectors, for_cells
 
     def programs(meta: Mapping[str, int]) -> tuple[int, int]:
         block_m, block_n = meta["BLOCK_M"], meta["BLOCK_N"]
@@ -179,7 +179,7 @@ def packed_maxima(
 
     with torch.cuda.device_of(vectors):
         BEST_CELLS.of(vectors.dtype)[programs](
-            *(vectors, maps, groups.order, groups.offsets, for_queries, for_cells, frames, cells),
+            *(vectors, maps, groups.order, groups.offsets, for_vectors, for_cells, frames, cells),
             *vectors.stride(),
             *maps.stride(),
             CHANNELS=channels,
@@ -187,12 +187,12 @@ def packed_maxima(
             BOTH=both,
             PRECISION=precision(),
         )
-    return for_queries, for_cells
+    return for_vectors, for_cells
 
 
 @jit
 def group_fwd(index, order, offsets, rows, frames, BLOCK: tl.constexpr):
-    """One map's queries, in their order, after those of the maps before it."""
+    """One map's vectors, in their order, after those of the maps before it."""
     frame = tl.program_id(0)
     before = tl.zeros([BLOCK], dtype=tl.int64)
     for start in range(0, rows, BLOCK):
@@ -211,12 +211,12 @@ def group_fwd(index, order, offsets, rows, frames, BLOCK: tl.constexpr):
 
 @jit
 def best_cells_fwd(
-    vectors, maps, order, offsets, best_cell, best_query, frames, columns,
+    vectors, maps, order, offsets, best_cell, best_vector, frames, columns,
     vector_row, vector_channel, map_frame, map_channel, map_cell,
     CHANNELS: tl.constexpr, FRAMES: tl.constexpr, BOTH: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    """A tile of queries of one frame against a part of its cells, with a running maximum.
+    """A tile of vectors of one frame against a part of its cells, with a running maximum.
 
     The grid has as many tiles as any grouping may need. Those that are left over have nothing to
     do.
@@ -257,7 +257,7 @@ def best_cells_fwd(
         if BOTH:
             product = tl.where(real[:, None], product, float("-inf"))
             value, where = tl.max(product, 0, return_indices=True)
-            tl.atomic_max(best_query + cell, pack(value, tile * BLOCK_M + where), mask=cell < last)
+            tl.atomic_max(best_vector + cell, pack(value, tile * BLOCK_M + where), mask=cell < last)
     tl.atomic_max(best_cell + row, pack(highest, at), mask=real)
 
 

@@ -1,6 +1,6 @@
 """The refiner: two 3x3 convolutions that turn cosines into scores (`docs/method.md` 4).
 
-The twin convolves whole maps or crops. The kernels convolve windows: a program has one query's
+The twin convolves whole maps or crops. The kernels convolve windows: a program has one vector's
 window, and as it can't see what the registers of its neighbours hold, the second convolution is
 split. What each cell gives to the nine cells around it (its taps) is written to memory, and the
 next kernel gathers it.
@@ -28,6 +28,7 @@ FilterParts = Sequence[Float[Tensor, "_ ..."]]
 """The parts of `Filters`, or nothing where there is no refiner."""
 
 TAPS = 9
+"""Cells of a 3x3 filter. Kernels can't see the name and count 9, and 2 * 9 + 1 = 19, themselves."""
 
 
 # --- the twin
@@ -139,20 +140,20 @@ def refiner_taps_fwd(
     WIDTH: tl.constexpr, HIDDEN: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """What each cell of a query's window gives, through the refiner, to the nine scores around."""
-    query = tl.program_id(0).to(tl.int64)
+    """What each cell of a vector's window gives, through the refiner, to the nine scores around."""
+    vector = tl.program_id(0).to(tl.int64)
     place = tl.arange(0, BLOCK)
     row, col = place // COLS, place % COLS
     channel = tl.arange(0, HIDDEN)
     known = channel < WIDTH
-    window = values + query * (ROWS * COLS)
+    window = values + vector * (ROWS * COLS)
     hidden = hidden_before_relu(
         window, row, col, first, first_bias, WIDTH, HIDDEN, ROWS, COLS, BLOCK
     )
     hidden = tl.maximum(hidden, 0.0)
     for tap in range(9):
         weight = tl.load(second + channel * 9 + tap, mask=known, other=0.0)
-        there = taps + (query * 9 + tap) * (ROWS * COLS) + place
+        there = taps + (vector * 9 + tap) * (ROWS * COLS) + place
         tl.store(there, tl.sum(hidden * weight[None, :], 1), mask=row < ROWS)
 
 
@@ -162,19 +163,19 @@ def refiner_taps_bwd(
     WIDTH: tl.constexpr, HIDDEN: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """From the gradient of a query's scores: that of the filters, and the taps of the values'.
+    """From the gradient of a vector's scores: that of the filters, and the taps of the values'.
 
     sums: gradients of nine taps of the first convolution, its bias and nine taps of the second, by
     WIDTH.
     """
-    query = tl.program_id(0).to(tl.int64)
+    vector = tl.program_id(0).to(tl.int64)
     place = tl.arange(0, BLOCK)
     row, col = place // COLS, place % COLS
     channel = tl.arange(0, HIDDEN)
     known = channel < WIDTH
-    window = values + query * (ROWS * COLS)
-    score_gradient += query * (ROWS * COLS)
-    sums += query * (19 * WIDTH)
+    window = values + vector * (ROWS * COLS)
+    score_gradient += vector * (ROWS * COLS)
+    sums += vector * (19 * WIDTH)
     hidden = hidden_before_relu(
         window, row, col, first, first_bias, WIDTH, HIDDEN, ROWS, COLS, BLOCK
     )
@@ -193,5 +194,5 @@ def refiner_taps_bwd(
         weight = tl.load(first + channel * 9 + tap, mask=known, other=0.0)
         of_first = tl.sum(along * value[:, None], 0)
         tl.store(sums + tap * WIDTH + channel, of_first, mask=known)
-        there = taps + (query * 9 + tap) * (ROWS * COLS) + place
+        there = taps + (vector * 9 + tap) * (ROWS * COLS) + place
         tl.store(there, tl.sum(along * weight[None, :], 1), mask=row < ROWS)

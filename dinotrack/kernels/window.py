@@ -1,4 +1,4 @@
-"""The window of a query: the part of its map around its best cell (`docs/method.md` 4).
+"""The window of a vector: the part of its map around its best cell (`docs/method.md` 4).
 
 A position is read in a disc around the best cell, so no more of the map is needed than the disc and
 the cells that the refiner's convolutions look beyond it. The twin crops windows from whole
@@ -63,7 +63,7 @@ def _covering(centre: Int[Tensor, " N"], reach: int, size: int) -> Int[Tensor, "
 
 @dataclass(frozen=True)
 class Window:
-    """The shape of the part of a map that matters to a query: the disc, with a margin."""
+    """The shape of the part of a map that matters to a vector: the disc, with a margin."""
 
     rows: int
     cols: int
@@ -95,7 +95,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows of all queries."""
+    """The windows of all vectors."""
 
     shape: Window
     map_size: tuple[int, int]

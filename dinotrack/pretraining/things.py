@@ -72,7 +72,7 @@ def lit(image: Picture, alpha: Alpha, rng: Generator) -> Picture:
     return np.asarray(out.clip(0, 255).astype(np.uint8))
 
 
-# Outlines
+# --- outlines
 
 
 def outline(radius: int, rng: Generator) -> Alpha:
@@ -143,7 +143,7 @@ OUTLINES: dict[str, tuple[float, Callable[[int, Generator], Alpha]]] = {
     "frame": (0.05, _frame),
     "pole": (0.1, _poles),
 }
-"""The shapes of things: the share of the things that have it, and who draws it."""
+"""The shapes of things: the share of the things that have it, and the function that draws it."""
 
 
 def _empty(radius: int) -> tuple[Alpha, Float[np.ndarray, " 2"]]:
@@ -161,7 +161,7 @@ def _corners(
     return middle + np.stack((np.cos(angles), np.sin(angles)), -1) * reach[:, None]
 
 
-# Putting things together
+# --- putting things together
 
 
 def _turned_and_zoomed(thing: Thing, rng: Generator) -> UInt8[np.ndarray, "m m 4"]:

@@ -19,10 +19,10 @@ from dinotrack.geometry import Grid
 from dinotrack.pretraining.correspondences import known_correspondences
 from dinotrack.pretraining.recipes import PretrainConfig
 from dinotrack.pretraining.scenes import Pool, pair_scene
+from dinotrack.tracking.patches import LUMA
 
 BLUR = 9
 """Side of the blur kernels, px."""
-GREY = (0.299, 0.587, 0.114)
 
 Images = Float[Tensor, "B 3 H W"]
 """RGB in [0, 1]."""
@@ -120,7 +120,7 @@ def _changed_crops(
     return photometric(crops, config.photometric, dice)
 
 
-# Light and colour
+# --- light and colour
 
 
 def photometric(images: Images, strength: float, dice: torch.Generator) -> Images:
@@ -134,7 +134,7 @@ def photometric(images: Images, strength: float, dice: torch.Generator) -> Image
     def chance(share: float) -> Float[Tensor, "..."]:
         return (torch.rand(count, 1, 1, 1, generator=dice) < share).float()
 
-    grey = torch.einsum("bchw,c->bhw", images, torch.tensor(GREY))[:, None]
+    grey = torch.einsum("bchw,c->bhw", images, torch.tensor(LUMA))[:, None]
     saturation = (1 + uniform(-0.6, 0.5)) * (1 - min(strength, 1.0) * chance(0.1))
     images = grey + saturation * (images - grey)
     hue = hue_turn(uniform(-0.35, 0.35)[:, 0, 0, 0])

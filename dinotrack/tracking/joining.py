@@ -122,7 +122,9 @@ def _pass(
 
     rounds: how often lost patches are looked for.
     """
-    points, chain, flow = start.points, start.chain, video.flow
+    points = start.points
+    chain = start.chain
+    flow = video.flow
     matches = propose(video.tracker, video.maps, vectors, config.path.candidates)
     along_chain = cosines_along(video.maps, chain.xy, vectors)
     chain_cosine = torch.where(chain.followed, along_chain, -torch.inf)

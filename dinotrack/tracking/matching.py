@@ -84,7 +84,7 @@ def locate_everywhere(
         found = []
         for t in range(frames):
             found.append(_locate_in_frame(tracker, maps, t, some))
-            progress("match", part.start * frames + len(some) * (t + 1), count * frames)
+            progress("track", part.start * frames + len(some) * (t + 1), count * frames)
         return torch.stack(found, dim=1)
 
     for part, found in in_chunks(locate, count, _at_a_time(tracker, maps, count), "points"):

@@ -96,8 +96,8 @@ def make_patches(pictures: Grey, queries: Queries, config: PatchConfig) -> Patch
     directions = ((0.0, 0.0), (1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0))
     steps = config.half * torch.tensor(directions, device=offsets.device)
     places = (offsets + steps[:, None]).flatten(0, 1)
-    read = _read_own(pictures, queries, places).unflatten(1, (len(steps), -1))
-    middle, right, left, below, above = read.unbind(1)
+    sampled = _sample_own(pictures, queries, places).unflatten(1, (len(steps), -1))
+    middle, right, left, below, above = sampled.unbind(1)
 
     patch = _normalised(middle)
     difference = torch.stack((right - left, below - above), dim=-1)
@@ -151,10 +151,10 @@ def align(
     picture = patches.pictures[t]
     pattern = patches.offsets @ shape.transpose(1, 2)
     for _ in range(patches.config.rounds):
-        seen = _normalised(_read(picture, xy[:, None] + pattern)).values
+        seen = _normalised(_sample(picture, xy[:, None] + pattern)).values
         shift = torch.einsum("nip,np->ni", patches.solve, seen - patches.values)
         xy = xy - torch.einsum("nij,nj->ni", shape, shift)
-    seen = _normalised(_read(picture, xy[:, None] + pattern)).values
+    seen = _normalised(_sample(picture, xy[:, None] + pattern)).values
     return Aligned(xy, (seen * patches.values).mean(dim=1))
 
 
@@ -165,18 +165,18 @@ def _square(reach: int, device: torch.device) -> Float[Tensor, "P 2"]:
     return torch.stack((x, y), dim=-1).reshape(-1, 2)
 
 
-def _read_own(
+def _sample_own(
     pictures: Grey, queries: Queries, offsets: Float[Tensor, "P 2"]
 ) -> Float[Tensor, "N P"]:
     """Grey values at places around each query, in its own frame."""
     values = queries.xy.new_zeros((len(queries), len(offsets)))
     for t in sorted(set(queries.frame.tolist())):
         rows = queries.frame == t
-        values[rows] = _read(pictures[t], queries.xy[rows][:, None] + offsets)
+        values[rows] = _sample(pictures[t], queries.xy[rows][:, None] + offsets)
     return values
 
 
-def _read(picture: Float[Tensor, "H W"], places: Float[Tensor, "N P 2"]) -> Float[Tensor, "N P"]:
+def _sample(picture: Float[Tensor, "H W"], places: Float[Tensor, "N P 2"]) -> Float[Tensor, "N P"]:
     """Values of a picture at places between its pixels, bilinear."""
     grid = pixel_grid(*picture.shape)
     values = grid.sample(picture[None, None], places.reshape(1, -1, 2))

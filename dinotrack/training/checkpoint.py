@@ -17,7 +17,7 @@ from dinotrack.files import make_folder, replacing, unwritable
 from dinotrack.training.loop import State
 
 FILE = "checkpoint.pt"
-ELSEWHERE = "choose another ", Argument("folder")
+ELSEWHERE = ("choose another ", Argument("folder"))
 """What messages advise, in parts."""
 PARSE_ERRORS = (LookupError, AttributeError, TypeError, ValueError)
 """What taking values apart raises where they are not what they should be."""
@@ -32,7 +32,7 @@ class Identity:
     video_hash: str
     foreground_hash: str = ""
     """Of the user's masks; empty where the foreground is found."""
-    source: str = ""
+    video_path: str = ""
     """Where the video lay. It is kept for messages and not compared."""
 
 
@@ -88,7 +88,7 @@ def save(folder: Path, state: State, identity: Identity) -> None:
         "seed": identity.seed,
         "video_hash": identity.video_hash,
         "foreground_hash": identity.foreground_hash,
-        "source": identity.source,
+        "source": identity.video_path,
         "step": state.step,
         "losses": state.losses,
     }
@@ -112,7 +112,7 @@ def read(folder: Path) -> Stored:
     path = folder / FILE
     if not path.is_file():
         raise InputError(
-            f"{folder} holds no fit ({FILE} is missing); give the model folder of a run"
+            f"{folder} holds no fit ({FILE} is missing); give the folder in which a fit was kept"
         )
     try:
         return _parse(torch.load(path, map_location="cpu", weights_only=True))
@@ -129,7 +129,7 @@ def _parse(values: Any) -> Stored:
         seed=about["seed"],
         video_hash=about["video_hash"],
         foreground_hash=about["foreground_hash"],
-        source=about["source"],
+        video_path=about["source"],
     )
     return Stored(identity, about["step"], about["losses"], values["weights"], values["optimizer"])
 
@@ -144,7 +144,7 @@ def find(folder: Path, identity: Identity, resume: bool) -> Stored | None:
         return None
     stored = read(folder)
     if stored.identity.video_hash != identity.video_hash:
-        owner = stored.identity.source or "another video"
+        owner = stored.identity.video_path or "another video"
         raise InputError(f"{folder} belongs to {owner}, not to this video; ", *ELSEWHERE)
     changes = _changes(stored.identity, identity)
     if changes:

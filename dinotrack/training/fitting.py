@@ -35,24 +35,24 @@ def begin(features: FeatureMaps | None, run: Run, stored: Stored | None = None) 
     learns = stored is None or stored.step < run.config.training.steps
     own_features = features is None or config.fusion == "beside"
     if learns and own_features and config.start != "random":
-        fill_pretrained(tracker.delta_dino, must=config.start == "pretrained")
+        fill_pretrained(tracker.delta_dino, required=config.start == "pretrained")
     tracker = tracker.to(run.device).to(memory_format=memory_format(run.device))
-    state = loop.start(tracker, run.config.training)
+    state = loop.initial_state(tracker, run.config.training)
     if stored is not None:
         checkpoint.restore(stored, state)
     return state
 
 
-def fill_pretrained(network: DeltaDino, must: bool) -> None:
+def fill_pretrained(network: DeltaDino, required: bool) -> None:
     """Fill the CNN with our own pretrained weights (dinotrack.pretraining.start).
 
-    Where they `must` be there, weights that are missing, or are of another shape, are an
+    Where they are `required`, weights that are missing, or are of another shape, are an
     InputError. Otherwise missing ones are a DinotrackWarning, and another shape is left as it is.
     """
     path = weights.find(START)
     if path is None:
         missing = f"the weights a fit starts from, {START.files[0]}, are missing; "
-        if must:
+        if required:
             advice = "put them into ./weights, or take "
             raise InputError(missing, advice, setting("model.start", "random"))
         advice = "put them into ./weights; starting from random ones instead"
@@ -63,7 +63,7 @@ def fill_pretrained(network: DeltaDino, must: bool) -> None:
     fits = state.keys() == own.keys() and all(state[name].shape == own[name].shape for name in own)
     if fits:
         network.load_state_dict(state)
-    elif must:
+    elif required:
         raise InputError(
             f"{path} is for other model.* settings; leave those as in `fast`, or take ",
             setting("model.start", "random"),
@@ -85,7 +85,7 @@ def train(data: TrainingData, state: State, run: Run, store: Store) -> None:
     run.progress("fit", state.step, training.steps)
     try:
         with run.stage("fit"):
-            loop.fit(data, run.config, run.seed, state, on_step)
+            loop.train_steps(data, run.config, run.seed, state, on_step)
     except KeyboardInterrupt:
         store.save(state)
         raise

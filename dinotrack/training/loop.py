@@ -53,12 +53,12 @@ class LossGradients:
     loss."""
 
 
-def start(tracker: Tracker, config: TrainingConfig) -> State:
+def initial_state(tracker: Tracker, config: TrainingConfig) -> State:
     """A state before the first step."""
     return State(tracker, OPTIMIZERS[config.optimizer](tracker, config))
 
 
-def fit(
+def train_steps(
     data: TrainingData,
     config: Config,
     seed: int,

@@ -130,7 +130,8 @@ class ChainPool:
         """
         length = len(self.first)
         starts = torch.arange(length)
-        # Seen twice is who reaches the frame after the first drawn one; none reaches `length`.
+        # A chain is seen twice if it reaches the drawn frame after its first one; none reaches
+        # `length`.
         following = torch.cat((frames[1:], frames.new_full((2,), length)))
         reached = following[torch.searchsorted(frames, starts)]
         last = torch.searchsorted(self.keys, starts * (length + 1) + length - reached)

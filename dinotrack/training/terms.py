@@ -24,7 +24,7 @@ from dinotrack.training.view import StepView
 
 
 def flow(step: StepView) -> Scalar:
-    """How far the tracker's answers lie from where the flow chains go."""
+    """How far from the flow chains the tracker locates their points."""
     size = step.refined.size
     predicted = to_unit(step.tracker.locate_by(step.correlation), size)
     target = to_unit(step.labels.target, size)
@@ -32,13 +32,13 @@ def flow(step: StepView) -> Scalar:
 
 
 def heatmap(step: StepView) -> Scalar:
-    """How little of the softmax of all correlations lies where the flow chains go."""
+    """The cross-entropy between all correlations of a point and where its flow chain goes."""
     temperature = step.config.training.heatmap_temperature
     return losses.heatmap_loss(step.correlation.log_softmax_at(step.labels.target, temperature))
 
 
 def buddies(step: StepView) -> Scalar:
-    """How little the video's best buddies still choose each other among all cells of their frames.
+    """The contrastive loss of the best buddies that the frozen features have found in the video.
 
     They weigh by how unambiguous and how similar they are to the frozen features.
     """

@@ -35,7 +35,8 @@ from dinotrack.training.sampling import Labels
 from dinotrack.training.terms import due, weighted_losses
 from dinotrack.training.view import RefinedFrames, StepView
 
-SCENES = 40  # scenes that steps draw from
+SCENES = 40
+"""Scenes that steps draw from."""
 
 RECIPE = override(
     FAST, {"training.steps": 2400, "training.matrix_rate": 2.0, "training.flow_weight": 0.0}
@@ -147,7 +148,7 @@ def begin(config: Config, seed: int) -> State:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         tracker = Tracker(config.model, None)
-    return loop.start(tracker, config.training)
+    return loop.initial_state(tracker, config.training)
 
 
 def export(network: DeltaDino, path: Path, **facts: object) -> None:

@@ -15,8 +15,10 @@ from dinotrack.files import replacing
 from dinotrack.pretraining import start
 from dinotrack.training.loop import State
 
-PRINTED = 20  # steps to a line
-SAVED = 200  # steps between checkpoints
+PRINTED = 20
+"""Steps to a line."""
+SAVED = 200
+"""Steps between checkpoints."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
