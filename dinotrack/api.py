@@ -30,10 +30,11 @@ from dinotrack.overlay import render as render
 from dinotrack.pipeline import Inputs, Learnt
 from dinotrack.points import as_masks, choose_queries
 from dinotrack.progress import Progress, Watch, silent
-from dinotrack.queries import Queries
+from dinotrack.queries import Queries, Trajectories
 from dinotrack.run import Run
+from dinotrack.tracking import TrackedVideo
 from dinotrack.tracks import Tracks
-from dinotrack.training import State, Store, begin, checkpoint
+from dinotrack.training import State, Store, checkpoint
 from dinotrack.training.checkpoint import Identity
 from dinotrack.video import Source, Video, content_hash, read_video
 
@@ -122,15 +123,25 @@ class Fitted:
         the hash of the video. Raises InputError where the folder can't be written."""
         checkpoint.save(Path(folder), self.state, self.identity)
 
+    def working_queries(self, rows: Float[np.ndarray, "N 3"]) -> Queries:
+        """Rows of (t, x, y) px of the video, in working px and where points are tracked."""
+        asked = Queries.from_rows(torch.from_numpy(rows)).to(self.maps.device)
+        return asked.rescaled(self.video.size, self.inputs.size)
+
+    def in_video(self, found: Trajectories) -> Trajectories:
+        """Trajectories in working px, in px of the video."""
+        return found.rescaled(self.inputs.size, self.video.size)
+
+    @property
+    def tracked(self) -> TrackedVideo:
+        """The video as points are tracked in it, where the maps lie."""
+        return self.learnt.video.to(self.maps.device)
+
     def _tracks(self, rows: Float[np.ndarray, "N 3"], run: Run) -> Tracks:
         """Tracks of checked queries. Positions are in working px only in here."""
-        size = self.inputs.size
-        asked = Queries.from_rows(torch.from_numpy(rows)).to(self.maps.device)
-        working = asked.rescaled(self.video.size, size)
-        found = pipeline.track(self.learnt, working, run)
-        found = found.rescaled(size, self.video.size)
+        found = self.in_video(pipeline.track(self.learnt, self.working_queries(rows), run))
         if self.config.inference.pin_query:
-            found = asked.pinned(found)
+            found = Queries.from_rows(torch.from_numpy(rows)).to(self.maps.device).pinned(found)
         return Tracks(
             xy=found.xy.float().cpu().numpy(),
             visible=found.visible.cpu().numpy(),
@@ -218,10 +229,7 @@ def load(
             f"{folder} was fitted to another video than {clip.name}; name that one, or fit this one"
         )
     run = Run(identity.config, where, identity.seed, watch, open_cache(identity.video_hash))
-    inputs = pipeline.observe(clip, run, finds_foreground=False)  # nothing is learned from it
-    state = begin(inputs.features, run, stored)
-    learnt = Learnt(inputs, state, pipeline.refine(inputs, state, run))
-    return Fitted(clip, identity, run, learnt, 0)
+    return Fitted(clip, identity, run, pipeline.recall(clip, run, stored), 0)
 
 
 def track(

@@ -1,14 +1,13 @@
 """What the command line takes. Nothing here needs more than the standard library and the config."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from dinotrack.config import PRESETS, override, parse_assignment
 from dinotrack.config import preset as named_preset
 from dinotrack.errors import InputError
-from dinotrack.overlay import STYLES
 
 GRID = 16
 """Points along each side of the grid that is tracked where no queries are given."""
@@ -21,6 +20,15 @@ examples:
   dinotrack my.mp4 --out runs/long --set training.steps=2000
   dinotrack --out runs/x -- -x.mp4                 a name that starts with a dash
 """
+
+
+class Styles:
+    """The styles of the overlay, which are looked up when one is named: drawing takes OpenCV."""
+
+    def __iter__(self) -> Iterator[str]:
+        from dinotrack.overlay import STYLES
+
+        return iter(STYLES)
 
 
 class Parser(argparse.ArgumentParser):
@@ -65,7 +73,8 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     add("video", type=Path, metavar="VIDEO", help="a video file, a GIF, or a folder of images")
     where = "where results go (default runs/<name of the video>/)"
     add("--out", type=Path, metavar="DIR", help=where)
-    add("--overlay-style", choices=STYLES, default="trails", help="how points are drawn")
+    drawn = "how points are drawn: trails (default) or points"
+    add("--overlay-style", choices=Styles(), metavar="STYLE", default="trails", help=drawn)
     add("--no-overlay", action="store_true", help="do not write overlay.mp4")
 
 

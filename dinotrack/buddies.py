@@ -65,8 +65,9 @@ def video_buddies(features: FeatureMaps | None, chains: Chains, run: Run) -> dic
     """The stage: best buddies of a video, where the fit learns from them and a ViT sees them."""
     if features is None or not run.config.training.buddy_weight:
         return {}
-    near = features.to(run.device)
-    return find_buddies(near, chains, run.config.buddies, run.seed, run.progress)
+    with run.stage("buddies"):
+        near = features.to(run.device)
+        return find_buddies(near, chains, run.config.buddies, run.seed, run.progress)
 
 
 def find_buddies(

@@ -59,21 +59,34 @@ class Cache:
         file that can't be read counts as absent. A file that can't be written gives a
         DinotrackWarning.
         """
-        if self.folder is None:
-            return compute()
-        path = self.folder / _name(stage, {"format": FORMAT, "video": self.video, **settings})
-        tensors = _read(path)
-        if tensors is not None:
-            progress(stage, 1, 1)
+        known = self.find(stage, settings)
+        if known is None:
+            return self.keep(stage, settings, compute())
+        progress(stage, 1, 1)
+        return known
+
+    def find(self, stage: str, settings: Mapping[str, Any]) -> Tensors | None:
+        """The tensors that were kept of a stage with these settings; None where there are none."""
+        path = self._path(stage, settings)
+        return None if path is None else _read(path)
+
+    def keep(self, stage: str, settings: Mapping[str, Any], tensors: Tensors) -> Tensors:
+        """Keep what a stage gave, and give it back as it is."""
+        path = self._path(stage, settings)
+        if path is None:
             return tensors
-        tensors = compute()
         try:
             with replacing(path) as part:
                 save_file({name: values.contiguous() for name, values in tensors.items()}, part)
         except (InputError, SafetensorError) as error:
             warnings.warn(f"the {stage} is not kept: {error}", DinotrackWarning, stacklevel=2)
-        _drop_oldest(self.folder, self.limit)
+        _drop_oldest(path.parent, self.limit)
         return tensors
+
+    def _path(self, stage: str, settings: Mapping[str, Any]) -> Path | None:
+        if self.folder is None:
+            return None
+        return self.folder / _name(stage, {"format": FORMAT, "video": self.video, **settings})
 
 
 def open_cache(video: str) -> Cache:

@@ -1,97 +1,31 @@
-"""What a frozen ViT sees in a video: feature maps, and the cells that it sets apart as foreground.
+"""The stage that looks at a video with a frozen ViT: feature maps, and what they say is foreground.
 
-The pipeline knows a ViT only as a `Backbone`, so that any network of frames can stand in for one.
-timm's ViTs are in backbones.py, which is imported when one of them is wanted: a run without a ViT
-need not wait for timm.
+The pipeline knows a ViT only as a `Backbone` (backbones.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from dinotrack.cache import Tensors
+from dinotrack.backbones import SHIPPED, Backbone
 from dinotrack.chunks import VIT_FRAMES, VIT_LAYERS_HELD, fitting, in_chunks
 from dinotrack.config import BackboneConfig
 from dinotrack.foreground import pca_foreground
-from dinotrack.geometry import Grid
 from dinotrack.maps import FeatureMaps
 from dinotrack.progress import Progress, silent
 from dinotrack.run import Run
 
-SHIPPED = "dinotrack_vit"
-"""The ViT that comes with the project (dinotrack.pretraining). Its file says what it is made of."""
-
-BACKBONES: dict[str, str] = {
-    "dino_vits16": "vit_small_patch16_224.dino",
-    "dino_vits8": "vit_small_patch8_224.dino",
-    "dino_vitb16": "vit_base_patch16_224.dino",
-    "dino_vitb8": "vit_base_patch8_224.dino",
-    "dinov2_vits14": "vit_small_patch14_dinov2.lvd142m",
-    "dinov2_vitb14": "vit_base_patch14_dinov2.lvd142m",
-    "dinov2_vitl14": "vit_large_patch14_dinov2.lvd142m",
-    "dinov2_vitg14": "vit_giant_patch14_dinov2.lvd142m",
-    "dinov2_vits14_reg": "vit_small_patch14_reg4_dinov2.lvd142m",
-    "dinov2_vitb14_reg": "vit_base_patch14_reg4_dinov2.lvd142m",
-    "dinov2_vitl14_reg": "vit_large_patch14_reg4_dinov2.lvd142m",
-    "dinov2_vitg14_reg": "vit_giant_patch14_reg4_dinov2.lvd142m",
-    "dinov3_vits16": "vit_small_patch16_dinov3.lvd1689m",
-    "dinov3_vits16plus": "vit_small_plus_patch16_dinov3.lvd1689m",
-    "dinov3_vitb16": "vit_base_patch16_dinov3.lvd1689m",
-    "dinov3_vitl16": "vit_large_patch16_dinov3.lvd1689m",
-    "mae_vitb16": "vit_base_patch16_224.mae",
-    "mae_vitl16": "vit_large_patch16_224.mae",
-    "clip_vitb16": "vit_base_patch16_clip_quickgelu_224.openai",
-    "clip_vitl14": "vit_large_patch14_clip_quickgelu_224.openai",
-    "deit3_vits16": "deit3_small_patch16_224.fb_in22k_ft_in1k",
-}
-"""Short names of timm's ViTs. Any other name of timm's, with or without tag, works as it is."""
-
-Frames = UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]
-"""RGB, in bytes or in [0, 1]."""
-
-
-@runtime_checkable
-class Backbone(Protocol):
-    """A frozen network whose blocks turn frames into feature maps on one grid.
-
-    Another family of networks is one class with these members, and one line in `MAKERS`.
-    """
-
-    identity: str
-    """A text that tells apart what gives other features: the weights, `layer`, and the grid."""
-    patch: int
-    """The side of the square of pixels that a cell is made from, px."""
-    dims: int
-    """Channels of a feature."""
-    depth: int
-    """Blocks."""
-    layer: int
-    """The block that the config asks for, counted from 0."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network computes, and where features come out."""
-        ...
-
-    def grid(self, height: int, width: int) -> Grid:
-        """The grid of the features of a frame of height x width px."""
-        ...
-
-    def __call__(self, frames: Frames, layers: Sequence[int]) -> list[Float[Tensor, "B C h w"]]:
-        """The features that some blocks give, in the order asked for, from one pass."""
-        ...
-
 
 def shipped_vit(config: BackboneConfig, device: torch.device) -> Backbone:
     """The ViT that comes with the project."""
-    from dinotrack.backbones import make_shipped
+    from dinotrack.vits import make_shipped
 
     return make_shipped(config, device)
 
@@ -103,12 +37,12 @@ MAKERS: dict[str, Callable[[BackboneConfig, torch.device], Backbone]] = {
 
 
 def make_backbone(
-    config: BackboneConfig, device: torch.device, named: bool = False, offline: bool = False
+    config: BackboneConfig, device: torch.device, must: bool = False, offline: bool = False
 ) -> Backbone | None:
     """The frozen network that the config asks for, or None where the CNN is to see alone.
 
     The name "none" asks for no network. "auto" asks for the best DINOv2 that can be had, and
-    settles for none with a DinotrackWarning, unless the preset was `named`. Random weights
+    settles for none with a DinotrackWarning, unless there `must` be one. Random weights
     (config.pretrained off) are the same ones every time. offline: nothing is downloaded.
 
     Raises InputError for unknown names, for blocks that the network lacks, and for weights that
@@ -118,9 +52,9 @@ def make_backbone(
         return None
     if config.name in MAKERS:
         return MAKERS[config.name](config, device)
-    from dinotrack.backbones import make_vit
+    from dinotrack.vits import make_vit
 
-    return make_vit(config, device, named, offline)
+    return make_vit(config, device, must, offline)
 
 
 @dataclass(frozen=True)
@@ -134,44 +68,53 @@ class Features:
 
 
 def video_features(
+    frames: UInt8[Tensor, "T 3 H W"], run: Run, finds_foreground: bool
+) -> Features | None:
+    """The stage: what a frozen ViT sees in a video; None where no ViT is asked for.
+
+    finds_foreground: whether it is of use which cells are foreground. The ViT tells that where the
+    config asks for it (foreground.method "pca").
+    """
+    with run.stage("features"):
+        backbone = make_backbone(run.config.backbone, run.device, must=run.named)
+        if backbone is None:
+            return None
+        by_cells = finds_foreground and run.config.foreground.method == "pca"
+        return frozen_features(frames, backbone, run, by_cells)
+
+
+def frozen_features(
     frames: UInt8[Tensor, "T 3 H W"], backbone: Backbone, run: Run, foreground: bool
 ) -> Features:
-    """The stage: frozen features of a video, and the foreground cells that they tell.
-
-    foreground: whether these cells are of use. They are told where the config asks for them
-    (foreground.method "pca").
+    """Frozen features of a video and, where they are wanted, the foreground cells they tell.
 
     What the cache does not hold comes from one pass through the video. The features lie where the
     frames do.
     """
-    wanted, last = backbone.layer, backbone.depth - 1
     key = _key(frames, backbone, run)
     threshold = run.config.foreground.threshold
-    maps: dict[int, Float[Tensor, "T C h w"]] = {}
+    cells_key = key | {"threshold": threshold}
+    known = run.cache.find("features", key)
+    known_cells = run.cache.find("foreground", cells_key) if foreground else None
 
-    def features(*others: int) -> None:
-        """The wanted block's. If they take a pass, that pass gives the other blocks too."""
+    wanted = backbone.layer
+    last = backbone.depth - 1
+    missing = [] if known is not None else [wanted]
+    if foreground and known_cells is None and last != wanted:
+        missing.append(last)
+    seen = _one_pass(frames, backbone, missing, run) if missing else {}
+    if not missing:
+        run.progress("features", 1, 1)
 
-        def compute() -> Tensors:
-            maps.update(_one_pass(frames, backbone, (wanted, *others), run, run.progress))
-            return {"features": maps[wanted]}
-
-        known = run.cache.remember("features", key, compute, run.progress)
-        maps[wanted] = known["features"]
-
-    def cells() -> Tensors:
-        features(last)
-        if last not in maps:
-            maps.update(_one_pass(frames, backbone, (last,), run, silent))
-        return {"cells": pca_foreground(maps[last], threshold)}
-
-    found = None
-    if foreground and run.config.foreground.method == "pca":
-        found = run.cache.remember("foreground", key | {"threshold": threshold}, cells)["cells"]
-    if wanted not in maps:
-        features()
+    if known is None:
+        known = run.cache.keep("features", key, {"features": seen[wanted]})
+    values = known["features"]
+    if foreground and known_cells is None:
+        found = pca_foreground(seen.get(last, values), threshold)
+        known_cells = run.cache.keep("foreground", cells_key, {"cells": found})
     grid = backbone.grid(int(frames.shape[-2]), int(frames.shape[-1]))
-    return Features(FeatureMaps(maps[wanted], grid), found)
+    cells = None if known_cells is None else known_cells["cells"]
+    return Features(FeatureMaps(values, grid), cells)
 
 
 def _key(frames: UInt8[Tensor, "T 3 H W"], backbone: Backbone, run: Run) -> dict[str, Any]:
@@ -192,7 +135,6 @@ def _one_pass(
     backbone: Backbone,
     layers: Sequence[int],
     run: Run,
-    progress: Progress,
 ) -> dict[int, Float[Tensor, "T C h w"]]:
     """What some blocks see, by their numbers, from one pass through the video.
 
@@ -201,9 +143,8 @@ def _one_pass(
     config = run.config.backbone
     half = backbone.device.type == "cuda" and config.precision == "float16"
     computed = torch.bfloat16 if half else torch.float32
-    distinct = list(dict.fromkeys(layers))
-    maps = extract_features(backbone, frames, distinct, config, computed, progress)
-    return dict(zip(distinct, maps, strict=True))
+    maps = extract_features(backbone, frames, layers, config, computed, run.progress)
+    return dict(zip(layers, maps, strict=True))
 
 
 def extract_features(

@@ -7,7 +7,6 @@ going there and back. A method of flow is a function of two frames, named in `FL
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -17,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from dinotrack import weights
 from dinotrack.config import FlowConfig
-from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.geometry import pixel_grid
+from dinotrack.errors import InputError
+from dinotrack.geometry import inside, pixel_grid
 from dinotrack.progress import Progress, silent
 from dinotrack.run import Run
 from dinotrack.video import Video
@@ -50,8 +49,13 @@ class Step(NamedTuple):
     xy: Float[Tensor, "N 2"]
     """Px, possibly outside the frame."""
     error: Float[Tensor, " N"]
-    """The cycle error |F(p) + B(p + F(p))|, px. A point that leaves the frame reads the way back
-    at the border; what that means is the caller's to say."""
+    """The cycle error |F(p) + B(p + F(p))|, px. Of a point that has left the frame, the way back is
+    read at the border."""
+
+    def holds(self, cycle_error: float, size: tuple[int, int]) -> Bool[Tensor, " N"]:
+        """Whether flow can be believed: less than so many px off on the way back, and still in
+        the frame of that size (H, W)."""
+        return (self.error < cycle_error) & inside(self.xy, size)
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,14 @@ class Flow:
     displacement: Float[Tensor, "2 H W"]
     """(dx, dy) px of any float type."""
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the frames."""
+        return int(self.displacement.shape[-2]), int(self.displacement.shape[-1])
+
     def at(self, xy: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2"]:
         """Displacements at positions (px), bilinear; outside the frame that of the border."""
-        grid = pixel_grid(*self.displacement.shape[-2:])
+        grid = pixel_grid(*self.size)
         return grid.sample(self.displacement.float()[None], xy.float()[None])[0]
 
     def move(self, xy: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2"]:
@@ -160,10 +169,12 @@ def make_estimator(video: Video, frames: UInt8[Tensor, "T 3 H W"], run: Run) -> 
     Flow sees larger frames than the networks do, where config.flow.area is larger.
     """
     config = run.config
-    name = resolve_flow_name(config.flow.name, run.device, named=run.named)
+    name = resolve_flow_name(config.flow.name, run.device, must=run.named)
     seen = flow_frames(video, frames, config.video, config.flow.area)
     size = int(frames.shape[-2]), int(frames.shape[-1])
-    return VideoEstimator(seen, size, FLOWS[name](config.flow, run.device), name)
+    with run.stage("flow"):  # a network may have to be loaded
+        estimate = FLOWS[name](config.flow, run.device)
+    return VideoEstimator(seen, size, estimate, name)
 
 
 def video_flow(estimator: VideoEstimator, run: Run) -> VideoFlow:
@@ -180,7 +191,8 @@ def video_flow(estimator: VideoEstimator, run: Run) -> VideoFlow:
         "computed_at": list(estimator.frames[0].shape),
         "filter": run.config.video.filter,
     }
-    return VideoFlow(**run.cache.remember("flow", key, compute, run.progress))
+    with run.stage("flow"):
+        return VideoFlow(**run.cache.remember("flow", key, compute, run.progress))
 
 
 def resize_flow(
@@ -298,12 +310,13 @@ FLOWS: dict[str, Callable[[FlowConfig, torch.device], Estimator]] = {
 """Name -> what gives the function of two frames on a device."""
 
 
-def resolve_flow_name(name: str, device: torch.device, named: bool = False) -> str:
+def resolve_flow_name(name: str, device: torch.device, must: bool = False) -> str:
     """The name in `FLOWS` that is meant. A name of `FLOWS` means itself.
 
     "auto" means raft_large on CUDA, whose weights may be downloaded, and dis elsewhere. Where
-    these weights can't be had, "auto" settles for dis with a DinotrackWarning, unless the preset
-    was `named`. Raises InputError for an unknown name, and for what is missing though named.
+    these weights can't be had, "auto" settles for dis with a DinotrackWarning, unless they `must`
+    be there. Raises InputError for an unknown name, and for what is missing though it must be
+    there.
     """
     if name in FLOWS:
         return name
@@ -311,11 +324,5 @@ def resolve_flow_name(name: str, device: torch.device, named: bool = False) -> s
         raise InputError(f"unknown flow {name!r}; choose one of auto, {', '.join(FLOWS)}")
     if device.type != "cuda":
         return "dis"
-    try:
-        weights.obtain(raft_origin("raft_large"))
-    except InputError as missing:
-        if named:
-            raise
-        warnings.warn(f"{missing}; using dis flow instead", DinotrackWarning, stacklevel=2)
-        return "dis"
-    return "raft_large"
+    path = weights.obtain_or_warn(raft_origin("raft_large"), "using dis flow", must=must)
+    return "dis" if path is None else "raft_large"

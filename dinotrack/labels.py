@@ -41,6 +41,7 @@ def video_labels(
     """
     config = run.config
     direct = estimator.between if config.trajectories.direct_filter else None
-    chains = flow_chains(flow, config.trajectories, direct, run.progress)
-    masks = find_foreground(flow, cells, given, config.foreground)
-    return FlowLabels(chains, in_foreground(chains, masks), masks)
+    with run.stage("labels"):
+        chains = flow_chains(flow, config.trajectories, direct, run.progress)
+        masks = find_foreground(flow, cells, given, config.foreground)
+        return FlowLabels(chains, in_foreground(chains, masks), masks)

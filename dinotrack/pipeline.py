@@ -1,30 +1,28 @@
 """The method, one stage after the other: video, flow and features, labels, fit, tracks.
 
-This page is the README's table as code, each stage a function of its name. A stage takes values
-and gives values. Its sizes, types and cache keys are decided in its own module, which knows nothing
-of this one.
+This page is the README's table as code. Each stage is one function of its own module, which takes
+values and gives values. There it decides its sizes, types and cache keys, and notes what it took;
+what is passed from one stage to the next is decided here, and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
-from dinotrack.buddies import Buddies, video_buddies
-from dinotrack.delta_dino import least_side
-from dinotrack.features import Features, make_backbone, video_features
+from dinotrack.buddies import video_buddies
+from dinotrack.features import video_features
 from dinotrack.flow import VideoEstimator, VideoFlow, make_estimator, video_flow
-from dinotrack.labels import FlowLabels, video_labels
+from dinotrack.labels import video_labels
 from dinotrack.maps import FeatureMaps
 from dinotrack.queries import Queries, Trajectories
-from dinotrack.refinement import refine_video
+from dinotrack.refinement import refined_features
 from dinotrack.run import Run
 from dinotrack.tracking import TrackedVideo, track_video
-from dinotrack.training import State, Store, TrainingData, begin, train
+from dinotrack.training import State, Store, Stored, TrainingData, begin, train
 from dinotrack.video import Video
 from dinotrack.working import working_frames
 
@@ -54,6 +52,15 @@ class Inputs:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """A fit before its first step."""
+
+    inputs: Inputs
+    state: State
+    data: TrainingData
+
+
+@dataclass(frozen=True)
 class Learnt:
     """A tracker that was fitted to a video, and what it tracks with."""
 
@@ -62,21 +69,41 @@ class Learnt:
     maps: FeatureMaps
     """Refined features of all frames."""
 
+    @property
+    def video(self) -> TrackedVideo:
+        """The video as points are tracked in it."""
+        inputs = self.inputs
+        return TrackedVideo(self.state.tracker, self.maps, inputs.flow, inputs.frames)
+
 
 def learn(video: Video, run: Run, masks: Masks | None, store: Store) -> Learnt:
     """Learn to track one video. This is the method as the paper's abstract tells it.
 
     A fit that was found in the store is continued, and a finished one is taken as it is.
     """
-    unfinished = not store.holds_finished
-    inputs = observe(video, run, finds_foreground=unfinished and masks is None)
-    state = begin(inputs.features, run, store.stored)
-    if unfinished:
-        found = labels(inputs, masks, run)
-        pairs = buddies(inputs, found, run)
-        data = TrainingData(inputs.frames, inputs.features, found, pairs)
-        fit(data, state, run, store)
-    return Learnt(inputs, state, refine(inputs, state, run))
+    if store.stored is not None and store.holds_finished:
+        return recall(video, run, store.stored)
+    fit = prepare(video, run, masks, store.stored)
+    train(fit.data, fit.state, run, store)
+    return _refined(fit.inputs, fit.state, run)
+
+
+def recall(video: Video, run: Run, stored: Stored) -> Learnt:
+    """A fit as it was stored, finished or not. Nothing is learned."""
+    inputs = observe(video, run, finds_foreground=False)
+    return _refined(inputs, begin(inputs.features, run, stored), run)
+
+
+def prepare(
+    video: Video, run: Run, masks: Masks | None = None, stored: Stored | None = None
+) -> Prepared:
+    """All that comes before the first step of a fit, or before it goes on."""
+    inputs = observe(video, run, finds_foreground=masks is None)
+    state = begin(inputs.features, run, stored)
+    labels = video_labels(inputs.flow, inputs.estimator, inputs.foreground, masks, run)
+    buddies = video_buddies(inputs.features, labels.chains, run)
+    data = TrainingData(inputs.frames, inputs.features, labels, buddies)
+    return Prepared(inputs, state, data)
 
 
 def observe(video: Video, run: Run, finds_foreground: bool) -> Inputs:
@@ -85,69 +112,21 @@ def observe(video: Video, run: Run, finds_foreground: bool) -> Inputs:
     finds_foreground: whether the ViT may be asked which cells are foreground. Where the user gave
     masks, or nothing is to be learned, it need not be.
     """
-    frames = read(video, run)
-    estimator, between = flow(video, frames, run)
-    frozen = features(frames, run, finds_foreground)
-    if frozen is None:
-        return Inputs(frames, estimator, between, None, None)
-    return Inputs(frames, estimator, between, frozen.maps, frozen.foreground)
-
-
-def read(video: Video, run: Run) -> UInt8[Tensor, "T 3 H W"]:
-    """The working frames."""
-    with run.watch.stage("read"):
-        return working_frames(video, run.config.video, least_side(run.config.model))
-
-
-def flow(
-    video: Video, frames: UInt8[Tensor, "T 3 H W"], run: Run
-) -> tuple[VideoEstimator, VideoFlow]:
-    """Flow between neighbouring frames, and what computes it between any two."""
-    with run.watch.stage("flow"):
-        estimator = make_estimator(video, frames, run)
-        return estimator, video_flow(estimator, run)
-
-
-def features(frames: UInt8[Tensor, "T 3 H W"], run: Run, finds_foreground: bool) -> Features | None:
-    """Frozen features of a ViT, and which cells it sets apart; None where no ViT is asked for."""
-    backbone = make_backbone(run.config.backbone, run.device, run.named)
-    if backbone is None:
-        return None
-    with run.watch.stage("features"):
-        return video_features(frames, backbone, run, finds_foreground)
-
-
-def labels(inputs: Inputs, masks: Masks | None, run: Run) -> FlowLabels:
-    """Chains of flow, and which of them are of the foreground."""
-    with run.watch.stage("labels"):
-        return video_labels(inputs.flow, inputs.estimator, inputs.foreground, masks, run)
-
-
-def buddies(inputs: Inputs, found: FlowLabels, run: Run) -> Mapping[tuple[int, int], Buddies]:
-    """Best buddies of the frozen features where flow is blind, by ordered pairs of frames."""
-    if inputs.features is None or not run.config.training.buddy_weight:
-        return {}
-    with run.watch.stage("buddies"):
-        return video_buddies(inputs.features, found.chains, run)
-
-
-def fit(data: TrainingData, state: State, run: Run, store: Store) -> None:
-    """Fit the networks, in place."""
-    with run.watch.stage("fit"):
-        train(data, state, run, store)
-
-
-def refine(inputs: Inputs, state: State, run: Run) -> FeatureMaps:
-    """Refined features of all frames, from which points are tracked."""
-    with run.watch.stage("refine"):
-        maps = refine_video(state.tracker, inputs.frames, inputs.features, progress=run.progress)
-    state.tracker.eval()
-    return maps
+    frames = working_frames(video, run)
+    estimator = make_estimator(video, frames, run)
+    flow = video_flow(estimator, run)
+    features = video_features(frames, run, finds_foreground)
+    if features is None:
+        return Inputs(frames, estimator, flow, None, None)
+    return Inputs(frames, estimator, flow, features.maps, features.foreground)
 
 
 def track(learnt: Learnt, queries: Queries, run: Run) -> Trajectories:
     """Where queries in working px are in every frame, and where they are visible."""
-    inputs = learnt.inputs
-    video = TrackedVideo(learnt.state.tracker, learnt.maps, inputs.flow, inputs.frames)
-    with run.watch.stage("track"):
-        return track_video(video, queries, run.config.inference, run.progress)
+    return track_video(learnt.video, queries, run)
+
+
+def _refined(inputs: Inputs, state: State, run: Run) -> Learnt:
+    """A fit, ready to track."""
+    maps = refined_features(state.tracker, inputs.frames, inputs.features, run)
+    return Learnt(inputs, state, maps)

@@ -8,6 +8,19 @@ from dinotrack.chunks import CNN_FRAMES, CNN_LAYERS_HELD, fitting, in_chunks
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
 from dinotrack.progress import Progress, silent
+from dinotrack.run import Run
+
+
+def refined_features(
+    tracker: Tracker, frames: UInt8[Tensor, "T 3 H W"], features: FeatureMaps | None, run: Run
+) -> FeatureMaps:
+    """The stage: refined features of all frames, from which points are tracked.
+
+    The networks are in evaluation mode from then on.
+    """
+    tracker.eval()
+    with run.stage("refine"):
+        return refine_video(tracker, frames, features, progress=run.progress)
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """What every stage of a run is given."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
@@ -24,10 +25,14 @@ class Run:
     cache: Cache = field(default_factory=Cache)
     """Where flow and frozen features of the video are kept."""
     named: bool = False
-    """Whether the user chose the preset. What a named preset needs must be there: nothing else is
-    taken in its place, and what is missing is an InputError."""
+    """Whether the user chose the preset. The ViT and the flow of a named preset must be there:
+    weights that can't be had are an InputError then, and nothing else takes their place."""
 
     @property
     def progress(self) -> Progress:
         """The watch's callback."""
         return self.watch.progress
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Note what happens inside under the name of a stage."""
+        return self.watch.stage(name)

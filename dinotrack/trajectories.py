@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dinotrack.config import TrajectoryConfig
 from dinotrack.flow import Flow, VideoFlow
-from dinotrack.geometry import inside, pixel_grid
+from dinotrack.geometry import pixel_grid
 from dinotrack.pairs import is_sampled
 from dinotrack.progress import Progress, silent
 
@@ -92,7 +92,8 @@ def flow_chains(
     progress("labels", 1, flow.frames)
     for t in range(1, flow.frames):
         there, back = flow.between(t - 1, t), flow.between(t, t - 1)
-        alive = alive.keep_where(*_step(alive.xy, there, back, config.cycle_error))
+        step = there.step(back, alive.xy)
+        alive = alive.keep_where(step.xy, step.holds(config.cycle_error, flow.size))
         if direct is not None:
             alive = _drop_drifted(alive, t, direct, config)
         starts = points[_starts(lattice, alive.xy, there, back, config.cycle_error)]
@@ -185,19 +186,6 @@ class _Alive:
         )
 
 
-def _step(
-    xy: Float[Tensor, "K 2"], there: Flow, back: Flow, cycle_error: float
-) -> tuple[Float[Tensor, "K 2"], Bool[Tensor, " K"]]:
-    """Where positions (px) go by flow, and where flow is sure of it.
-
-    Flow is sure where it agrees with its way back and stays in the frame.
-    """
-    moved, error = there.step(back, xy)
-    height, width = there.displacement.shape[-2:]
-    agrees = error < cycle_error
-    return moved, agrees & inside(moved, (height, width))
-
-
 def _drop_drifted(alive: _Alive, t: int, direct: DirectFlow, config: TrajectoryConfig) -> _Alive:
     """End the chains that are not where direct flow from their start puts them in frame t.
 
@@ -210,8 +198,9 @@ def _drop_drifted(alive: _Alive, t: int, direct: DirectFlow, config: TrajectoryC
             continue
         chosen = alive.start == i
         there, back = direct(i, t)
-        target, sure = _step(alive.start_xy[chosen], there, back, config.direct_cycle_error)
-        distance = (alive.xy[chosen] - target).norm(dim=-1)
+        step = there.step(back, alive.start_xy[chosen])
+        sure = step.holds(config.direct_cycle_error, there.size)
+        distance = (alive.xy[chosen] - step.xy).norm(dim=-1)
         agrees[chosen] = (distance < config.direct_error) | ~sure
     return alive.keep_where(alive.xy, agrees)
 

@@ -19,8 +19,10 @@ from PIL import Image
 from torch import Tensor
 
 from dinotrack.config import VideoConfig
+from dinotrack.delta_dino import least_side
 from dinotrack.errors import InputError
 from dinotrack.frames import Frames, one_frame
+from dinotrack.run import Run
 from dinotrack.video import Video
 
 Method = Literal["area", "lanczos"]
@@ -28,18 +30,21 @@ Method = Literal["area", "lanczos"]
 "lanczos" is Pillow's, as in the paper."""
 
 
-def working_frames(video: Video, config: VideoConfig, least: int) -> UInt8[Tensor, "T 3 H W"]:
+def working_frames(video: Video, run: Run) -> UInt8[Tensor, "T 3 H W"]:
     """The stage: all frames of a video at the size that the networks see.
 
-    Raises InputError where a side is shorter than `least` px, too short for the networks.
+    Raises InputError where that size is too small for the networks.
     """
+    config = run.config.video
     size = working_size(video.size, config)
+    least = least_side(run.config.model)
     if min(size) < least:
         raise InputError(
             f"the networks need frames of {least} px a side, and these are {size[1]} x {size[0]}; "
             "take fewer model.widths, or a larger video.min_side (or video.height and video.width)"
         )
-    return resize(video.frames, size, config.filter)
+    with run.stage("read"):
+        return resize(video.frames, size, config.filter)
 
 
 def flow_frames(

@@ -22,12 +22,12 @@ LAYERS: list[set[str]] = [
     {"errors", "progress"},
     {"config", "chunks", "files"},
     {"geometry", "frames", "tracks"},
-    {"queries", "cache", "weights", "ffmpeg", "metrics", "pairs"},
+    {"queries", "cache", "weights", "ffmpeg", "metrics", "pairs", "delta_dino", "backbones"},
     {"maps", "video", "run", "kernels"},
-    {"correlation", "working", "points", "overlay"},
-    {"losses", "delta_dino", "flow", "formats"},
+    {"correlation", "working", "points", "overlay", "vits"},
+    {"losses", "flow", "formats"},
     {"model", "foreground", "trajectories"},
-    {"refinement", "features", "backbones", "buddies", "labels"},
+    {"refinement", "features", "buddies", "labels"},
     {"tracking", "training"},
     {"pipeline"},
     {"api"},
@@ -38,9 +38,6 @@ LAYERS: list[set[str]] = [
     {"benchmarks"},
 ]
 """Rooms from the ground up. A room uses those below it, and no other of its own floor."""
-
-SAME_FLOOR = {("backbones", "features"), ("features", "backbones")}
-"""A family of ViTs is loaded by name, when one is wanted, and speaks of what features.py wants."""
 
 CORE = [module for module in PACKAGE if "benchmarks" not in module.path.parts]
 
@@ -89,7 +86,7 @@ def test_arrows_point_down(module: Module) -> None:
         return
     for name in imports(module):
         other = room_of(name)
-        if other in ("", own) or (own, other) in SAME_FLOOR:
+        if other in ("", own):
             continue
         assert floor_of(other) < floor_of(own), f"{own} uses {other}"
 
@@ -98,7 +95,6 @@ def test_no_two_modules_need_each_other() -> None:
     graph = {
         name_of(module): {name for name in imports(module) if room_of(name)} for module in PACKAGE
     }
-    lazy = {("dinotrack.features", "dinotrack.backbones")}
     done: set[str] = set()
 
     def visit(name: str, above: tuple[str, ...]) -> None:
@@ -106,8 +102,7 @@ def test_no_two_modules_need_each_other() -> None:
         if name in done:
             return
         for other in graph.get(name, ()):
-            if (name, other) not in lazy:
-                visit(other, (*above, name))
+            visit(other, (*above, name))
         done.add(name)
 
     for name in graph:

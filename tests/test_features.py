@@ -14,21 +14,11 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from dinotrack import chunks, features
-from dinotrack.backbones import (
-    TimmBackbone,
-    full_name,
-    load_vit,
-    resample_positions,
-    resolve_name,
-    weight_origin,
-)
+from dinotrack.backbones import BACKBONES, SHIPPED, Backbone
 from dinotrack.cache import Cache
 from dinotrack.config import QUALITY, BackboneConfig, override
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.features import (
-    BACKBONES,
-    SHIPPED,
-    Backbone,
     Features,
     extract_features,
     make_backbone,
@@ -39,6 +29,14 @@ from dinotrack.features import (
 from dinotrack.foreground import pca_foreground
 from dinotrack.progress import Watch
 from dinotrack.run import Run
+from dinotrack.vits import (
+    TimmBackbone,
+    full_name,
+    load_vit,
+    resample_positions,
+    resolve_name,
+    weight_origin,
+)
 from tests.fakes import FakeBackbone
 
 CPU = torch.device("cpu")
@@ -423,7 +421,7 @@ def test_auto_without_weights_is_none_with_one_line(no_weights: Path) -> None:
 
 def test_auto_without_weights_is_refused_where_the_preset_was_named(no_weights: Path) -> None:
     with pytest.raises(InputError, match="the weights of dinov2_vits14 are not on this machine"):
-        make_backbone(BackboneConfig(name="auto"), CPU, named=True)
+        make_backbone(BackboneConfig(name="auto"), CPU, must=True)
 
 
 def test_auto_takes_what_lies_here_the_lightest_first_without_cuda(no_weights: Path) -> None:

@@ -285,7 +285,7 @@ def test_auto_is_dis_on_cpu_and_warns_once_on_cuda(no_weights: Path) -> None:
     assert len(record) == 1
     assert "\n" not in str(record[0].message)
     with pytest.raises(InputError, match="RAFT large"):
-        resolve_flow_name("auto", CUDA, named=True)
+        resolve_flow_name("auto", CUDA, must=True)
 
 
 def test_auto_on_cuda_is_raft_where_its_weights_are(no_weights: Path) -> None:

@@ -10,11 +10,11 @@ import torch
 
 import dinotrack
 from dinotrack import DinotrackWarning, Fitted, InputError, Tracks
-from dinotrack.backbones import TimmBackbone
 from dinotrack.ffmpeg import write_video
 from dinotrack.flow import VideoEstimator
 from dinotrack.synthesis import Clip, generate
 from dinotrack.video import Video
+from dinotrack.vits import TimmBackbone
 
 SIZE, FRAMES, STEPS = (64, 96), 6, 3
 SETTINGS = {"training.steps": STEPS, "model.widths": "8,16", "model.dims": 16, "model.blocks": 1}

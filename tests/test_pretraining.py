@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor
 
-from dinotrack.backbones import TimmBackbone, load_vit
 from dinotrack.errors import InputError
 from dinotrack.geometry import patch_grid
 from dinotrack.maps import FeatureMaps
@@ -32,6 +31,7 @@ from dinotrack.pretraining.network import (
 from dinotrack.pretraining.recipes import RECIPES, PretrainConfig
 from dinotrack.synthesis.layers import Layer, Motion
 from dinotrack.synthesis.scene import Scene
+from dinotrack.vits import TimmBackbone, load_vit
 
 TINY = PretrainConfig(
     dim=32,

@@ -11,11 +11,11 @@ import torch
 
 import dinotrack
 from dinotrack import weights
-from dinotrack.backbones import load_shipped
+from dinotrack.backbones import SHIPPED
 from dinotrack.config import FAST, BackboneConfig, override
 from dinotrack.delta_dino import DeltaDino
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.features import SHIPPED, make_backbone
+from dinotrack.features import make_backbone
 from dinotrack.geometry import Grid
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
@@ -24,6 +24,7 @@ from dinotrack.pretraining.start import __main__ as command
 from dinotrack.training.fitting import fill_pretrained
 from dinotrack.training.loop import State
 from dinotrack.training.view import RefinedFrames
+from dinotrack.vits import load_shipped
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOTS = start.Shots(size=(48, 64), points=16, layers=(1, 3))

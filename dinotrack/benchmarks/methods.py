@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from dinotrack.api import Fitted, choose_device, fit
+from dinotrack.backbones import BACKBONES, SHIPPED
 from dinotrack.benchmarks import rivals
 from dinotrack.config import (
     PAPER,
@@ -25,7 +26,6 @@ from dinotrack.config import (
     preset,
 )
 from dinotrack.errors import InputError
-from dinotrack.features import BACKBONES, SHIPPED
 from dinotrack.run import Run
 from dinotrack.tracks import Tracks
 

@@ -15,10 +15,11 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from dinotrack.backbones import Backbone
 from dinotrack.config import ChainConfig, FlowConfig
 from dinotrack.correlation import correlation_maps
 from dinotrack.errors import InputError, setting
-from dinotrack.features import Backbone, make_backbone, video_features
+from dinotrack.features import make_backbone, video_features
 from dinotrack.flow import FLOWS, VideoEstimator
 from dinotrack.frames import each_frame
 from dinotrack.geometry import rescale

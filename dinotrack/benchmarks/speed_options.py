@@ -4,10 +4,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from dinotrack.backbones import SHIPPED
 from dinotrack.benchmarks import options
 from dinotrack.benchmarks.options import Parser
 from dinotrack.benchmarks.stages import Shape
-from dinotrack.features import SHIPPED
 
 EXAMPLES = """\
 parts:

@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float
 from safetensors.torch import save as pack
 from torch import Tensor, nn
 
-from dinotrack.backbones import load_vit
 from dinotrack.files import replacing
 from dinotrack.geometry import Grid
 from dinotrack.pretraining.recipes import PretrainConfig
+from dinotrack.vits import load_vit
 
 ARCHITECTURE = "vit_tiny_patch16_224"
 """timm's name of the ViT; `vit_facts` says what differs from it."""

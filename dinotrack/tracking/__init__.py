@@ -8,23 +8,23 @@ lets neighbouring points vote. `patches` knows what a query looks like in the pi
 algebra of `matrices`.
 """
 
-from dinotrack.config import InferenceConfig
-from dinotrack.progress import Progress, silent
 from dinotrack.queries import Queries, Trajectories
+from dinotrack.run import Run
 from dinotrack.tracking.joining import TrackedVideo, track_by_joining
 from dinotrack.tracking.matching import track_by_matching
 
 __all__ = ["TrackedVideo", "track_video"]
 
 
-def track_video(
-    video: TrackedVideo, queries: Queries, config: InferenceConfig, progress: Progress = silent
-) -> Trajectories:
+def track_video(video: TrackedVideo, queries: Queries, run: Run) -> Trajectories:
     """The stage: where queries are in every frame, and where they are visible.
 
     Everything is in px of the working frame.
     """
+    config = run.config.inference
     queries = queries.to(video.maps.device)
-    if config.method == "match":
-        return track_by_matching(video.tracker, video.maps, queries, config.matching, progress)
-    return track_by_joining(video.to(video.maps.device), queries, config, progress)
+    with run.stage("track"):
+        if config.method == "join":
+            return track_by_joining(video.to(video.maps.device), queries, config, run.progress)
+        matching = config.matching
+        return track_by_matching(video.tracker, video.maps, queries, matching, run.progress)

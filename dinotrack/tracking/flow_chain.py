@@ -20,7 +20,6 @@ from torch import Tensor
 
 from dinotrack.config import ChainConfig
 from dinotrack.flow import VideoFlow
-from dinotrack.geometry import inside
 from dinotrack.queries import Queries
 from dinotrack.tracking.patches import Patches, align, carry
 
@@ -104,8 +103,7 @@ def _step(
 ) -> Link:
     """From frame t to its neighbour u. What is not followed there holds no meaning."""
     step = flow.step(link.xy, t, u)
-    consistent = (step.error < config.cycle_error) & inside(step.xy, flow.size)
-    followed = link.followed & consistent
+    followed = link.followed & step.holds(config.cycle_error, flow.size)
     if patches is None:
         nothing = torch.zeros_like(step.error)
         return Link(step.xy, followed, nothing, nothing.bool(), link.shape)

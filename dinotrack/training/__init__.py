@@ -5,9 +5,9 @@ takes step after step (`loop`).
 makes steps fast on CUDA, and `checkpoint` keeps a fit on disk.
 """
 
-from dinotrack.training.checkpoint import Store
+from dinotrack.training.checkpoint import Store, Stored
 from dinotrack.training.fitting import begin, train
 from dinotrack.training.loop import State
 from dinotrack.training.sampling import TrainingData
 
-__all__ = ["State", "Store", "TrainingData", "begin", "train"]
+__all__ = ["State", "Store", "Stored", "TrainingData", "begin", "train"]

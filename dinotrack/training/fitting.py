@@ -71,7 +71,7 @@ def fill_pretrained(network: DeltaDino, must: bool) -> None:
 
 
 def train(data: TrainingData, state: State, run: Run, store: Store) -> None:
-    """Fit the networks, in place. Checkpoints are kept now and then, and at Ctrl-C.
+    """The stage: fit the networks, in place. Checkpoints are kept now and then, and at Ctrl-C.
 
     Where there is nothing to learn from, the fit counts as finished, with a DinotrackWarning.
     """
@@ -84,7 +84,8 @@ def train(data: TrainingData, state: State, run: Run, store: Store) -> None:
 
     run.progress("fit", state.step, training.steps)
     try:
-        loop.fit(data, run.config, run.seed, state, on_step)
+        with run.stage("fit"):
+            loop.fit(data, run.config, run.seed, state, on_step)
     except KeyboardInterrupt:
         store.save(state)
         raise
