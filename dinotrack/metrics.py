@@ -21,6 +21,8 @@ THRESHOLDS = (1, 2, 4, 8, 16)
 """Distances, in px at 256 x 256, within which a point counts as found."""
 TAPVID_SIDE = 256
 """Px: the sides to which TAP-Vid scales its frames."""
+STRIDE = 5
+"""Frames from one in which "strided" asks to the next."""
 OCCLUDED_FOR = 3
 """Frames that a point must be occluded for, so that its return counts as "after occlusion"."""
 BADJA_SIZE = (320, 512)
@@ -91,19 +93,19 @@ class Annotation:
 
 
 def sample_queries(
-    xy: Float[np.ndarray, "N T 2"], visible: Bool[np.ndarray, "N T"], mode: Mode, stride: int = 5
+    xy: Float[np.ndarray, "N T 2"], visible: Bool[np.ndarray, "N T"], mode: Mode
 ) -> tuple[Float[np.ndarray, "M 3"], Int[np.ndarray, " M"]]:
     """The queries (t, x, y) that TAP-Vid asks about annotated tracks, and the track of each.
 
     "first": every track that is ever visible, at its first visible frame.
-    "strided": at frames 0, stride, 2 stride, ..., every track visible there.
+    "strided": at frames 0, 5, 10, ..., every track visible there.
     """
     if mode == "first":
         rows = np.flatnonzero(visible.any(1))
         frames = visible[rows].argmax(1)
     else:
-        index, rows = np.nonzero(visible[:, ::stride].T)
-        frames = index * stride
+        index, rows = np.nonzero(visible[:, ::STRIDE].T)
+        frames = index * STRIDE
     return np.concatenate((frames[:, None], xy[rows, frames]), axis=1), rows
 
 

@@ -83,9 +83,8 @@ def learn(video: Video, run: Run, masks: Masks | None, store: Store) -> Learnt:
     """
     if store.stored is not None and store.holds_finished:
         return recall(video, run, store.stored)
-    fit = prepare(video, run, masks, store.stored)
-    train(fit.data, fit.state, run, store)
-    return _refined(fit.inputs, fit.state, run)
+    inputs, state = _fitted(video, run, masks, store)
+    return _refined(inputs, state, run)
 
 
 def recall(video: Video, run: Run, stored: Stored) -> Learnt:
@@ -124,6 +123,13 @@ def observe(video: Video, run: Run, finds_foreground: bool) -> Inputs:
 def track(learnt: Learnt, queries: Queries, run: Run) -> Trajectories:
     """Where queries in working px are in every frame, and where they are visible."""
     return track_video(learnt.video, queries, run)
+
+
+def _fitted(video: Video, run: Run, masks: Masks | None, store: Store) -> tuple[Inputs, State]:
+    """A fit after its last step. What was learned from makes room for the refined features."""
+    fit = prepare(video, run, masks, store.stored)
+    train(fit.data, fit.state, run, store)
+    return fit.inputs, fit.state
 
 
 def _refined(inputs: Inputs, state: State, run: Run) -> Learnt:

@@ -2,7 +2,7 @@
 
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +12,7 @@ import torch
 from jaxtyping import install_import_hook
 
 import tests.shapes  # noqa: F401  the import hook below looks for it
+from tests.golden import Golden
 
 if not torch.cuda.is_available():
     # Triton reads this when it is imported: kernels then run in its interpreter, on the CPU
@@ -39,8 +40,20 @@ def cache_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         yield
 
 
+@pytest.fixture
+def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A place with no weights, no hub cache and no network; a folder where weights may be put."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DINOTRACK_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("dinotrack.weights.PACKAGE", tmp_path / "package" / "dinotrack")
+    monkeypatch.setattr("dinotrack.weights.reachable", lambda url: False)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
-def golden() -> Callable[[str], dict[str, np.ndarray]]:
+def golden() -> Golden:
     """golden(name): the arrays of one golden file (numbers of the reference implementation)."""
 
     def load(name: str) -> dict[str, np.ndarray]:

@@ -1,4 +1,5 @@
-"""Chains as tables, a row for each chain and a column for each frame, which read more easily."""
+"""Chains as tables, a row for each chain and a column for each frame, which read more easily; and
+chains drawn at random."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -28,3 +29,11 @@ def table_of(chains: Chains) -> tuple[Float[Tensor, "N T 2"], Bool[Tensor, "N T"
         done += length
     assert done == len(chains.xy)
     return xy, valid
+
+
+def random_chains(count: int, frames: int, seed: int) -> Chains:
+    """Runs of random positions in a frame of 50 x 50 px. Some have a single frame."""
+    rng = torch.Generator().manual_seed(seed)
+    start = torch.randint(frames, (count,), generator=rng)
+    length = 1 + (torch.rand(count, generator=rng) * (frames - start)).long()
+    return Chains(torch.rand(int(length.sum()), 2, generator=rng) * 50, start, length, frames)

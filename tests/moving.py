@@ -57,7 +57,7 @@ CONFIG = InferenceConfig(
 """The tests' own numbers: presets may change theirs."""
 
 
-def make_tracker() -> Tracker:
+def peaked_tracker() -> Tracker:
     """One that reads a softmax of the cosines around their peak.
 
     Its refiner starts as almost the identity.

@@ -1,8 +1,10 @@
-"""Random features that resemble one another, and a tracker that compares them."""
+"""Random numbers: features that resemble one another, and a tracker that compares them."""
 
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from dinotrack.config import PAPER
 from dinotrack.geometry import Grid, patch_grid
@@ -11,6 +13,11 @@ from dinotrack.model import Tracker
 from dinotrack.queries import Queries
 
 GRID = patch_grid(98, 126, 14, 7, exact=False)
+
+
+def draw(seed: int, *shape: int) -> Float[Tensor, "..."]:
+    """Normal numbers, the same for the same seed."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def make_tracker(whole_map: bool = True) -> Tracker:

@@ -1,6 +1,7 @@
 """The accuracy benchmark on a tiny data folder, with methods that know the truth or do not."""
 
 import argparse
+import itertools
 import json
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,7 @@ from dinotrack.benchmarks.datasets import find_clips
 from dinotrack.benchmarks.methods import METHODS, Options
 from dinotrack.benchmarks.records import read_json, to_json
 from dinotrack.benchmarks.report import SHARES
-from dinotrack.benchmarks.summary import Report, Row
+from dinotrack.benchmarks.summary import AccuracyReport, Row
 from dinotrack.errors import InputError
 from dinotrack.synthesis import Clip, generate
 from dinotrack.tracks import Tracks
@@ -104,9 +105,6 @@ def shares(row: Row) -> dict[str, float]:
     return {name: value for name, value in known.items() if not np.isnan(value)}
 
 
-def silent(_: str) -> None: ...
-
-
 def test_truth_scores_one(data: Path, scene: Clip) -> None:
     said: list[str] = []
     asked = arguments(data, "--seeds", "0", "1", "--clips", "pony")
@@ -129,7 +127,7 @@ def test_truth_scores_one(data: Path, scene: Clip) -> None:
 def test_every_method_with_every_seed_on_every_clip(data: Path, scene: Clip) -> None:
     asked = ["--methods", "a", "b", "--seeds", "3", "4", "--models", "kept"]
     oracle = Oracle(scene, 0.1)
-    report = run(arguments(data, *asked, "--set", "training.steps=5"), silent, oracle.make)
+    report = run(arguments(data, *asked, "--set", "training.steps=5"), print, oracle.make)
     options = Options(settings={"training.steps": "5"}, device="cpu", models=Path("kept"))
     assert oracle.made == [("a", options), ("b", options)]
     lengths = {clip.name: sum(len(t.queries) for t in clip.truths) for clip in find_clips(data)}
@@ -141,7 +139,7 @@ def test_every_method_with_every_seed_on_every_clip(data: Path, scene: Clip) -> 
 
 
 def test_errors_cost(data: Path, scene: Clip) -> None:
-    report = run(arguments(data), silent, Oracle(scene, 1.0).make)
+    report = run(arguments(data), print, Oracle(scene, 1.0).make)
     tapvid = report.rows[0].numbers
     assert tapvid["median_px"] == pytest.approx(2**0.5, rel=1e-5)
     # one px right and down is (4, 5.3) px at 256 x 256: within 8 and 16 only
@@ -163,7 +161,7 @@ def pooled_by_hand(data: Path, saved: Path, seed: int) -> tuple[float, float]:
 
 def test_confidence_is_pooled_over_clips_and_spread_over_seeds(data: Path, scene: Clip) -> None:
     wanted = ("--datasets", "davis", "--seeds", "0", "1", "--save", str(data / "saved"))
-    report = run(arguments(data, *wanted), silent, Oracle(scene, 0.5).make)
+    report = run(arguments(data, *wanted), print, Oracle(scene, 0.5).make)
     pooled = [pooled_by_hand(data, data / "saved" / "fast", seed) for seed in (0, 1)]
     found = [(row.numbers["ece"], row.numbers["auroc"]) for row in report.seeds]
     np.testing.assert_allclose(found, pooled)
@@ -177,7 +175,7 @@ def test_confidence_is_pooled_over_clips_and_spread_over_seeds(data: Path, scene
 
 
 def test_report_is_valid_json_with_its_circumstances(data: Path, scene: Clip) -> None:
-    report = run(arguments(data), silent, Oracle(scene, 0.0).make)
+    report = run(arguments(data), print, Oracle(scene, 0.0).make)
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
@@ -189,7 +187,7 @@ def test_report_is_valid_json_with_its_circumstances(data: Path, scene: Clip) ->
     assert {"seconds", "dis_s", "peak_mb"} <= read["rows"][0].keys()
     assert read["rows"][0]["peak_mb"] > 50
     assert read["means"][0]["mean"]["average_jaccard"] == 1.0
-    assert to_json(read_json(out, Report, "accuracy")) == to_json(report) == out.read_text()
+    assert to_json(read_json(out, AccuracyReport, "accuracy")) == to_json(report) == out.read_text()
 
 
 class Interrupted(Oracle):
@@ -202,15 +200,15 @@ class Interrupted(Oracle):
 def test_nothing_is_lost_when_a_later_clip_fails(data: Path, scene: Clip) -> None:
     table = data / "table.md"
     with pytest.raises(KeyboardInterrupt):
-        run(arguments(data, "--table", str(table)), silent, Interrupted(scene, 0.0).make)
-    kept = read_json(data / "accuracy.json", Report, "accuracy")
+        run(arguments(data, "--table", str(table)), print, Interrupted(scene, 0.0).make)
+    kept = read_json(data / "accuracy.json", AccuracyReport, "accuracy")
     assert {row.clip for row in kept.rows} == {"pony"}
     assert "| davis | pony | 100.0 |" in table.read_text()
 
 
 def test_saved_predictions_have_the_rows_of_their_truth(data: Path, scene: Clip) -> None:
     saved = ("--save", str(data / "saved"), "--methods", "a/b")
-    run(arguments(data, *saved), silent, Oracle(scene, 0.0).make)
+    run(arguments(data, *saved), print, Oracle(scene, 0.0).make)
     folder = data / "saved" / "a-b"
     names = {path.name for path in folder.iterdir()}
     assert names == {"pony-0.npz", "pony-badja-0.npz", "zebra-0.npz"}
@@ -228,8 +226,8 @@ def test_saved_predictions_score_as_before(data: Path, scene: Clip) -> None:
     """--save, then file:."""
     davis = ("--datasets", "davis")
     saved = ("--save", str(data / "saved"))
-    before = run(arguments(data, *davis, *saved), silent, Oracle(scene, 1.0).make)
-    again = run(arguments(data, *davis, "--methods", f"file:{data / 'saved' / 'fast'}"), silent)
+    before = run(arguments(data, *davis, *saved), print, Oracle(scene, 1.0).make)
+    again = run(arguments(data, *davis, "--methods", f"file:{data / 'saved' / 'fast'}"), print)
     for one, other in zip(before.rows, again.rows, strict=True):
         assert shares(one) == pytest.approx(shares(other))
 
@@ -237,7 +235,7 @@ def test_saved_predictions_score_as_before(data: Path, scene: Clip) -> None:
 def test_saved_predictions_pass_the_shared_scorer(
     data: Path, scene: Clip, shared_score: ModuleType
 ) -> None:
-    report = run(arguments(data, "--save", str(data / "saved")), silent, Oracle(scene, 1.0).make)
+    report = run(arguments(data, "--save", str(data / "saved")), print, Oracle(scene, 1.0).make)
     folder = data / "saved" / "fast"
     rows = {(row.clip, row.dataset): row.numbers for row in report.rows}
     pony, zebra = (data / "eval/davis" / name for name in ("pony", "zebra"))
@@ -256,7 +254,7 @@ def test_earlier_runs_are_merged_and_nothing_is_run(data: Path, scene: Clip) -> 
     outs = {method: data / f"{method}.json" for method in ("near", "far")}
     for method, off in (("near", 0.0), ("far", 9.0)):
         asked = arguments(data, "--methods", method, "--out", str(outs[method]))
-        run(asked, silent, Oracle(scene, off).make)
+        run(asked, print, Oracle(scene, off).make)
     table, said = data / "table.md", []
     earlier = ("--from", *map(str, outs.values()))
     merged = run(arguments(data, *earlier, "--table", str(table)), said.append)
@@ -266,7 +264,7 @@ def test_earlier_runs_are_merged_and_nothing_is_run(data: Path, scene: Clip) -> 
     run(arguments(data, *earlier), said.append)
     assert "## far" in said[1]
     with pytest.raises(InputError, match="is no JSON"):
-        run(arguments(data, "--from", str(table)), silent)
+        run(arguments(data, "--from", str(table)), print)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +294,7 @@ def test_whole_run_from_the_command_line(
     asked = ["--methods", "still", "--datasets", made]
     assert main(["accuracy", *asked, "--out", str(out), "--table", str(table)]) == 0
     assert str(table) in capsys.readouterr().out
-    (row,) = read_json(out, Report, "accuracy").rows
+    (row,) = read_json(out, AccuracyReport, "accuracy").rows
     assert row.dataset == made
     assert row.numbers["recall_mean"] == pytest.approx(0.5, nan_ok=True)
     assert f"| {made} | still | 1 | 1 |" in table.read_text()
@@ -311,13 +309,26 @@ def test_memory_of_the_gpu_is_the_method_s_own(data: Path, scene: Clip) -> None:
             torch.zeros((64 if clip == "pony" else 8) * 2**20, dtype=torch.uint8, device="cuda")
             return super().__call__(clip, video, queries, seed)
 
-    rows = run(arguments(data, "--datasets", "davis"), silent, Hungry(scene, 0.0).make).rows
+    rows = run(arguments(data, "--datasets", "davis"), print, Hungry(scene, 0.0).make).rows
     assert [row.numbers["gpu_mb"] for row in rows] == pytest.approx([64, 8], abs=2)
 
 
-def test_yardstick_takes_arrays_and_files(data: Path, scene: Clip) -> None:
-    assert accuracy.dis_seconds(scene.frames) > 0
-    assert accuracy.dis_seconds(find_clips(data)[0].video) > 0
+def test_yardstick_times_flow_between_all_neighbours(
+    data: Path, scene: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an array and of files alike."""
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+
+    class Recorder:
+        def calc(self, a: np.ndarray, b: np.ndarray, flow: None) -> None:
+            pairs.append((a, b))
+
+    monkeypatch.setattr(cv2.DISOpticalFlow, "create", lambda preset: Recorder())
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in scene.frames]
+    for video in (scene.frames, find_clips(data)[0].video):
+        pairs.clear()
+        assert accuracy.dis_seconds(video) >= 0
+        np.testing.assert_array_equal(pairs, [*itertools.pairwise(grey)])
 
 
 def test_help_is_enough_for_a_stranger(capsys: pytest.CaptureFixture[str]) -> None:
@@ -330,7 +341,7 @@ def test_help_is_enough_for_a_stranger(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_shared_clips_are_all_found(shared_data: Path) -> None:
-    """Those that have frames and truth, counted by hand."""
+    """Each file of truth belongs to one clip, whose video is there."""
     clips = {clip.name: clip for clip in find_clips(shared_data)}
     folder = shared_data / "eval"
     truths = [*folder.glob("davis/*/tapvid.npz"), *folder.glob("davis/*/badja.npz")]

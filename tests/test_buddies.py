@@ -26,30 +26,20 @@ from dinotrack.maps import FeatureMaps
 from dinotrack.pairs import sampled_pairs
 from dinotrack.run import Run
 from dinotrack.trajectories import Chains
-from tests.dense import chains_of, table_of
+from tests.dense import chains_of, random_chains, table_of
+from tests.golden import Golden, tensors
+from tests.noise import draw
 
 GOLDEN_GRID = Grid(39, 49, 7.0, 7.0)
 GRID = Grid(5, 6, 7.0, 6.5)
 
 
-def draw(seed: int, *shape: int) -> FeatureMaps:
-    values = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-    return FeatureMaps(values, GRID)
+def maps_of(seed: int, frames: int, channels: int) -> FeatureMaps:
+    return FeatureMaps(draw(seed, frames, channels, GRID.rows, GRID.cols), GRID)
 
 
 def no_chains(frames: int) -> Chains:
     return chains_of(torch.zeros(0, frames, 2), torch.zeros(0, frames, dtype=torch.bool))
-
-
-def random_chains(seed: int, count: int, frames: int) -> Chains:
-    generator = torch.Generator().manual_seed(seed)
-    start = torch.randint(frames, (count,), generator=generator)
-    length = 1 + (torch.rand(count, generator=generator) * (frames - start)).long()
-    return Chains(torch.rand(int(length.sum()), 2, generator=generator) * 45, start, length, frames)
-
-
-def tensors(numbers: dict) -> dict[str, Tensor]:
-    return {k: torch.from_numpy(v) for k, v in numbers.items() if v.ndim}
 
 
 def assert_close(found: Tensor, expected: Tensor) -> None:
@@ -62,7 +52,7 @@ def assert_golden(found: Buddies, numbers: dict[str, Tensor], prefix: str) -> No
     assert_close(found.cosine, numbers[f"{prefix}/cos_sims"])
 
 
-def test_golden_buddies_and_ambiguity(golden):
+def test_golden_buddies_and_ambiguity(golden: Golden) -> None:
     numbers = tensors(golden("best_buddies"))
     maps = FeatureMaps(numbers["features"], GOLDEN_GRID)
     found = find_buddies(maps, no_chains(3), BuddyConfig())
@@ -73,7 +63,7 @@ def test_golden_buddies_and_ambiguity(golden):
         assert_close(buddies.ambiguity, numbers[f"{i}_{j}/r"])
 
 
-def golden_pairs(golden) -> Iterator[tuple[dict[str, Tensor], Chains, int, int]]:
+def golden_pairs(golden: Golden) -> Iterator[tuple[dict[str, Tensor], Chains, int, int]]:
     """Golden numbers, and the chains of frames i and j alone: made by hand, some of the three
     frames' have holes."""
     numbers = tensors(golden("buddies_flow_filter"))
@@ -97,7 +87,7 @@ def where_flow_is_blind(buddies: Buddies, chains: Chains) -> Buddies:
     return buddies.keep_where(~known(buddies.source, i, j) & ~known(buddies.target, j, i))
 
 
-def test_golden_flow_filter(golden):
+def test_golden_flow_filter(golden: Golden) -> None:
     """What the search is compared with below drops the very buddies that the reference drops."""
     for numbers, chains, i, j in golden_pairs(golden):
         before = (
@@ -108,7 +98,7 @@ def test_golden_flow_filter(golden):
         assert_golden(where_flow_is_blind(buddies, chains), numbers, f"after/{i}_{j}")
 
 
-def test_golden_search_with_the_flow_filter(golden):
+def test_golden_search_with_the_flow_filter(golden: Golden) -> None:
     maps = FeatureMaps(torch.from_numpy(golden("best_buddies")["features"]), GOLDEN_GRID)
     for numbers, chains, i, j in golden_pairs(golden):
         found = find_buddies(maps[torch.tensor([i, j])], chains, BuddyConfig())
@@ -116,7 +106,7 @@ def test_golden_search_with_the_flow_filter(golden):
         assert_golden(found[1, 0], numbers, f"after/{j}_{i}")
 
 
-def test_golden_weights(golden):
+def test_golden_weights(golden: Golden) -> None:
     numbers = tensors(golden("losses"))
     assert_close(ambiguity_weight(numbers["ambiguity"], BuddyConfig()), numbers["ambiguity_weight"])
     assert_close(cosine_weight(numbers["cosine"]), numbers["cosine_weight"])
@@ -143,8 +133,8 @@ def plain_ambiguity(vector: Tensor, features: Tensor, grid: Grid, config: BuddyC
         BuddyConfig(candidates=400, box=4, overlap=0.0),
     ],
 )
-def test_ambiguity_agrees_with_suppression_by_torchvision(config):
-    maps = draw(0, 2, 4, 5, 6)
+def test_ambiguity_agrees_with_suppression_by_torchvision(config: BuddyConfig) -> None:
+    maps = maps_of(0, 2, 4)
     one, other = maps.values
     buddies = best_buddies(maps, (0, 1))
     found = ambiguity(buddies, maps, config)
@@ -155,13 +145,13 @@ def test_ambiguity_agrees_with_suppression_by_torchvision(config):
         assert r.item() == pytest.approx(max(there, back), abs=1e-5)
 
 
-def test_a_lonely_survivor_is_not_ambiguous():
-    maps = draw(2, 2, 4, 5, 6)
+def test_a_lonely_survivor_is_not_ambiguous() -> None:
+    maps = maps_of(2, 2, 4)
     assert (ambiguity(best_buddies(maps, (0, 1)), maps, BuddyConfig(box=300)) == 0).all()
 
 
-def test_maps_of_some_frames_keep_the_numbers_of_the_video():
-    maps = draw(3, 6, 4, 5, 6)
+def test_maps_of_some_frames_keep_the_numbers_of_the_video() -> None:
+    maps = maps_of(3, 6, 4)
     some = maps[torch.tensor([1, 4])]
     found, expected = best_buddies(some, (1, 0), frames=(4, 1)), best_buddies(maps, (4, 1))
     assert found.frames == expected.frames == (4, 1)
@@ -169,8 +159,8 @@ def test_maps_of_some_frames_keep_the_numbers_of_the_video():
     assert torch.equal(found.target, expected.target)
 
 
-def test_the_search_filters_and_measures_every_pair():
-    maps, chains, config = draw(7, 4, 6, 5, 6), random_chains(8, 25, 4), BuddyConfig(box=8)
+def test_the_search_filters_and_measures_every_pair() -> None:
+    maps, chains, config = maps_of(7, 4, 6), random_chains(25, 4, seed=8), BuddyConfig(box=8)
     found = find_buddies(maps, chains, config)
     kept = []
     for i, j in itertools.permutations(range(4), 2):
@@ -187,23 +177,23 @@ def test_the_search_filters_and_measures_every_pair():
 
 
 @pytest.mark.parametrize("count", [1, 7, 3000])
-def test_the_nearest_chain_agrees_with_all_distances(count):
-    chains, points = random_chains(14, count, 3), GRID.centres()
+def test_the_nearest_chain_agrees_with_all_distances(count: int) -> None:
+    chains, points = random_chains(count, 3, seed=14), GRID.centres()
     xy, valid = table_of(chains)
     distances = (points[:, None] - xy[None, :, 2]).norm(dim=-1).masked_fill(~valid[:, 2], torch.inf)
     expected = distances.argmin(dim=1) if valid[:, 2].any() else torch.full((len(points),), -1)
     assert torch.equal(nearest_chain(points, chains, 2), expected)
 
 
-def test_the_nearest_chain_is_found_exactly_far_from_the_origin():
+def test_the_nearest_chain_is_found_exactly_far_from_the_origin() -> None:
     xy = torch.tensor([[4000.0, 3000.02], [4000.0, 2999.99], [4000.0, 3000.0]])
     chains = Chains(xy, start=torch.tensor([0, 0, 1]), length=torch.tensor([1, 1, 1]), frames=2)
     points = torch.tensor([[4000.0, 3000.0]]).expand(30, -1)
     assert (nearest_chain(points, chains, 0) == 1).all()
 
 
-def test_only_as_many_pairs_as_asked_for():
-    features = draw(9, 6, 4, 5, 6)
+def test_only_as_many_pairs_as_asked_for() -> None:
+    features = maps_of(9, 6, 4)
     found = find_buddies(features, no_chains(6), BuddyConfig(max_pairs=8), seed=1)
     assert len(found) == 8
     assert all((j, i) in found for i, j in found)
@@ -214,8 +204,8 @@ def test_only_as_many_pairs_as_asked_for():
     )
 
 
-def test_sampled_pairs_are_searched_in_both_orders():
-    features = draw(9, 9, 4, 5, 6)
+def test_sampled_pairs_are_searched_in_both_orders() -> None:
+    features = maps_of(9, 9, 4)
     every = find_buddies(features, no_chains(9), BuddyConfig())
     found = find_buddies(features, no_chains(9), BuddyConfig(near=2))
     assert set(found) == {pair for i, j in sampled_pairs(9, 2) for pair in ((i, j), (j, i))} & set(
@@ -227,8 +217,8 @@ def test_sampled_pairs_are_searched_in_both_orders():
     assert set(few) <= set(found)
 
 
-def test_half_precision_features():
-    values = draw(10, 3, 8, 5, 6).values.half()
+def test_half_precision_features() -> None:
+    values = maps_of(10, 3, 8).values.half()
     found = find_buddies(FeatureMaps(values, GRID), no_chains(3), BuddyConfig())
     expected = find_buddies(FeatureMaps(values.float(), GRID), no_chains(3), BuddyConfig())
     for pair, buddies in found.items():
@@ -245,13 +235,13 @@ def everywhere(frames: int) -> Chains:
 
 @pytest.mark.parametrize(
     ("features", "chains"),
-    [(draw(11, 3, 4, 5, 6), everywhere(3)), (draw(12, 1, 4, 5, 6), no_chains(1))],
+    [(maps_of(11, 3, 4), everywhere(3)), (maps_of(12, 1, 4), no_chains(1))],
 )
-def test_a_video_without_buddies(features, chains):
+def test_a_video_without_buddies(features: FeatureMaps, chains: Chains) -> None:
     assert find_buddies(features, chains, BuddyConfig()) == {}
 
 
-def test_a_black_video_gives_nothing_harmful():
+def test_a_black_video_gives_nothing_harmful() -> None:
     black = FeatureMaps(torch.zeros(2, 4, 5, 6), GRID)
     found = find_buddies(black, no_chains(2), BuddyConfig())
     for buddies in found.values():
@@ -261,10 +251,10 @@ def test_a_black_video_gives_nothing_harmful():
         ).all()
 
 
-def test_progress_reaches_the_end():
+def test_progress_reaches_the_end() -> None:
     calls = []
     find_buddies(
-        draw(13, 3, 4, 5, 6),
+        maps_of(13, 3, 4),
         no_chains(3),
         BuddyConfig(),
         progress=lambda *call: calls.append(call),
@@ -272,8 +262,8 @@ def test_progress_reaches_the_end():
     assert calls == [("buddies", n, 3) for n in (1, 2, 3)]
 
 
-def test_the_stage_searches_where_the_fit_learns_from_buddies():
-    maps, chains, cpu = draw(14, 3, 4, 5, 6), random_chains(15, 9, 3), torch.device("cpu")
+def test_the_stage_searches_where_the_fit_learns_from_buddies() -> None:
+    maps, chains, cpu = maps_of(14, 3, 4), random_chains(9, 3, seed=15), torch.device("cpu")
     run = Run(override(PAPER, {"buddies.max_pairs": 3}), cpu, seed=5)
     found = video_buddies(maps, chains, run)
     expected = find_buddies(maps, chains, run.config.buddies, seed=5)

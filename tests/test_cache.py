@@ -10,6 +10,7 @@ import torch
 from dinotrack import cache
 from dinotrack.cache import Cache, open_cache
 from dinotrack.errors import DinotrackWarning, InputError
+from tests.same import same
 
 SETTINGS = {"name": "dis", "size": [3, 4], "strength": 0.5}
 
@@ -29,12 +30,6 @@ class Counted:
     def __call__(self) -> dict[str, torch.Tensor]:
         self.calls += 1
         return result(self.seed)
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(
-        a[k].dtype == b[k].dtype and torch.equal(a[k], b[k]) for k in a
-    )
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jaxtyping import Float
 
-from dinotrack import fit
+from dinotrack import Fitted, fit
 from dinotrack.benchmarks.__main__ import main
 from dinotrack.benchmarks.calibrate import (
     WEIGHTS,
@@ -18,6 +19,7 @@ from dinotrack.benchmarks.calibrate import (
     regress,
 )
 from dinotrack.benchmarks.datasets import generated_clip
+from dinotrack.benchmarks.truth import PointTruth
 from dinotrack.config import FAST, ConfidenceConfig, override
 from dinotrack.tracking.evidence import Evidence
 
@@ -103,7 +105,9 @@ def test_what_is_observed_is_what_is_judged() -> None:
     np.testing.assert_array_equal(sample.correct, certainty.correct)
 
 
-def _tracked(fitted, truth):
+def _tracked(
+    fitted: Fitted, truth: PointTruth
+) -> tuple[Float[np.ndarray, "N T 2"], Float[np.ndarray, "N T"]]:
     tracks = fitted.track(truth.queries)
     return tracks.xy, tracks.confidence
 

@@ -31,6 +31,7 @@ from dinotrack.config import (
 )
 from dinotrack.config.section import Bounds, Section, is_section, plain_type
 from dinotrack.errors import InputError
+from tests.same import same
 
 STORED = Path(__file__).parent / "data" / "flat_inference_configs.json"
 """The presets as commit 91b1cf2 stored them in checkpoints, all of inference in one section."""
@@ -101,11 +102,6 @@ def wrong_texts(kind: Any) -> list[str]:
         return ["", "many", "1,many", "1,,2", "1;2", "nan", "1,inf"]
     numbers = [str(number) for number in wrong_numbers(kind)]
     return [*numbers, "", "many", "true", "1,2", *(["2.5", "1e3"] if base is int else ["1e999"])]
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two values are equal and of the same type, items included."""
-    return repr(a) == repr(b)
 
 
 def test_paper_has_the_papers_numbers() -> None:
@@ -312,7 +308,8 @@ def test_plain_values_and_texts_mean_the_same() -> None:
 
 
 def test_sections_made_in_python_hold_values_of_their_types() -> None:
-    made = TrainingConfig(late=1, steps=np.int64(7), muon_coefficients=[1, 2, 3])  # type: ignore[arg-type]
+    values: dict[str, Any] = {"late": 1, "steps": np.int64(7), "muon_coefficients": [1, 2, 3]}
+    made = TrainingConfig(**values)
     assert same((made.late, made.steps, made.muon_coefficients), (1.0, 7, (1.0, 2.0, 3.0)))
     assert dataclasses.replace(made, steps=8).late == 1.0
     with pytest.raises(InputError, match=r"training\.steps=-1"):

@@ -19,25 +19,23 @@ from dinotrack.correlation import (
 )
 from dinotrack.geometry import Grid
 from dinotrack.maps import FeatureMaps
+from tests.golden import Golden, tensors
+from tests.noise import draw
 
 GRID = Grid(4, 6, 7.0, 6.5)
 
 
 @pytest.fixture(params=[1, 50, 2**24])
-def chunked(request, monkeypatch):
+def chunked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Comparisons in groups of one, of a few, and all at once."""
     monkeypatch.setattr(chunks, "COSINES", request.param)
-
-
-def draw(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def cosines(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack([torch.stack([F.cosine_similarity(x, y, dim=0) for y in b]) for x in a])
 
 
-def test_normalise_makes_unit_vectors_and_leaves_zeros():
+def test_normalise_makes_unit_vectors_and_leaves_zeros() -> None:
     features = draw(0, 3, 5, 2)
     features[1, :, 1] = 0
     norms = normalise(features.half(), dim=1).norm(dim=1)
@@ -46,7 +44,7 @@ def test_normalise_makes_unit_vectors_and_leaves_zeros():
     )
 
 
-def test_each_query_meets_the_map_it_belongs_to():
+def test_each_query_meets_the_map_it_belongs_to() -> None:
     queries, maps, index = draw(0, 7, 5), draw(1, 3, 5, 4, 6), torch.tensor([2, 0, 2, 2, 0, 0, 2])
     found = correlation_maps(queries, maps, index)
     expected = torch.stack(
@@ -58,7 +56,7 @@ def test_each_query_meets_the_map_it_belongs_to():
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
-def test_one_map_needs_no_index():
+def test_one_map_needs_no_index() -> None:
     queries, maps = draw(2, 4, 5), draw(3, 1, 5, 3, 2)
     found = correlation_maps(queries, maps)
     assert torch.equal(found, correlation_maps(queries, maps, torch.zeros(4, dtype=torch.long)))
@@ -66,7 +64,7 @@ def test_one_map_needs_no_index():
     assert correlation_maps(queries[:0], maps, torch.zeros(0, dtype=torch.long)).shape == (0, 3, 2)
 
 
-def test_gradients_of_correlation_maps():
+def test_gradients_of_correlation_maps() -> None:
     queries, maps, index = (
         draw(4, 5, 3).requires_grad_(),
         draw(5, 2, 3, 2, 4).requires_grad_(),
@@ -88,7 +86,7 @@ def compare(shared: bool) -> Correlation:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_a_correlation_locates(shared):
+def test_a_correlation_locates(shared: bool) -> None:
     asked = compare(shared)
     found = asked.located(None, 0.1, 1.5)
     values = asked.maps.values
@@ -96,7 +94,7 @@ def test_a_correlation_locates(shared):
     assert torch.equal(asked.cosines, correlation_maps(asked.vectors, values, asked.index))
 
 
-def test_a_target_is_shared_among_four_cells():
+def test_a_target_is_shared_among_four_cells() -> None:
     asked = compare(shared=True)
     x, y = GRID.origin, GRID.origin
     # between four cells, on a cell, beyond the outer cells: which clamps to the first row and the
@@ -119,7 +117,7 @@ def test_a_target_is_shared_among_four_cells():
     torch.testing.assert_close(found, torch.stack(truth))
 
 
-def test_on_a_cpu_one_correlation_map_serves_all_answers(monkeypatch):
+def test_on_a_cpu_one_correlation_map_serves_all_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     monkeypatch.setattr(
         correlation,
@@ -136,7 +134,7 @@ def test_on_a_cpu_one_correlation_map_serves_all_answers(monkeypatch):
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_best_matches_come_best_first(chunked, count):
+def test_best_matches_come_best_first(chunked: None, count: int) -> None:
     queries, features = draw(9, 6, 4), draw(10, 11, 4)
     index, cosine = best_matches(queries, features, count)
     expected = cosines(queries, features).sort(dim=1, descending=True)
@@ -144,14 +142,14 @@ def test_best_matches_come_best_first(chunked, count):
     torch.testing.assert_close(cosine, expected.values[:, :count], rtol=0, atol=1e-6)
 
 
-def test_of_few_features_all_are_best_matches(chunked):
+def test_of_few_features_all_are_best_matches(chunked: None) -> None:
     queries, features = draw(9, 6, 4), draw(10, 11, 4)
     assert best_matches(queries, features, 50)[0].shape == (6, 11)
     assert best_matches(queries[:0], features, 5)[0].shape == (0, 5)
 
 
 @pytest.mark.parametrize(("p", "q"), [(17, 23), (23, 17), (1, 5), (6, 1)])
-def test_mutual_nearest_neighbours(chunked, p, q):
+def test_mutual_nearest_neighbours(chunked: None, p: int, q: int) -> None:
     a, b = draw(11, p, 3), draw(12, q, 3)
     expected = cosines(a, b)
     pairs = [
@@ -165,21 +163,21 @@ def test_mutual_nearest_neighbours(chunked, p, q):
     torch.testing.assert_close(cosine, expected[rows, columns], rtol=0, atol=1e-6)
 
 
-def test_ties_give_each_cell_at_most_one_partner(chunked):
+def test_ties_give_each_cell_at_most_one_partner(chunked: None) -> None:
     rows, columns, cosine = mutual_nearest(torch.ones(6, 3), torch.ones(8, 3))
     assert len(rows.unique()) == len(rows)
     assert len(columns.unique()) == len(columns)
     torch.testing.assert_close(cosine, torch.ones(len(rows)))
 
 
-def test_nothing_has_no_neighbours():
+def test_nothing_has_no_neighbours() -> None:
     for a, b in ((draw(0, 0, 3), draw(1, 4, 3)), (draw(0, 4, 3), draw(1, 0, 3))):
         assert [len(x) for x in mutual_nearest(a, b)] == [0, 0, 0]
 
 
-def test_info_nce_golden(golden):
-    numbers = {k: torch.from_numpy(v) for k, v in golden("losses").items() if v.ndim}
-    temperature = float(golden("losses")["temperature"])
+def test_info_nce_golden(golden: Golden) -> None:
+    numbers = tensors(golden("losses"))
+    temperature = float(numbers["temperature"])
     for one, other in (("source", "target"), ("target", "source")):
         found = info_nce(
             numbers[f"{one}_bb"], numbers[f"{other}_bb"], numbers[f"{other}_all"], temperature
@@ -188,7 +186,7 @@ def test_info_nce_golden(golden):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * expected.abs().max().item())
 
 
-def test_info_nce_is_a_cross_entropy_where_the_positive_is_a_cell():
+def test_info_nce_is_a_cross_entropy_where_the_positive_is_a_cell() -> None:
     source = draw(13, 5, 4).requires_grad_()
     cells, where = draw(14, 9, 4), torch.tensor([3, 0, 8, 3, 5])
     found = info_nce(source, cells[where], cells, 0.1)

@@ -17,7 +17,7 @@ from dinotrack.benchmarks import datasets
 from dinotrack.benchmarks.datasets import DATASETS, data_folder, find_clips, open_datasets
 from dinotrack.benchmarks.pickles import read_pickle
 from dinotrack.benchmarks.tapvid import Entry, tapvid_truth
-from dinotrack.benchmarks.truth import Clip, JointTruth, PointTruth, Truth
+from dinotrack.benchmarks.truth import AnnotatedClip, JointTruth, PointTruth, Truth
 from dinotrack.errors import InputError
 from dinotrack.ffmpeg import write_video
 from dinotrack.metrics import Annotation, Mode
@@ -58,7 +58,7 @@ def dump(path: Path, held: Any, protocol: int = 4) -> Path:
     return path
 
 
-def open_one(text: str, data: Path = Path("nowhere")) -> Clip:
+def open_one(text: str, data: Path = Path("nowhere")) -> AnnotatedClip:
     (clip,) = open_datasets([text], data)
     return clip
 

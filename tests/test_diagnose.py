@@ -16,9 +16,9 @@ from dinotrack.benchmarks import diagnose, diagnose_page, pictures
 from dinotrack.benchmarks.__main__ import main
 from dinotrack.benchmarks.case import Case, faults, mistakes, moments, worst_points
 from dinotrack.benchmarks.datasets import generated_clip
-from dinotrack.benchmarks.methods import Configuration
+from dinotrack.benchmarks.methods import Configuration, Options
 from dinotrack.benchmarks.pictures import FOUND, TILE, TRUE, WIDE
-from dinotrack.benchmarks.truth import NEAR, Clip, JointTruth, PointTruth
+from dinotrack.benchmarks.truth import NEAR, AnnotatedClip, JointTruth, PointTruth
 from dinotrack.geometry import Grid
 from dinotrack.metrics import Annotation, Joints
 
@@ -34,7 +34,7 @@ VOID = {"meta", "img", "br"}
 
 
 @pytest.fixture(scope="module")
-def clip() -> Clip:
+def clip() -> AnnotatedClip:
     """Two truths, of which the second knows two frames less."""
     arguments = {"size": SIZE, "frames": FRAMES, "layers": 3, "seed": 6, "points": 10}
     made = generated_clip("layers", "pony", arguments)
@@ -47,8 +47,8 @@ def clip() -> Clip:
 
 
 @pytest.fixture(scope="module")
-def cases(clip: Clip) -> list[Case]:
-    return diagnose.diagnose(clip, Configuration("fast", TINY, "cpu", None), seed=0)
+def cases(clip: AnnotatedClip) -> list[Case]:
+    return diagnose.diagnose(clip, Configuration("fast", Options(TINY, "cpu")), seed=0)
 
 
 @pytest.fixture
@@ -267,7 +267,7 @@ def test_methods_without_a_fit_are_refused(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_truth_without_hidden_points_is_refused(
-    clip: Clip, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    clip: AnnotatedClip, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     known = clip.point_truths[0].points
     joints = Joints(known.xy, known.visible, np.full(FRAMES, 500.0), 0)

@@ -13,14 +13,16 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from dinotrack import chunks, features
-from dinotrack.backbones import BACKBONES, SHIPPED, Backbone
+from dinotrack import chunks
+from dinotrack.backbones import BACKBONES, Backbone
 from dinotrack.cache import Cache
 from dinotrack.config import QUALITY, BackboneConfig, override
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.features import (
+    MAKERS,
     Features,
     extract_features,
+    frozen_features,
     make_backbone,
     principal_components,
     second_moment,
@@ -38,6 +40,7 @@ from dinotrack.vits import (
     weight_origin,
 )
 from tests.fakes import FakeBackbone
+from tests.same import same
 
 CPU = torch.device("cpu")
 SIZES = [
@@ -391,18 +394,6 @@ def test_unknown_names_are_refused_with_known_ones(name: str, message: str) -> N
         make_backbone(BackboneConfig(name=name), CPU, offline=True)
 
 
-@pytest.fixture
-def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A place with no weights, no hub cache and no network; a folder where weights may be put."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DINOTRACK_WEIGHTS", str(tmp_path))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("dinotrack.weights.PACKAGE", tmp_path / "package" / "dinotrack")
-    monkeypatch.setattr("dinotrack.weights.reachable", lambda url: False)
-    return tmp_path
-
-
 def test_a_named_backbone_without_weights_is_refused_with_the_way_out(no_weights: Path) -> None:
     place = r"dinov2_vits14 .*dinov2_vits14_pretrain\.pth into ./weights"
     advice = r"or take random weights with settings=\{'backbone.pretrained': False\}"
@@ -436,10 +427,10 @@ def test_none_is_none() -> None:
     assert make_backbone(BackboneConfig(name="none"), CPU) is None
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", SHIPPED, "fake"])
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", *MAKERS, "fake"])
 def test_whatever_sees_is_a_backbone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A family that we do not know is one class, and one line in MAKERS."""
-    monkeypatch.setitem(features.MAKERS, "fake", lambda config, device: FakeBackbone())
+    monkeypatch.setitem(MAKERS, "fake", lambda config, device: FakeBackbone())
     backbone = make_backbone(BackboneConfig(name=name, pretrained=False, stride=0), CPU)
     assert isinstance(backbone, Backbone)
     assert 0 <= backbone.layer < backbone.depth
@@ -551,10 +542,10 @@ class Watched(FakeBackbone):
         return super().__call__(frames, layers)
 
 
-def stage(
+def seen_in_a_clip(
     folder: Path | None, foreground: bool, layer: int = 1, **settings: object
 ) -> tuple[Features, list[list[int]], list[tuple[str, int, int]]]:
-    """The features stage, what it asked the backbone for, and what it reported."""
+    """What is seen in a clip, what the backbone was asked for, and what was reported."""
     backbone, told = Watched(layer), []
     if folder is not None:
         folder.mkdir(exist_ok=True)
@@ -562,31 +553,45 @@ def stage(
     own = {"backbone.components": 0, "foreground.method": "pca"}
     config = override(QUALITY, own | settings)
     run = Run(config, CPU, watch=watch, cache=Cache(folder, 1e9, "video"))
-    return video_features(video(6), backbone, run, foreground), backbone.passes, told
+    return frozen_features(video(6), backbone, run, foreground), backbone.passes, told
 
 
-def same(a: Features, b: Features) -> bool:
+def same_where_known(a: Features, b: Features) -> bool:
     """Bit for bit, wherever both were asked for the foreground."""
     cells = a.foreground is None or b.foreground is None or a.foreground.equal(b.foreground)
-    return a.maps.grid == b.maps.grid and a.maps.values.equal(b.maps.values) and cells
+    return same(a.maps, b.maps) and cells
 
 
-def test_cells_are_told_only_where_the_config_asks_for_them() -> None:
-    found, passes, _ = stage(None, True, **{"foreground.method": "motion"})
-    assert found.foreground is None
-    assert passes == [[1]]
+@pytest.mark.parametrize("method", ["pca", "motion"])
+@pytest.mark.parametrize("of_use", [True, False])
+def test_cells_are_told_only_where_the_config_asks_for_them_and_they_are_of_use(
+    method: str, of_use: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = Watched()
+    monkeypatch.setitem(MAKERS, "colours", lambda config, device: backbone)
+    config = override(QUALITY, {"backbone.name": "colours", "foreground.method": method})
+    found = video_features(video(6), Run(config, CPU), of_use)
+    assert found is not None
+    told = method == "pca" and of_use
+    assert (found.foreground is not None) == told
+    assert backbone.passes == [[1, 2] if told else [1]]
+
+
+def test_without_a_vit_nothing_is_seen() -> None:
+    run = Run(override(QUALITY, {"backbone.name": "none"}), CPU)
+    assert video_features(video(6), run, True) is None
 
 
 def test_the_stage_gives_what_the_blocks_see(tmp_path: Path) -> None:
     config = BackboneConfig(components=0, precision="float16")
     one, last = extract_features(FakeBackbone(), video(6), [1, 2], config)
-    found, passes, told = stage(None, True)
+    found, passes, told = seen_in_a_clip(None, True)
     assert passes == [[1, 2]]
     assert told == [("features", 4, 6), ("features", 6, 6)]
     assert found.maps.grid == FakeBackbone().grid(16, 20)
     assert torch.equal(found.maps.values, one)
     assert torch.equal(found.foreground, pca_foreground(last, QUALITY.foreground.threshold))
-    without, passes, _ = stage(None, False)
+    without, passes, _ = seen_in_a_clip(None, False)
     assert passes == [[1]]
     assert without.foreground is None
     assert torch.equal(without.maps.values, one)
@@ -594,42 +599,46 @@ def test_the_stage_gives_what_the_blocks_see(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layer", [1, 2])
 def test_only_what_is_not_known_is_computed(tmp_path: Path, layer: int) -> None:
-    whole, passes, _ = stage(tmp_path / "whole", True, layer)
+    whole, passes, _ = seen_in_a_clip(tmp_path / "whole", True, layer)
     assert passes == ([[1, 2]] if layer == 1 else [[2]])
     folder = tmp_path / "parts"
-    part, passes, _ = stage(folder, False, layer)
+    part, passes, _ = seen_in_a_clip(folder, False, layer)
     assert passes == [[layer]]
-    assert same(part, whole)
-    found, passes, told = stage(folder, True, layer)
-    assert passes == ([[2]] if layer == 1 else [])  # the foreground's block, if it is another
-    assert told == [("features", 1, 1)]
-    assert same(found, whole)
-    known, passes, _ = stage(folder, True, layer)
+    assert same_where_known(part, whole)
+    found, passes, told = seen_in_a_clip(folder, True, layer)
+    if layer == 1:  # the foreground's block is another, and takes a pass
+        assert passes == [[2]]
+        assert told == [("features", 4, 6), ("features", 6, 6)]
+    else:
+        assert passes == []
+        assert told == [("features", 1, 1)]
+    assert same_where_known(found, whole)
+    known, passes, _ = seen_in_a_clip(folder, True, layer)
     assert passes == []
-    assert same(known, whole)
+    assert same_where_known(known, whole)
     for file in folder.glob("features-*"):
         file.unlink()
-    found, passes, _ = stage(folder, True, layer)
+    found, passes, _ = seen_in_a_clip(folder, True, layer)
     assert passes == [[layer]]
-    assert same(found, whole)
+    assert same_where_known(found, whole)
 
 
 def test_other_settings_give_other_features(tmp_path: Path) -> None:
-    stage(tmp_path, True)
+    seen_in_a_clip(tmp_path, True)
     for settings in (
         {"backbone.components": 3},
         {"backbone.components": 3, "backbone.pca_frames": 4},
         {"backbone.precision": "float32"},
         {"video.filter": "lanczos"},
     ):
-        _, passes, _ = stage(tmp_path, True, **settings)
+        _, passes, _ = seen_in_a_clip(tmp_path, True, **settings)
         assert passes[-1] == [1, 2], settings
-    _, passes, _ = stage(tmp_path, True, **{"foreground.threshold": 0.3})
+    _, passes, _ = seen_in_a_clip(tmp_path, True, **{"foreground.threshold": 0.3})
     assert passes == [[2]]
-    _, passes, _ = stage(tmp_path, True, layer=0)
+    _, passes, _ = seen_in_a_clip(tmp_path, True, layer=0)
     assert passes == [[0, 2]]
 
 
 def test_features_alone_load_no_timm() -> None:
-    probe = "import sys, dinotrack.features as f; f.BACKBONES; assert 'timm' not in sys.modules"
+    probe = "import sys, dinotrack.features as f; f.MAKERS; assert 'timm' not in sys.modules"
     subprocess.run([sys.executable, "-c", probe], check=True)

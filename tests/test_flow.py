@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models import optical_flow
 
-from dinotrack import weights
 from dinotrack.config import FAST, FlowConfig, override
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.flow import (
@@ -32,17 +31,6 @@ from dinotrack.video import Video
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")
-
-
-@pytest.fixture
-def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A place with no weights, no hub cache and no network; a folder where weights may be put."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DINOTRACK_WEIGHTS", str(tmp_path))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr(weights, "PACKAGE", tmp_path / "package" / "dinotrack")
-    monkeypatch.setattr(weights, "reachable", lambda url: False)
-    return tmp_path
 
 
 def texture(height: int, width: int, seed: int = 0) -> Tensor:
@@ -107,7 +95,7 @@ def test_flow_outside_the_frame_is_that_of_the_border() -> None:
 @pytest.mark.parametrize(
     ("size", "error"),
     # With odd ratios the filter's taps lie unevenly about a place: linear flow is kept to 0.1 px
-    # times its slope.
+    # times its gradient.
     [
         ((20, 30), 1e-4),
         ((10, 15), 1e-4),

@@ -1,14 +1,15 @@
 """The benchmark of the kernels, run dry."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from dinotrack.benchmarks.kernel_speed.__main__ import main
 from dinotrack.benchmarks.kernel_speed.agreement import Agreement
-from dinotrack.benchmarks.kernel_speed.operations import PAPER_SIZES, SLIM_SIZES
-from dinotrack.benchmarks.kernel_speed.report import Goal, Report, judge
-from dinotrack.benchmarks.kernel_speed.timing import Time, Timing
+from dinotrack.benchmarks.kernel_speed.operations import PAPER_SIZES, SLIM_SIZES, Sizes
+from dinotrack.benchmarks.kernel_speed.part import Goal, KernelsPart, judge
+from dinotrack.benchmarks.kernel_speed.timing import Timing
 from dinotrack.kernels import tiles
 
 OPERATIONS = (
@@ -23,9 +24,11 @@ OPERATIONS = (
 @pytest.mark.skipif(
     not (tiles.AVAILABLE and tiles.INTERPRETED), reason="needs Triton and TRITON_INTERPRET=1"
 )
-def test_dry_run(tmp_path, capsys):
-    assert main(["--dry-run", "--out", str(tmp_path / "speed.json")]) == 0
-    report = json.loads((tmp_path / "speed.json").read_text())
+def test_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "speed.json"
+    assert main(["--dry-run", "--out", str(out)]) == 0
+    report = json.loads(out.read_text())
+    assert report["machine"]["versions"]["triton"]
     assert {row["dtype"] for row in report["agreement"]} == {"float32", "float16"}
     assert all(row["error"] <= row["allowed"] for row in report["agreement"])
     timed = {(row["what"], row["side"]) for row in report["timings"]}
@@ -37,9 +40,9 @@ def test_dry_run(tmp_path, capsys):
     assert "best cells" in capsys.readouterr().out
 
 
-def test_goals_are_judged_at_the_papers_sizes():
-    def timing(what, side, ms, sizes=PAPER_SIZES):
-        return Timing(what, side, "float16", sizes, Time(ms, 0.0, peak_mb=100.0), share=0.6)
+def test_goals_are_judged_at_the_papers_sizes() -> None:
+    def timing(what: str, side: str, ms: float, sizes: Sizes = PAPER_SIZES) -> Timing:
+        return Timing(ms, 0.0, 100.0, what=what, side=side, sizes=sizes, share=0.6)
 
     timings = [
         timing(what, side, ms)
@@ -63,21 +66,17 @@ def test_goals_are_judged_at_the_papers_sizes():
         (1.0, 4.9, False),
     ],
 )
-def test_a_report_passes_where_all_agrees_and_all_goals_are_reached(error, value, passed):
-    agreement = [Agreement("float32", "locate", error, allowed=2.0)]
-    report = Report({}, agreement, [], [Goal("fast", value, goal=5.0)])
-    assert report.passed == passed
-    assert report.as_row()["goals"][0]["passed"] == (value >= 5)
+def test_a_report_passes_where_all_agrees_and_all_goals_are_reached(
+    error: float, value: float, passed: bool
+) -> None:
+    agreement = Agreement("float32", "locate", error, allowed=2.0)
+    goal = Goal("fast", value, goal=5.0, passed=value >= 5)
+    assert KernelsPart((), (goal,), (agreement,)).passed == passed
 
 
-def test_a_row_says_what_is_known():
-    row = Timing("copy", "peak", "float32", PAPER_SIZES, Time(1.5, 0.1), gb_per_s=7.0).as_row()
-    assert row["sizes"]["cols"] == 121
-    known = {"what", "side", "dtype", "sizes", "ms", "iqr_ms", "gb_per_s"}
-    assert row.keys() == known
-
-
-def test_without_the_interpreter_nothing_runs_dry(monkeypatch, capsys):
+def test_without_the_interpreter_nothing_runs_dry(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(tiles, "INTERPRETED", False)
     assert main(["--dry-run"]) == 2
     assert "TRITON_INTERPRET=1" in capsys.readouterr().err

@@ -3,15 +3,18 @@
 The kernels run in Triton's interpreter, and on CUDA where tests are marked gpu.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from dinotrack import chunks, correlation
 from dinotrack.config import FAST
-from dinotrack.correlation import Correlation, correlation_maps, normalise
+from dinotrack.correlation import Correlation, Filters, correlation_maps, normalise
 from dinotrack.errors import InputError
 from dinotrack.geometry import Grid
 from dinotrack.kernels import contrast, nearest, tiles
@@ -21,9 +24,13 @@ from dinotrack.kernels.mutual import mutual_nearest_torch, mutual_nearest_triton
 from dinotrack.kernels.nearest import best_cells_torch, best_cells_triton
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
+from tests.noise import draw
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
 """Of gradients, as a share of the largest: those of half precision are rounded to it."""
+
+Inputs = tuple[Float[Tensor, "N C"], Float[Tensor, "B C h w"], Int[Tensor, " N"]]
+"""Vectors, maps, and the map that each vector belongs to."""
 
 needs_interpreter = pytest.mark.skipif(
     not (tiles.AVAILABLE and tiles.INTERPRETED),
@@ -42,7 +49,7 @@ on_kernels = pytest.mark.parametrize(
 
 
 @pytest.fixture(autouse=True)
-def compiled(request, monkeypatch):
+def compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """CUDA tests need compiled kernels, for the smallest tiles alone: to try all takes long."""
     if request.node.get_closest_marker("gpu"):
         if tiles.INTERPRETED or not tiles.AVAILABLE:
@@ -52,20 +59,26 @@ def compiled(request, monkeypatch):
 
 
 @pytest.fixture
-def few_cosines(monkeypatch):
+def few_cosines(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twins compare a few queries at a time, and a single one where there are many cells."""
     monkeypatch.setattr(chunks, "COSINES", 100)
 
 
-def draw(seed, *shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def features(seed, shape, dim, device, dtype):
+def features(
+    seed: int, shape: tuple[int, ...], dim: int, device: str, dtype: torch.dtype
+) -> Float[Tensor, "..."]:
     return normalise(draw(seed, *shape), dim).to(device, dtype)
 
 
-def scene(channels, size, count, frames, device, dtype, layout="channels_last"):
+def scene(
+    channels: int,
+    size: tuple[int, int],
+    count: int,
+    frames: int,
+    device: str,
+    dtype: torch.dtype,
+    layout: str = "channels_last",
+) -> Inputs:
     """Vectors, maps and index; where there are several frames, the last but one has no queries."""
     vectors = features(0, (count, channels), 1, device, dtype)
     maps = features(1, (frames, channels, *size), 1, device, dtype)
@@ -79,7 +92,7 @@ def scene(channels, size, count, frames, device, dtype, layout="channels_last"):
     return vectors, maps, torch.where(index == frames - 2, frames - 1, index).to(device)
 
 
-def make_filters(width, device):
+def make_filters(width: int | None, device: str) -> Filters | None:
     """Slices that sum to 1, some weights below 0."""
     if width is None:
         return None
@@ -91,12 +104,14 @@ def make_filters(width, device):
     return tuple(part.to(device) for part in parts)
 
 
-def gradients(result, seed, inputs):
+def gradients(
+    result: Float[Tensor, "..."], seed: int, inputs: Sequence[Float[Tensor, "..."]]
+) -> tuple[Float[Tensor, "..."], ...]:
     weight = draw(seed, *result.shape).to(result.device)
     return torch.autograd.grad((result * weight).sum(), inputs)
 
 
-def agree(found, expected, tolerance):
+def agree(found: Float[Tensor, "..."], expected: Float[Tensor, "..."], tolerance: float) -> None:
     """Relative to the largest."""
     assert found.dtype == expected.dtype
     assert found.shape == expected.shape
@@ -115,7 +130,9 @@ SHAPES = [
 
 @on_kernels
 @pytest.mark.parametrize(("channels", "size", "count", "frames"), [*SHAPES, (100, (13, 17), 37, 9)])
-def test_best_cells(channels, size, count, frames, device, dtype):
+def test_best_cells(
+    channels: int, size: tuple[int, int], count: int, frames: int, device: str, dtype: torch.dtype
+) -> None:
     inputs = scene(channels, size, count, frames, device, dtype)
     cells, values = best_cells_triton(*inputs)
     expected = best_cells_torch(*inputs)
@@ -124,7 +141,9 @@ def test_best_cells(channels, size, count, frames, device, dtype):
 
 
 @on_kernels
-def test_of_equal_cells_the_first_is_best(device, dtype, few_cosines):
+def test_of_equal_cells_the_first_is_best(
+    device: str, dtype: torch.dtype, few_cosines: None
+) -> None:
     maps = torch.zeros(2, 2, 5, 40, device=device, dtype=dtype)
     maps[0, 0, 1, 2:] = 1  # equal cells in several tiles
     maps[0, 0, 4] = 1
@@ -138,7 +157,7 @@ def test_of_equal_cells_the_first_is_best(device, dtype, few_cosines):
 
 
 @on_kernels
-def test_below_zero_the_first_cell_is_found(device, dtype):
+def test_below_zero_the_first_cell_is_found(device: str, dtype: torch.dtype) -> None:
     """As after the ReLU, where all cells are equal."""
     maps = -torch.rand(1, 1, 6, 7, generator=torch.Generator().manual_seed(0)).to(device, dtype)
     vectors = torch.ones(1, 1, device=device, dtype=dtype)
@@ -150,7 +169,9 @@ def test_below_zero_the_first_cell_is_found(device, dtype):
 
 @on_kernels
 @pytest.mark.parametrize(("count", "frames"), [(1, 2), (5, 1), (37, 4), (2500, 3)])
-def test_queries_are_grouped_by_their_map(count, frames, device, dtype):
+def test_queries_are_grouped_by_their_map(
+    count: int, frames: int, device: str, dtype: torch.dtype
+) -> None:
     _, _, index = scene(1, (1, 1), count, frames, device, dtype)
     groups = nearest.group(index, frames)
     assert torch.equal(groups.order, index.argsort(stable=True))
@@ -171,8 +192,17 @@ def test_queries_are_grouped_by_their_map(count, frames, device, dtype):
     ],
 )
 def test_located_and_its_gradients(
-    channels, size, count, frames, reach, width, layout, device, dtype, few_cosines
-):
+    channels: int,
+    size: tuple[int, int],
+    count: int,
+    frames: int,
+    reach: float,
+    width: int | None,
+    layout: str,
+    device: str,
+    dtype: torch.dtype,
+    few_cosines: None,
+) -> None:
     vectors, maps, index = scene(channels, size, count, frames, device, dtype, layout)
     filters = make_filters(width, device)
     inputs = [t.requires_grad_() for t in (vectors, maps, *(filters or ()))]
@@ -187,7 +217,9 @@ def test_located_and_its_gradients(
 
 
 @on_kernels
-def test_without_gradients_the_answer_is_the_same(device, dtype, monkeypatch):
+def test_without_gradients_the_answer_is_the_same(
+    device: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(chunks, "KERNEL_QUERIES", 2)
     inputs = scene(6, (6, 7), 3, 2, device, dtype)
     filters = make_filters(2, device)
@@ -200,7 +232,9 @@ def test_without_gradients_the_answer_is_the_same(device, dtype, monkeypatch):
     "device",
     [pytest.param("cpu", marks=needs_interpreter), pytest.param("cuda", marks=pytest.mark.gpu)],
 )
-def test_queries_may_be_more_precise_than_maps(device, monkeypatch):
+def test_queries_may_be_more_precise_than_maps(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As sampled features are, of maps kept in half precision."""
     vectors, maps, index = scene(6, (6, 7), 5, 2, device, torch.float32)
     inputs = vectors, maps.half(), index, make_filters(2, device), 0.2, 1.5
@@ -216,7 +250,7 @@ def test_queries_may_be_more_precise_than_maps(device, monkeypatch):
 
 
 @on_kernels
-def test_small_gradients_survive_half_precision(device, dtype):
+def test_small_gradients_survive_half_precision(device: str, dtype: torch.dtype) -> None:
     vectors, maps, index = scene(8, (5, 6), 4, 2, device, dtype)
     inputs = [vectors.requires_grad_(), maps.requires_grad_()]
     found = locate_triton(*inputs, index, None, 0.2, 1.5)
@@ -227,7 +261,7 @@ def test_small_gradients_survive_half_precision(device, dtype):
 
 @on_kernels
 @pytest.mark.parametrize("locate", [locate_triton, locate_torch])
-def test_nothing_to_locate(locate, device, dtype):
+def test_nothing_to_locate(locate: Callable[..., Tensor], device: str, dtype: torch.dtype) -> None:
     vectors, maps, index = scene(5, (3, 4), 0, 2, device, dtype)
     filters = make_filters(2, device)
     inputs = [t.requires_grad_() for t in (vectors, maps, *filters)]
@@ -240,13 +274,15 @@ def test_nothing_to_locate(locate, device, dtype):
 
 @on_kernels
 @pytest.mark.parametrize("best_cells", [best_cells_triton, best_cells_torch])
-def test_nothing_has_no_best_cells(best_cells, device, dtype):
+def test_nothing_has_no_best_cells(
+    best_cells: Callable[..., tuple[Tensor, Tensor]], device: str, dtype: torch.dtype
+) -> None:
     cells, values = best_cells(*scene(5, (3, 4), 0, 2, device, dtype))
     assert (len(cells), len(values)) == (0, 0)
 
 
 @on_kernels
-def test_log_sum_exp_of_nothing(device, dtype):
+def test_log_sum_exp_of_nothing(device: str, dtype: torch.dtype) -> None:
     none = features(0, (0, 5), 1, device, dtype)
     queries = torch.ones((2, 5), device=device, dtype=dtype, requires_grad=True)
     assert log_sum_exp_triton(none, queries.detach(), 0.1).shape == (0,)
@@ -259,7 +295,9 @@ def test_log_sum_exp_of_nothing(device, dtype):
 @pytest.mark.parametrize(
     ("channels", "p", "q"), [(1, 1, 5), (3, 6, 1), (16, 17, 70), (33, 70, 33), (100, 40, 40)]
 )
-def test_mutual_nearest(channels, p, q, device, dtype, few_cosines):
+def test_mutual_nearest(
+    channels: int, p: int, q: int, device: str, dtype: torch.dtype, few_cosines: None
+) -> None:
     a = features(0, (p, channels), 1, device, dtype)
     b = features(1, (q, channels), 1, device, dtype)
     found = mutual_nearest_triton(a, b)
@@ -270,7 +308,9 @@ def test_mutual_nearest(channels, p, q, device, dtype, few_cosines):
 
 
 @on_kernels
-def test_of_equal_neighbours_the_first_is_nearest(device, dtype, few_cosines):
+def test_of_equal_neighbours_the_first_is_nearest(
+    device: str, dtype: torch.dtype, few_cosines: None
+) -> None:
     a, b = (torch.ones(count, 2, device=device, dtype=dtype) for count in (40, 70))
     a[:3] = -1
     b[33:] = -1
@@ -284,7 +324,15 @@ def test_of_equal_neighbours_the_first_is_nearest(device, dtype, few_cosines):
     ("channels", "n", "p"), [(1, 1, 1), (3, 5, 33), (33, 37, 70), (96, 17, 131)]
 )
 @pytest.mark.parametrize("temperature", [0.1, 0.005])
-def test_log_sum_exp_and_its_gradients(channels, n, p, temperature, device, dtype, monkeypatch):
+def test_log_sum_exp_and_its_gradients(
+    channels: int,
+    n: int,
+    p: int,
+    temperature: float,
+    device: str,
+    dtype: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(chunks, "SOFTMAX_ENTRIES", 40 * n)  # several strips
     vectors = features(0, (n, channels), 1, device, dtype).requires_grad_()
     cells = features(1, (p, channels), 1, device, dtype).requires_grad_()
@@ -332,13 +380,15 @@ INDEX = torch.zeros(5, dtype=torch.long)
         (lambda: correlation.refiner_scores(MAPS, make_filters(2, "cpu")), r"must be \[N, h, w\]"),
     ],
 )
-def test_wrong_shapes_are_named(call, message):
+def test_wrong_shapes_are_named(call: Callable[[], object], message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         call()
 
 
 @pytest.mark.parametrize(("channels", "size", "count", "frames"), SHAPES)
-def test_the_twin_finds_what_a_loop_finds(channels, size, count, frames, few_cosines):
+def test_the_twin_finds_what_a_loop_finds(
+    channels: int, size: tuple[int, int], count: int, frames: int, few_cosines: None
+) -> None:
     vectors, maps, index = scene(channels, size, count, frames, "cpu", torch.float32)
     cells, values = best_cells_torch(vectors, maps, index)
     for n in range(count):
@@ -349,7 +399,7 @@ def test_the_twin_finds_what_a_loop_finds(channels, size, count, frames, few_cos
 
 @pytest.mark.parametrize("size", [(9, 12), (2, 5), (1, 1)])
 @pytest.mark.parametrize("refiner", [True, False])
-def test_locating_needs_no_whole_maps(size, refiner):
+def test_locating_needs_no_whole_maps(size: tuple[int, int], refiner: bool) -> None:
     torch.manual_seed(0)
     grid = Grid(*size, 4.0, 1.5)
     index = torch.randint(3, (20,))
@@ -376,13 +426,13 @@ def test_locating_needs_no_whole_maps(size, refiner):
 
 
 @needs_interpreter
-def test_either_side_can_be_forced(monkeypatch):
+def test_either_side_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, maps, cells = draw(0, 5, 6), draw(1, 2, 6, 4, 5), draw(2, 30, 6)
     index = torch.tensor([1, 0, 1, 1, 0])
     filters = make_filters(2, "cpu")
     called = []
 
-    def counted(kernel):
+    def counted(kernel: Callable[..., object]) -> Callable[..., object]:
         return lambda *inputs: called.append(kernel) or kernel(*inputs)
 
     for name in ("locate_triton", "mutual_nearest_triton", "log_sum_exp_triton"):
@@ -399,7 +449,7 @@ def test_either_side_can_be_forced(monkeypatch):
 
 
 @needs_interpreter
-def test_answers_are_the_same_with_and_without_maps(monkeypatch):
+def test_answers_are_the_same_with_and_without_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = Grid(4, 5, 7.0, 3.0)
     vectors = draw(0, 8, 6).requires_grad_()
     maps = draw(1, 3, 6, 4, 5).requires_grad_()
@@ -419,7 +469,7 @@ def test_answers_are_the_same_with_and_without_maps(monkeypatch):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
 
 
-def test_a_side_that_can_not_be_had(monkeypatch):
+def test_a_side_that_can_not_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DINOTRACK_KERNELS", "cuda")
     with pytest.raises(InputError, match="choose torch or triton"):
         correlation.mutual_nearest(torch.ones(1, 2), torch.ones(1, 2))
@@ -430,7 +480,7 @@ def test_a_side_that_can_not_be_had(monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_kernels_multiply_what_they_are_given(dtype):
+def test_kernels_multiply_what_they_are_given(dtype: torch.dtype) -> None:
     unit = correlation._multiplied(draw(0, 2, 3, 4, 5).to(dtype), dim=1)
     assert unit.dtype == dtype
     assert unit.is_contiguous(memory_format=torch.channels_last)
@@ -438,7 +488,7 @@ def test_kernels_multiply_what_they_are_given(dtype):
         assert correlation._multiplied(draw(0, 2, 3), dim=1).dtype == torch.bfloat16
 
 
-def test_the_refiner_is_the_plain_one():
+def test_the_refiner_is_the_plain_one() -> None:
     """Two convolutions whose slices sum to 1, written out."""
     refiner = Tracker(FAST.model, None).refiner
     first, second = refiner.cnn_refiner[0], refiner.cnn_refiner[2]

@@ -7,11 +7,16 @@ file as a script), because the kernels of the tests' process belong to Triton's 
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dinotrack.kernels import contrast, cosines, disc, nearest, refiner, tiles
+
+Kernel = Any
+"""A function of Triton's, which has no type of its own where the interpreter stands in for it."""
 
 WINDOW = {
     "MARGIN": 7,
@@ -55,7 +60,7 @@ FILTERS = ("first", "first_bias", "second", "second_bias")
 ALIGNED = ("vector_row", "map_cell", "map_frame", "cell_row", "softmax_row")
 
 
-def cases():
+def cases() -> Iterator[tuple[Kernel, str, dict[str, Any], int]]:
     """(kernel, its features' type, constants, warps)."""
     for kernel in (
         refiner.refiner_taps_fwd,
@@ -82,7 +87,7 @@ def cases():
         yield contrast.softmax_bwd, features, FEATURES | tile, warps
 
 
-def kind(kernel, name, features):
+def kind(kernel: Kernel, name: str, features: str) -> str:
     """Triton's name of an argument's type."""
     if name in FEATURE_POINTERS:
         return features
@@ -97,7 +102,7 @@ def kind(kernel, name, features):
     return "*fp32" if name in POINTERS + FILTERS else "i32"
 
 
-def compile_all():
+def compile_all() -> None:
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -128,7 +133,7 @@ def compile_all():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not tiles.AVAILABLE, reason="Triton is not installed")
-def test_kernels_compile(tmp_path):
+def test_kernels_compile(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parent.parent
     environment = os.environ | {
         "TRITON_INTERPRET": "0",

@@ -1,46 +1,54 @@
 """Each loss against the reference's numbers, against plain loops, and without any point."""
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from dinotrack import losses
 from dinotrack.geometry import Grid
+from tests.golden import Golden
+
+Numbers = dict[str, Any]
+"""Golden tensors, and floats where a file holds a single number."""
 
 
 @pytest.fixture
-def numbers(golden):
+def numbers(golden: Golden) -> Numbers:
     return {k: torch.from_numpy(v) if v.ndim else float(v) for k, v in golden("losses").items()}
 
 
-def agree(value, expected):
+def agree(value: float | Float[Tensor, ""], expected: float) -> None:
     assert float(value) == pytest.approx(expected, rel=1e-4)
 
 
-def test_flow_loss_agrees_with_the_reference(numbers):
+def test_flow_loss_agrees_with_the_reference(numbers: Numbers) -> None:
     agree(
         losses.flow_loss(numbers["pred"], numbers["label"], numbers["huber_delta"]),
         numbers["flow_loss"],
     )
 
 
-def test_cycle_loss_agrees_with_the_reference(numbers):
+def test_cycle_loss_agrees_with_the_reference(numbers: Numbers) -> None:
     points = (numbers[f"cycle_{name}"] for name in ("there", "there_label", "back", "back_label"))
     weight = numbers["cycle_gamma"] ** numbers["cycle_distance"]
     loss = losses.cycle_loss(*points, weight, numbers["huber_delta"])
     agree(loss, numbers["cycle_loss"])
 
 
-def test_buddy_loss_agrees_with_the_reference(numbers):
+def test_buddy_loss_agrees_with_the_reference(numbers: Numbers) -> None:
     points = (numbers[name] for name in ("source_bb", "target_bb", "source_all", "target_all"))
     weight = numbers["ambiguity_weight"] * numbers["cosine_weight"]
     loss = losses.buddy_loss(*points, weight, numbers["temperature"]) / 700.0
     agree(loss, numbers["buddy_loss"])
 
 
-def test_regularizers_agree_with_the_reference(numbers):
+def test_regularizers_agree_with_the_reference(numbers: Numbers) -> None:
     agree(
         losses.norm_regularizer(numbers["refined"], numbers["raw"]), numbers["norm_regularization"]
     )
@@ -50,24 +58,24 @@ def test_regularizers_agree_with_the_reference(numbers):
     )
 
 
-def plain_huber(d, delta):
+def plain_huber(d: float, delta: float) -> float:
     return d * d / 2 if abs(d) <= delta else delta * (abs(d) - delta / 2)
 
 
-def random_points(count, seed=0):
+def random_points(count: int, seed: int = 0) -> Float[Tensor, "N 2"]:
     return (
         torch.randn(count, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         / 20
     )
 
 
-def test_flow_loss_is_a_mean_over_coordinates():
+def test_flow_loss_is_a_mean_over_coordinates() -> None:
     a, b = random_points(7), random_points(7, 1)
     expected = sum(plain_huber(d, 0.05) for d in (a - b).flatten().tolist()) / 14
     agree(losses.flow_loss(a, b, 0.05), expected)
 
 
-def test_cycle_loss_weighs_points():
+def test_cycle_loss_weighs_points() -> None:
     there, there_label, back, back_label = (random_points(5, seed) for seed in range(4))
     distance = torch.tensor([0.0, 1.0, 2.5, 3.9, 4.0], dtype=torch.float64)
     expected = 0.0
@@ -79,7 +87,7 @@ def test_cycle_loss_weighs_points():
     agree(losses.cycle_loss(there, there_label, back, back_label, weight, 1 / 32), expected)
 
 
-def test_buddy_losses_of_frame_pairs_add_up():
+def test_buddy_losses_of_frame_pairs_add_up() -> None:
     random = torch.Generator().manual_seed(0)
     expected = total = 0.0
     for count in (3, 1):
@@ -100,11 +108,11 @@ def test_buddy_losses_of_frame_pairs_add_up():
     agree(total, expected)
 
 
-def test_heatmap_loss_is_a_mean_of_what_maps_do_not_hold():
+def test_heatmap_loss_is_a_mean_of_what_maps_do_not_hold() -> None:
     agree(losses.heatmap_loss(torch.tensor([0.5, 0.25, 1.0]).log()), math.log(8) / 3)
 
 
-def test_heatmap_loss_is_least_where_the_map_is_the_soft_target():
+def test_heatmap_loss_is_least_where_the_map_is_the_soft_target() -> None:
     grid, xy = Grid(3, 3, 4.0, 0.0), torch.tensor([[5.0, 2.0]])
     scores = torch.zeros(1, 9, requires_grad=True)
     for _ in range(500):
@@ -115,7 +123,7 @@ def test_heatmap_loss_is_least_where_the_map_is_the_soft_target():
     torch.testing.assert_close(scores.softmax(1).reshape(3, 3), expected, atol=5e-3, rtol=0)
 
 
-def test_regularizers_know_length_from_direction():
+def test_regularizers_know_length_from_direction() -> None:
     raw = torch.randn(2, 6, 3, 4, generator=torch.Generator().manual_seed(0))
     agree(losses.norm_regularizer(0.75 * raw, raw), 0.25)
     agree(losses.angle_regularizer(-2 * raw, raw), 2.0)
@@ -124,14 +132,14 @@ def test_regularizers_know_length_from_direction():
 
 
 @pytest.mark.parametrize("loss", [losses.norm_regularizer, losses.angle_regularizer])
-def test_featureless_cells_do_no_harm(loss):
+def test_featureless_cells_do_no_harm(loss: Callable[..., Tensor]) -> None:
     refined = torch.zeros(1, 4, 2, 2, requires_grad=True)
     loss(refined, torch.zeros(1, 4, 2, 2)).backward()
     assert refined.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("count", [0, 4])
-def test_gradients(count):
+def test_gradients(count: int) -> None:
     """Against finite differences, and zeros where there is no point."""
     there, label, back, back_label = (
         random_points(count, seed).requires_grad_(seed % 2 == 0) for seed in range(4)
@@ -159,7 +167,7 @@ def test_gradients(count):
             assert value.item() == 0
 
 
-def test_no_buddies_is_a_zero_that_backpropagates():
+def test_no_buddies_is_a_zero_that_backpropagates() -> None:
     cells = torch.randn(6, 4, requires_grad=True)
     none = cells[:0]
     value = losses.buddy_loss(none, none, cells, cells, torch.zeros(0), 0.1)
@@ -168,7 +176,7 @@ def test_no_buddies_is_a_zero_that_backpropagates():
     assert torch.equal(cells.grad, torch.zeros(6, 4))
 
 
-def test_a_step_along_the_buddy_gradient_pulls_buddies_together():
+def test_a_step_along_the_buddy_gradient_pulls_buddies_together() -> None:
     random = torch.Generator().manual_seed(0)
     maps = torch.randn(2, 8, 5, generator=random, requires_grad=True)
     rows = torch.tensor([1, 4])

@@ -118,7 +118,7 @@ def test_a_method_takes_the_settings_that_are_its_own(name: str) -> None:
     method = make_method(name, Options({"training.steps": 3}, device="cpu"))
     assert isinstance(method, Configuration) == (name in PRESETS)
     if isinstance(method, Configuration):
-        assert method.settings == {"training.steps": 3}
+        assert method.options.settings == {"training.steps": 3}
 
 
 def test_a_kept_fit_is_used_by_its_ablations(tmp_path: Path) -> None:

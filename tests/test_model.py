@@ -3,7 +3,6 @@
 import itertools
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -14,24 +13,11 @@ from dinotrack.errors import InputError
 from dinotrack.geometry import Grid, patch_grid
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker, load_reference, soft_argmax
-
-
-def tensors(arrays, prefix):
-    return {
-        k.removeprefix(prefix): torch.from_numpy(v)
-        for k, v in arrays.items()
-        if k.startswith(prefix)
-    }
-
-
-def agree(a, b, tolerance=1e-4):
-    a, b = np.asarray(a), np.asarray(b)
-    assert a.shape == b.shape
-    assert np.abs(a - b).max() <= tolerance * np.abs(b).max()
+from tests.golden import Golden, agree, tensors
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
-def test_delta_dino_agrees_with_the_reference(golden, mode):
+def test_delta_dino_agrees_with_the_reference(golden: Golden, mode: str) -> None:
     g = golden("delta_dino")
     state, refiner = tensors(g, "state_dict/"), tensors(golden("tracker_head"), "state_dict/")
     tracker = load_reference(state, refiner, PAPER.model).train(mode == "train")
@@ -45,7 +31,7 @@ def test_delta_dino_agrees_with_the_reference(golden, mode):
 
 
 @pytest.mark.parametrize("name", ["tracker_head", "tracker_head_sharp"])
-def test_refiner_and_soft_argmax_agree_with_the_reference(golden, name):
+def test_refiner_and_soft_argmax_agree_with_the_reference(golden: Golden, name: str) -> None:
     g = golden(name)
     tracker = load_reference(
         tensors(golden("delta_dino"), "state_dict/"), tensors(g, "state_dict/"), PAPER.model
@@ -58,7 +44,7 @@ def test_refiner_and_soft_argmax_agree_with_the_reference(golden, name):
     agree(points, g["points_pixels"])
 
 
-def test_refined_features_agree_with_the_reference(golden):
+def test_refined_features_agree_with_the_reference(golden: Golden) -> None:
     g = golden("tracker")
     tracker = load_reference(tensors(g, "delta_dino/"), tensors(g, "refiner/"), PAPER.model).eval()
     grid = patch_grid(98, 126, 14, 7, exact=False)
@@ -79,7 +65,7 @@ def test_refined_features_agree_with_the_reference(golden):
     agree(points, g["points_pixels"])
 
 
-def test_blur_is_a_plain_convolution():
+def test_blur_is_a_plain_convolution() -> None:
     x = torch.randn(1, 2, 7, 10)
     taps = torch.tensor([1.0, 3, 3, 1]) / 8
     kernel = torch.outer(taps, taps).expand(2, 1, 4, 4)
@@ -90,7 +76,7 @@ def test_blur_is_a_plain_convolution():
 
 @pytest.mark.parametrize("config", [FAST.model, ModelConfig()], ids=["fast", "blur"])
 @pytest.mark.parametrize("size", [(64, 96), (72, 48)])
-def test_the_cnn_grid_tells_where_cells_look(config, size):
+def test_the_cnn_grid_tells_where_cells_look(config: ModelConfig, size: tuple[int, int]) -> None:
     """With equal positive weights, the centre of mass of a cell's gradient is the cell's centre."""
     config = replace(config, norm="group", blocks=0, widths=config.widths[:2], dilation=1)
     net = DeltaDino(config, 8)
@@ -111,7 +97,7 @@ def test_the_cnn_grid_tells_where_cells_look(config, size):
     )
 
 
-def test_soft_argmax_stays_in_the_disc():
+def test_soft_argmax_stays_in_the_disc() -> None:
     grid = Grid(9, 9, 4.0, 1.5)
     correlation = torch.zeros(1, 9, 9)
     correlation[0, 2, 3] = 1
@@ -124,7 +110,7 @@ def test_soft_argmax_stays_in_the_disc():
 
 
 @pytest.mark.parametrize("size", [(9, 12), (3, 20), (1, 1)])
-def test_refining_the_disc_alone_gives_the_same_answer(size):
+def test_refining_the_disc_alone_gives_the_same_answer(size: tuple[int, int]) -> None:
     torch.manual_seed(0)
     grid = Grid(*size, 4.0, 1.5)
     correlation = torch.rand(40, *size) * 2 - 1
@@ -140,7 +126,7 @@ def test_refining_the_disc_alone_gives_the_same_answer(size):
     )
 
 
-def test_a_fresh_tracker_leaves_the_features_alone():
+def test_a_fresh_tracker_leaves_the_features_alone() -> None:
     tracker = Tracker(replace(PAPER.model, widths=(4, 4, 4)), dims=6).eval()
     grid = patch_grid(56, 70, 14, 7)
     features = torch.randn(2, 6, grid.rows, grid.cols)
@@ -148,7 +134,7 @@ def test_a_fresh_tracker_leaves_the_features_alone():
     torch.testing.assert_close(refined.values, features)
 
 
-def test_a_foreign_checkpoint_is_named():
+def test_a_foreign_checkpoint_is_named() -> None:
     with pytest.raises(InputError, match="no checkpoint of the DINO-Tracker reference"):
         load_reference({"a": torch.zeros(1)}, {"b": torch.zeros(1)}, PAPER.model)
 

@@ -32,6 +32,7 @@ from dinotrack.pretraining.recipes import RECIPES, PretrainConfig
 from dinotrack.synthesis.layers import Layer, Motion
 from dinotrack.synthesis.scene import Scene
 from dinotrack.vits import TimmBackbone, load_vit
+from tests.same import same
 
 TINY = PretrainConfig(
     dim=32,
@@ -66,18 +67,6 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> PretrainConfig:
     """The recipe "cpu" is the tiny one."""
     monkeypatch.setitem(RECIPES, "cpu", TINY)
     return TINY
-
-
-def same(first: object, second: object) -> bool:
-    """Whether two batches or states are the same to the last bit."""
-    return all(
-        torch.equal(a, b) for a, b in zip(vars(first).values(), vars(second).values(), strict=True)
-    )
-
-
-def same_weights(first: torch.nn.Module, second: torch.nn.Module) -> bool:
-    ours, theirs = first.state_dict(), second.state_dict()
-    return all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 # Pictures
@@ -425,14 +414,14 @@ def test_a_resumed_run_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     assert facts == {"seconds": 1.5}
     assert run(resumed, 4) == numbers[2:]
     assert resumed.step == whole.step == 4
-    assert same_weights(resumed.student, whole.student)
-    assert same_weights(resumed.teacher, whole.teacher)
+    assert same(resumed.student, whole.student)
+    assert same(resumed.teacher, whole.teacher)
 
 
 def test_a_seed_repeats_a_run() -> None:
     first, second = trainer.start(TINY, 0, CPU), trainer.start(TINY, 0, CPU)
     assert run(first, 2) == run(second, 2)
-    assert same_weights(first.student, second.student)
+    assert same(first.student, second.student)
 
 
 def test_training_on_one_batch_finds_its_points(pool: scenes.Pool) -> None:

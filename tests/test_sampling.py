@@ -22,7 +22,7 @@ from dinotrack.training.sampling import (
     draw_points,
 )
 from dinotrack.trajectories import Chains
-from tests.dense import table_of
+from tests.dense import random_chains, table_of
 from tests.training_clip import LENGTH, SHIFT, seeded, seen_once, training_data, without_chains
 
 
@@ -108,13 +108,6 @@ def test_a_batch_moves_as_a_whole(channels: int) -> None:
     assert isinstance(moved.labels, Labels)
 
 
-def random_chains(count: int, rng: torch.Generator) -> Chains:
-    """Some of one frame, which are never drawn."""
-    start = torch.randint(LENGTH, (count,), generator=rng)
-    length = 1 + (torch.rand(count, generator=rng) * (LENGTH - start)).long()
-    return Chains(torch.rand(int(length.sum()), 2, generator=rng) * 50, start, length, LENGTH)
-
-
 def drawn_from_a_table(known: TrainingData, config: TrainingConfig, rng: torch.Generator) -> Labels:
     """`draw_labels` from a table of chains and frames."""
     xy, valid = table_of(known.labels.chains)
@@ -147,7 +140,7 @@ def drawn_from_a_table(known: TrainingData, config: TrainingConfig, rng: torch.G
 def test_draws_are_those_from_a_table(shared: bool, gap: int) -> None:
     config = TrainingConfig(batch=10, frames=3, shared_frames=shared, max_gap=gap)
     for seed in range(40):
-        chains = random_chains(1 + 7 * (seed % 4), seeded(seed))
+        chains = random_chains(1 + 7 * (seed % 4), LENGTH, seed)
         foreground = torch.rand(len(chains.start), generator=seeded(seed)) < 0.4
         known = training_data()
         labels = FlowLabels(chains, foreground, known.labels.masks)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from jaxtyping import Bool, Float
 
 from dinotrack.benchmarks import (
     against_paper,
@@ -27,15 +28,14 @@ from dinotrack.benchmarks import (
 from dinotrack.benchmarks.__main__ import main
 from dinotrack.benchmarks.against_paper import PaperPart
 from dinotrack.benchmarks.datasets import find_clips
-from dinotrack.benchmarks.kernel_report import (
-    KernelGoal,
-    KernelsPart,
-    KernelTiming,
-    show_kernels,
-)
+from dinotrack.benchmarks.kernel_report import show_kernels
+from dinotrack.benchmarks.kernel_speed.operations import PAPER_SIZES
+from dinotrack.benchmarks.kernel_speed.part import Goal, KernelsPart
+from dinotrack.benchmarks.kernel_speed.timing import Timing
+from dinotrack.benchmarks.methods import Configuration, Options
 from dinotrack.benchmarks.records import build, plain
 from dinotrack.benchmarks.speed_parts import Parts, SpeedReport
-from dinotrack.benchmarks.stages import LongPart, PipelineRun, Setup, StagesPart
+from dinotrack.benchmarks.stages import LongPart, PipelineRun, StagesPart
 from dinotrack.benchmarks.step_times import Trial
 from dinotrack.benchmarks.summary import Row
 from dinotrack.cache import FOLDER_VARIABLE
@@ -46,7 +46,7 @@ from dinotrack.model import Tracker
 from dinotrack.queries import Queries
 from dinotrack.synthesis import generate
 from dinotrack.tracking.matching import track_by_matching
-from dinotrack.training import begin
+from dinotrack.training import begin, terms
 from dinotrack.video import read_video
 from tests.noise import GRID, make_tracker, random_maps, random_queries
 
@@ -69,16 +69,13 @@ def here(function: Callable[..., Any], *rest: Any) -> Any:
     return function(*rest)
 
 
-def silent(_: str) -> None: ...
-
-
 # ---- the pipeline
 
 
 @pytest.fixture(scope="module")
 def grown() -> StagesPart:
     options = arguments("--frames", "6", "3", "4", "--repeats", "2", "--again")
-    return speed.run_stages(options, silent, here)
+    return speed.run_stages(options, print, here)
 
 
 def test_every_stage_at_every_length(grown: StagesPart) -> None:
@@ -174,7 +171,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> LongPart:
         return function(*rest)
 
     options = arguments("--long", "5x48x64", "--video", *videos)
-    return speed.run_long(options, silent, apart)
+    return speed.run_long(options, print, apart)
 
 
 def test_long_clips_and_the_users_own(long: LongPart) -> None:
@@ -217,7 +214,7 @@ def paper() -> PaperPart:
     asked = ("--clip-frames", "4", "--paper-steps", "2", "--area", "4000")
     settings = {**SETTINGS, **NETWORK, "training.steps": 10}
     options = arguments(*asked, "--backbone", "dinotrack_vit", settings=settings)
-    return speed.run_paper(options, silent)
+    return speed.run_paper(options, print)
 
 
 def test_the_papers_whole_run_is_extrapolated_from_both_phases(paper: PaperPart) -> None:
@@ -255,6 +252,14 @@ def test_steps_are_taken_in_their_phase(
     assert [(phase.name, phase.first, phase.length) for phase in found] == expected
 
 
+def test_a_late_loss_of_a_stranger_makes_a_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    none = {"training.refined_buddy_weight": 0, "training.cycle_weight": 0}
+    config = override(preset("paper"), {"training.steps": 7, **none})
+    mine = replace(terms.TERMS["norm"], late=True)
+    monkeypatch.setitem(terms.TERMS, "mine", mine)
+    assert [phase.name for phase in step_times.phases("paper", config)] == ["early", "late"]
+
+
 @pytest.fixture(scope="module")
 def contender() -> step_times.Contender:
     video = read_video(generate(SIZE, 4, 2, seed=2).frames)
@@ -267,12 +272,12 @@ def test_a_fit_too_short_to_be_timed(contender: step_times.Contender) -> None:
     config = override(contender.run.config, {"training.steps": 1})
     short = replace(contender, run=replace(contender.run, config=config))
     with pytest.raises(InputError, match="ours has 1 steps alike"):
-        step_times.time_steps({"ours": short}, Trial(1, 9, 0, CPU), silent)
+        step_times.time_steps({"ours": short}, Trial(1, 9, 0, CPU), print)
 
 
 def test_a_late_step_has_the_late_losses(contender: step_times.Contender) -> None:
-    state = begin(contender.inputs.features, contender.run)
-    contender = replace(contender, state=state)
+    state = begin(contender.fit.inputs.features, contender.run)
+    contender = replace(contender, fit=replace(contender.fit, state=state))
     block = step_times.take_steps(contender, 1)
     assert block.step > 0
     assert block.before >= 0
@@ -286,10 +291,10 @@ def test_a_late_step_has_the_late_losses(contender: step_times.Contender) -> Non
 
 
 def test_nothing_to_learn_from_is_told(contender: step_times.Contender) -> None:
-    labels = contender.data.labels
+    labels = contender.fit.data.labels
     once = replace(labels.chains, length=torch.ones_like(labels.chains.length))
-    data = replace(contender.data, labels=replace(labels, chains=once))
-    empty = replace(contender, data=data)
+    data = replace(contender.fit.data, labels=replace(labels, chains=once))
+    empty = replace(contender, fit=replace(contender.fit, data=data))
     with pytest.raises(InputError, match="no point of this clip could be followed"):
         step_times.take_steps(empty, 1)
 
@@ -308,8 +313,9 @@ def test_accuracy_after_equal_seconds_of_fitting(step: float, tmp_path: Path) ->
     (clip,) = find_clips(tmp_path)
     equal = against_paper.equal_settings(read_video(clip.video), 4000, "dinotrack_vit")
     small = {**equal, **SETTINGS, **NETWORK}
-    ours = Setup("fast", {**small, "training.steps": 3}, "cpu", 0)
-    rows = equal_time.compare_accuracy(clip, ours, Setup("paper", small, "cpu", 0), step)
+    ours = Configuration("fast", Options({**small, "training.steps": 3}, "cpu"))
+    theirs = Configuration("paper", Options(small, "cpu"))
+    rows = equal_time.compare_accuracy(clip, ours, theirs, 0, step)
     assert [row.method for row in rows] == ["ours", "paper"]
     seconds = rows[0].numbers["fit_seconds"]
     assert [row.numbers["steps"] for row in rows] == [3, max(1, round(seconds / step))]
@@ -322,7 +328,7 @@ def test_accuracy_after_equal_seconds_of_fitting(step: float, tmp_path: Path) ->
 def test_tracking_against_the_oracle() -> None:
     asked = ("--clip-frames", "4", "--query-points", "12", "--oracle-points", "3")
     options = arguments(*asked, "--anchors", "2", "--repeats", "2")
-    part = speed.run_inference(options, silent)
+    part = speed.run_inference(options, print)
     assert (part.points, part.frames) == (12, 4)
     assert part.reference.points == 3
     assert part.own.method == "join"
@@ -333,13 +339,22 @@ def test_tracking_against_the_oracle() -> None:
         assert 0 <= way.occlusion_accuracy <= 1
 
 
+def one_by_one(
+    tracker: Tracker, maps: FeatureMaps, queries: Queries, config: MatchingConfig
+) -> tuple[Float[torch.Tensor, "N T 2"], Bool[torch.Tensor, "N T"]]:
+    """The oracle's positions, and where points are visible."""
+    single = [queries[n : n + 1] for n in range(len(queries))]
+    tracks = [reference.track_point(tracker, maps, query, config) for query in single]
+    return torch.stack([xy for xy, _ in tracks]), torch.stack([visible for _, visible in tracks])
+
+
 @pytest.mark.parametrize("whole_map", [True, False])
 def test_the_oracle_agrees_with_matching(whole_map: bool) -> None:
     """Whole maps, where the tracker may refine the disc alone; all anchors."""
     tracker, maps, queries = make_tracker(whole_map), random_maps(6), random_queries(9, 6)
     config = MatchingConfig(anchor_cosine=0.8, visible_cosine=0.7)
     found = track_by_matching(tracker, maps, queries, config)
-    xy, visible = reference.track_points(tracker, maps, queries, config)
+    xy, visible = one_by_one(tracker, maps, queries, config)
     torch.testing.assert_close(xy, found.xy, atol=1e-3, rtol=0)
     assert torch.equal(visible, found.visible)
     assert 0 < found.visible.float().mean() < 1
@@ -359,7 +374,7 @@ def test_the_oracle_agrees_with_the_golden_numbers(
     x, y, t = torch.from_numpy(g["query_xyt"]).unbind(1)
     maps = FeatureMaps(torch.from_numpy(g["refined_features"]), GRID)
     queries = Queries.from_rows(torch.stack((t, x, y), dim=1))
-    xy, visible = reference.track_points(tracker, maps, queries, PAPER.inference.matching)
+    xy, visible = one_by_one(tracker, maps, queries, PAPER.inference.matching)
     expected = g["trajectories"][..., :2]
     assert np.abs(xy.numpy() - expected).max() <= 1e-4 * np.abs(expected).max()
     assert np.array_equal(visible.numpy(), ~g["occluded"])
@@ -408,12 +423,11 @@ def test_the_table_of_long_clips(long: LongPart) -> None:
     assert "| large.mp4 | failed: killed |" in text
 
 
-SIZES = {"name": "paper"}
-PEAK = KernelTiming("matmul", "peak", 1.0, 0.0, SIZES, tflops=600.0)
-OBVIOUS = KernelTiming("locate", "obvious", 10.0, 0.1, SIZES)
-TWIN = KernelTiming("locate", "twin", 5.0, 0.1, SIZES)
-KERNEL = KernelTiming("locate", "kernel", 2.0, 0.1, SIZES, share=0.5)
-GOAL = KernelGoal("locate over eager", 5.0, 5.0, True)
+PEAK = Timing(1.0, 0.0, what="matmul", side="peak", sizes=PAPER_SIZES, tflops=600.0)
+OBVIOUS = Timing(10.0, 0.1, what="locate", side="obvious", sizes=PAPER_SIZES)
+TWIN = Timing(5.0, 0.1, what="locate", side="twin", sizes=PAPER_SIZES)
+KERNEL = Timing(2.0, 0.1, what="locate", side="kernel", sizes=PAPER_SIZES, share=0.5)
+GOAL = Goal("locate over eager", 5.0, 5.0, True)
 
 
 def test_the_table_of_kernels() -> None:
@@ -437,10 +451,34 @@ def test_every_part_is_read_back_as_it_was_written(
     measured = SpeedReport((about,), Parts(stages=grown, long=long, paper=paper, kernels=kernels))
     read = build(SpeedReport, json.loads(json.dumps(plain(measured))))
     assert plain(read) == plain(measured)
-    page = speed_report.markdown([read], "made")
-    assert page == speed_report.markdown([measured], "made")
+    page = speed_report.markdown([read])
+    assert page == speed_report.markdown([measured])
     headings = [line for line in page.splitlines() if line.startswith("## ")]
     assert len(headings) == 4 + 1
+
+
+def test_kernels_of_earlier_versions_are_read() -> None:
+    """A part that said its own machine, and of each timing only what was known."""
+    sizes = vars(PAPER_SIZES)
+    peak = {"what": "copy", "side": "peak", "ms": 1.5, "iqr_ms": 0.1, "gb_per_s": 7.0}
+    goal = {"name": "fast", "value": 6.0, "goal": 5.0, "passed": True}
+    agreement = {"dtype": "float32", "what": "locate", "error": None, "allowed": 0.1}
+    part = build(
+        KernelsPart,
+        {
+            "machine": {"device": "x86_64", "cuda": None},
+            "agreement": [agreement],
+            "timings": [{**peak, "dtype": "float32", "sizes": sizes}],
+            "goals": [goal],
+        },
+    )
+    expected = Timing(
+        1.5, 0.1, what="copy", side="peak", sizes=PAPER_SIZES, dtype="float32", gb_per_s=7.0
+    )
+    assert part.timings == (expected,)
+    assert part.goals == (Goal("fast", 6.0, 5.0, True),)
+    assert np.isnan(part.agreement[0].error)
+    assert not part.passed
 
 
 def test_parts_of_earlier_versions_are_read() -> None:

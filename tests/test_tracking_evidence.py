@@ -14,7 +14,7 @@ from dinotrack.config import ConfidenceConfig, MemoryConfig
 from dinotrack.tracking.evidence import Evidence, cycle_errors, disagreement, neighbours
 from dinotrack.tracking.memory import remember
 from tests.moving import (
-    make_tracker,
+    peaked_tracker,
     plain_step,
     random_flow,
     shifted_maps,
@@ -46,7 +46,7 @@ def test_cycle_errors_are_distances_in_the_querys_own_frame(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     frames = 5
-    tracker, maps, queries = make_tracker(), shifted_maps(frames), some_queries(frames, 6)
+    tracker, maps, queries = peaked_tracker(), shifted_maps(frames), some_queries(frames, 6)
     xy = torch.rand((6, frames, 2), generator=torch.Generator().manual_seed(2)) * 40
     monkeypatch.setattr(chunks, "CYCLE_FRAMES", 2)
     with torch.no_grad():

@@ -5,6 +5,7 @@ import dataclasses
 import torch
 
 from dinotrack.flow import VideoFlow
+from dinotrack.queries import Queries
 from dinotrack.tracking.flow_chain import Chain, follow
 from dinotrack.tracking.patches import Grey, make_patches
 from tests.moving import (
@@ -21,7 +22,7 @@ from tests.moving import (
 )
 
 
-def followed_in(frames: torch.Tensor, flow: VideoFlow, queries) -> Chain:
+def followed_in(frames: torch.Tensor, flow: VideoFlow, queries: Queries) -> Chain:
     patches = make_patches(Grey(frames), queries, CONFIG.patches)
     return follow(flow, queries, CONFIG.chain, patches)
 

@@ -25,7 +25,7 @@ from tests.moving import (
     WIDTH,
     blank_scene,
     constant_flow,
-    make_tracker,
+    peaked_tracker,
     queries_at,
     random_flow,
     shifted_maps,
@@ -37,7 +37,7 @@ from tests.moving import (
 
 @pytest.fixture(scope="module")
 def tracker() -> Tracker:
-    return make_tracker()
+    return peaked_tracker()
 
 
 def assert_alike(one: Trajectories, other: Trajectories) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from dinotrack import chunks
@@ -18,13 +19,11 @@ from dinotrack.model import Tracker, soft_argmax
 from dinotrack.queries import Queries
 from dinotrack.tracking import matching
 from dinotrack.tracking.matching import track_by_matching
+from tests.golden import Golden, agree, tensors
 from tests.noise import GRID, make_tracker, random_maps, random_queries
 
-
-def agree(a, b, tolerance=1e-4):
-    a, b = np.asarray(a), np.asarray(b)
-    assert a.shape == b.shape
-    assert np.abs(a - b).max() <= tolerance * np.abs(b).max()
+Reference = tuple[Tracker, FeatureMaps, Queries, dict[str, np.ndarray]]
+"""A tracker, maps and queries, and the reference's numbers of them."""
 
 
 def identity_tracker(dims: int, whole_map: bool) -> Tracker:
@@ -40,36 +39,30 @@ def identity_tracker(dims: int, whole_map: bool) -> Tracker:
 
 
 @pytest.fixture(params=[True, False], ids=["whole-map", "disc"])
-def whole_map(request):
+def whole_map(request: pytest.FixtureRequest) -> bool:
     return request.param
 
 
 @pytest.fixture
-def reference(golden, whole_map):
+def reference(golden: Golden, whole_map: bool) -> Reference:
     g = golden("inference")
     tracker = Tracker(
         replace(PAPER.model, whole_map=whole_map), g["refined_features"].shape[1]
     ).eval()
-    tracker.refiner.load_state_dict(
-        {
-            k.removeprefix("state_dict/"): torch.from_numpy(v)
-            for k, v in g.items()
-            if k.startswith("state_dict/")
-        }
-    )
+    tracker.refiner.load_state_dict(tensors(g, "state_dict/"))
     x, y, t = torch.from_numpy(g["query_xyt"]).unbind(1)
     maps = FeatureMaps(torch.from_numpy(g["refined_features"]), GRID)
     return tracker, maps, Queries.from_rows(torch.stack((t, x, y), dim=1)), g
 
 
-def test_matching_agrees_with_the_reference(reference):
+def test_matching_agrees_with_the_reference(reference: Reference) -> None:
     tracker, maps, queries, g = reference
     found = track_by_matching(tracker, maps, queries, PAPER.inference.matching)
     agree(found.xy, g["trajectories"][..., :2])
     assert np.array_equal(found.visible, ~g["occluded"])
 
 
-def test_cosines_and_anchors_agree_with_the_reference(reference):
+def test_cosines_and_anchors_agree_with_the_reference(reference: Reference) -> None:
     tracker, maps, queries, g = reference
     xy = torch.from_numpy(g["trajectories"][..., :2])
     vectors = maps.along(xy)
@@ -83,7 +76,7 @@ def test_cosines_and_anchors_agree_with_the_reference(reference):
 
 
 @pytest.mark.parametrize("case", range(4))
-def test_the_visibility_rule_agrees_with_the_reference(golden, case):
+def test_the_visibility_rule_agrees_with_the_reference(golden: Golden, case: int) -> None:
     g = {
         k.removeprefix(f"{case}/"): v
         for k, v in golden("visibility").items()
@@ -116,10 +109,10 @@ def plain_track(
     """One query, one frame, one anchor at a time."""
     frames, q, grid = len(maps), int(query.frame), maps.grid
 
-    def feature(t, xy):
+    def feature(t: int, xy: Float[Tensor, "2"]) -> Float[Tensor, " C"]:
         return grid.sample(maps.values[t][None], xy[None, None])[0, 0]
 
-    def locate(vector, t):
+    def locate(vector: Float[Tensor, " C"], t: int) -> Float[Tensor, "2"]:
         return plain_locate(tracker, vector, maps.values[t], grid)
 
     xy = [locate(feature(q, query.xy[0]), t) for t in range(frames)]
@@ -139,7 +132,9 @@ def plain_track(
 
 
 @torch.no_grad()
-def test_tracking_agrees_with_one_point_at_a_time(monkeypatch, whole_map):
+def test_tracking_agrees_with_one_point_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, whole_map: bool
+) -> None:
     monkeypatch.setattr(chunks, "MAP_VALUES", 10_000)  # a few maps at a time
     monkeypatch.setattr(chunks, "ANCHORED_QUERIES", 4)
     tracker, maps, queries = make_tracker(whole_map), random_maps(6), random_queries(9, 6)
@@ -155,7 +150,9 @@ def test_tracking_agrees_with_one_point_at_a_time(monkeypatch, whole_map):
     assert found.confidence.max() <= 1
 
 
-def shifted_field(shifts, grid, dims=48, seed=0):
+def shifted_field(
+    shifts: list[tuple[int, int]], grid: Grid, dims: int = 48, seed: int = 0
+) -> Float[Tensor, "T C h w"]:
     """Frames of one random field of features, each shifted by whole cells (columns, rows)."""
     margin = max(abs(v) for shift in shifts for v in shift)
     random = torch.Generator().manual_seed(seed)
@@ -167,7 +164,7 @@ def shifted_field(shifts, grid, dims=48, seed=0):
     return torch.stack(views)
 
 
-def test_an_exact_motion_is_found_and_an_occlusion_noticed(whole_map):
+def test_an_exact_motion_is_found_and_an_occlusion_noticed(whole_map: bool) -> None:
     grid, shifts = Grid(16, 20, 4.0, 1.5), [(0, 0), (1, 0), (2, -1), (3, -2), (1, 2)]
     values = shifted_field(shifts, grid)
     # something stands before it
@@ -186,7 +183,7 @@ def test_an_exact_motion_is_found_and_an_occlusion_noticed(whole_map):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 40])
-def test_spread_anchors(count):
+def test_spread_anchors(count: int) -> None:
     random = torch.Generator().manual_seed(count)
     anchors = torch.rand(50, 30, generator=random) < torch.rand(50, 1, generator=random)
     own = torch.randint(0, 30, (50,), generator=random)
@@ -202,7 +199,7 @@ def test_spread_anchors(count):
     assert torch.equal(matching.spread_evenly(anchors, own, 0), anchors)
 
 
-def test_few_anchors_decide_much_alike():
+def test_few_anchors_decide_much_alike() -> None:
     tracker, maps, queries = make_tracker(), random_maps(8), random_queries(12, 8)
     every = track_by_matching(tracker, maps, queries, MatchingConfig())
     few = track_by_matching(tracker, maps, queries, MatchingConfig(max_anchors=3))
@@ -210,7 +207,7 @@ def test_few_anchors_decide_much_alike():
     assert (few.visible == every.visible).float().mean() > 0.8
 
 
-def test_confidence_grows_with_agreement_and_with_similarity():
+def test_confidence_grows_with_agreement_and_with_similarity() -> None:
     config = MatchingConfig(visible_cosine=0.6)
     anchors = torch.tensor([[True, True, False, False]])
     cosine = torch.tensor([[1.0, 0.9, 0.65, 0.6]])
@@ -229,7 +226,7 @@ def test_confidence_grows_with_agreement_and_with_similarity():
 
 
 @pytest.mark.parametrize("frames", [1, 2])
-def test_nothing_to_go_by_still_gives_finite_tracks(frames, whole_map):
+def test_nothing_to_go_by_still_gives_finite_tracks(frames: int, whole_map: bool) -> None:
     tracker = make_tracker(whole_map)
     nothing = FeatureMaps(torch.zeros(frames, 8, GRID.rows, GRID.cols), GRID)
     queries = Queries(torch.tensor([0, frames - 1]), torch.tensor([[0.0, 0.0], [125.0, 97.0]]))
@@ -240,14 +237,14 @@ def test_nothing_to_go_by_still_gives_finite_tracks(frames, whole_map):
         assert found.confidence.isfinite().all()
 
 
-def test_no_query_gives_no_track():
+def test_no_query_gives_no_track() -> None:
     nobody = Queries(torch.zeros(0, dtype=torch.long), torch.zeros(0, 2))
     found = track_by_matching(make_tracker(), random_maps(3), nobody, MatchingConfig())
     shapes = found.xy.shape, found.visible.shape, found.confidence.shape
     assert shapes == ((0, 3, 2), (0, 3), (0, 3))
 
 
-def test_progress_ends_each_stage():
+def test_progress_ends_each_stage() -> None:
     calls = []
     track_by_matching(
         make_tracker(),
@@ -266,13 +263,15 @@ def test_progress_ends_each_stage():
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["whole-map", "disc"])
-def test_too_short_memory_halves_the_work(monkeypatch, whole):
+def test_too_short_memory_halves_the_work(monkeypatch: pytest.MonkeyPatch, whole: bool) -> None:
     """There is memory for the maps of 7 vectors: 7 queries, or one and its places in 6 frames."""
     tracker, maps, queries = make_tracker(whole), random_maps(6), random_queries(20, 6)
     expected = track_by_matching(tracker, maps, queries, MatchingConfig())
     compare = matching.correlation_maps
 
-    def short(vectors, features):
+    def short(
+        vectors: Float[Tensor, "N C"], features: Float[Tensor, "T C h w"]
+    ) -> Float[Tensor, "N h w"]:
         if len(vectors) > 7:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return compare(vectors, features)
@@ -288,7 +287,7 @@ def test_too_short_memory_halves_the_work(monkeypatch, whole):
     assert tried == [f"{n} points at a time; going on with {half}" for n, half in halved]
 
 
-def test_the_querys_own_frame_is_always_an_anchor():
+def test_the_querys_own_frame_is_always_an_anchor() -> None:
     # without any feature the cosine is 0 even with oneself
     cosine = torch.tensor([[0.0, 0.0, 0.0], [0.9, 0.2, 0.7]])
     anchors = matching.anchor_frames(cosine, torch.tensor([1, 1]), 0.7)

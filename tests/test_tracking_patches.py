@@ -55,7 +55,9 @@ def turn(degrees: float, scale: float) -> Tensor:
 
 @pytest.mark.parametrize(("degrees", "scale"), [(0.0, 1.0), (30.0, 1.0), (-70.0, 1.3), (10.0, 0.8)])
 @pytest.mark.parametrize("light", [(1.0, 0.0), (0.5, 0.3)])
-def test_a_patch_is_found_to_a_tenth_of_a_pixel(degrees, scale, light) -> None:
+def test_a_patch_is_found_to_a_tenth_of_a_pixel(
+    degrees: float, scale: float, light: tuple[float, float]
+) -> None:
     first, centre, shift = picture(), torch.tensor([40.0, 30.0]), torch.tensor([0.8, -0.6])
     shape = turn(degrees, scale)
     second = light[0] * warped(first, shape, centre, shift) + light[1]
@@ -69,7 +71,7 @@ def test_a_patch_is_found_to_a_tenth_of_a_pixel(degrees, scale, light) -> None:
 @pytest.mark.parametrize(
     ("degrees", "scale"), [(0.0, 1.0), (25.0, 1.0), (-20.0, 1.2), (18.0, 0.85)]
 )
-def test_a_patch_that_has_changed_is_found(degrees, scale) -> None:
+def test_a_patch_that_has_changed_is_found(degrees: float, scale: float) -> None:
     first, centre = picture(), torch.tensor([40.0, 30.0])
     second = warped(first, turn(degrees, scale), centre, torch.tensor([0.8, -0.6]))
     patches = patches_of(as_frames(first, second), queries_at((0, 40, 30), (0, 40, 30)))

@@ -13,8 +13,8 @@ from dinotrack.tracking.refinding import refind
 from tests.moving import (
     CONFIG,
     constant_flow,
-    make_tracker,
     moving_frames,
+    peaked_tracker,
     queries_at,
     shifted_maps,
     truth,
@@ -76,7 +76,9 @@ def test_what_is_found_again_sharpens_the_track() -> None:
     queries = queries_at((0, 20, 34))
     flow, expected = constant_flow(FRAMES), truth(queries, FRAMES)
     flow.backward[3].mul_(-5)  # flow loses itself at the occlusion, both ways
-    scene = TrackedVideo(make_tracker(), shifted_maps(FRAMES), flow, moving_frames(FRAMES, HIDDEN))
+    scene = TrackedVideo(
+        peaked_tracker(), shifted_maps(FRAMES), flow, moving_frames(FRAMES, HIDDEN)
+    )
     never = dataclasses.replace(CONFIG.refinding, likeness=1.1)
     coarse = join(scene, queries, dataclasses.replace(CONFIG, refinding=never))
     sharp = join(scene, queries, CONFIG)

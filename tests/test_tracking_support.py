@@ -66,7 +66,7 @@ def test_support_points_vote_with_their_odds() -> None:
         )
 
 
-def test_a_query_that_went_astray_is_outvoted() -> None:
+def test_a_query_that_lost_its_point_is_outvoted() -> None:
     frames = 4
     queries = queries_at((0, 30, 20))
     points = surround(queries, SupportConfig(reach=2.0), SIZE)

@@ -24,6 +24,7 @@ from dinotrack.training.loop import (
 )
 from dinotrack.training.sampling import TrainingData
 from dinotrack.training.terms import due
+from tests.same import same
 from tests.training_clip import (
     TINY_FAST,
     TINY_PAPER,
@@ -41,11 +42,6 @@ def ignore(state: State) -> None:
 
 def weights_of(state: State) -> dict[str, Tensor]:
     return state.tracker.state_dict()
-
-
-def same_weights(a: State, b: State) -> bool:
-    other = weights_of(b)
-    return all(torch.equal(value, other[name]) for name, value in weights_of(a).items())
 
 
 def test_paper_s_learning_rates() -> None:
@@ -145,7 +141,7 @@ def test_a_continued_fit_is_the_one_that_never_stopped(config: Config, channels:
     fit(known, config, 7, continued, ignore)
     assert (state.step, continued.step) == (6, 6)
     assert state.losses == continued.losses
-    assert same_weights(state, continued)
+    assert same(state.tracker, continued.tracker)
 
 
 def test_a_fit_can_be_taken_in_parts() -> None:
@@ -158,7 +154,7 @@ def test_a_fit_can_be_taken_in_parts() -> None:
         fit(known, config, 0, parts, ignore, until)
         assert parts.step == step
     assert whole.losses == parts.losses
-    assert same_weights(whole, parts)
+    assert same(whole.tracker, parts.tracker)
 
 
 def test_seeds_differ_and_repeat() -> None:
@@ -242,7 +238,8 @@ def test_steps_that_can_be_recorded_are_those_that_are_not(
         fit(training_data(6), config, 0, states[-1], ignore)
         assert bool(recorded) == possible
     assert states[0].losses == states[1].losses
-    assert same_weights(*states)
+    one, other = states
+    assert same(one.tracker, other.tracker)
 
 
 @pytest.mark.gpu

@@ -15,6 +15,7 @@ from dinotrack.flow import Flow, VideoFlow
 from dinotrack.pairs import is_sampled, sampled_pairs
 from dinotrack.trajectories import Chains, flow_chains, in_foreground
 from tests.dense import chains_of, table_of
+from tests.golden import Golden
 
 
 def neighbours(flow: Tensor) -> VideoFlow:
@@ -47,7 +48,7 @@ def constant_flow(frames: int, dx: float, dy: float, height: int, width: int) ->
 
 
 @pytest.mark.parametrize("filtered", [False, True])
-def test_golden(golden, filtered):
+def test_golden(golden: Golden, filtered: bool) -> None:
     numbers = golden("flow_trajectories")
     flow = torch.from_numpy(numbers["flow"])
     config = TrajectoryConfig(
@@ -155,7 +156,9 @@ def plain_chains(flow: Tensor, config: TrajectoryConfig, filtered: bool) -> np.n
 @pytest.mark.parametrize(
     ("step", "min_length", "seed"), [(1, 2, 0), (1, 3, 1), (2, 2, 2), (3, 2, 3), (4, 1, 4)]
 )
-def test_the_plain_oracle_agrees(step, min_length, seed, near, filtered):
+def test_the_plain_oracle_agrees(
+    step: int, min_length: int, seed: int, near: int, filtered: bool
+) -> None:
     flow = random_flow(seed)
     config = TrajectoryConfig(step=step, min_length=min_length, direct_error=1.2, direct_near=near)
     direct = between(flow) if filtered else None
@@ -165,7 +168,7 @@ def test_the_plain_oracle_agrees(step, min_length, seed, near, filtered):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
-def test_a_translation_is_followed_to_the_border():
+def test_a_translation_is_followed_to_the_border() -> None:
     frames, height, width = 6, 12, 20
     chains = flow_chains(constant_flow(frames, 3.0, -1.0, height, width), TrajectoryConfig())
     t = torch.arange(frames)
@@ -187,7 +190,7 @@ def test_a_translation_is_followed_to_the_border():
 @pytest.mark.parametrize(
     ("step", "rows", "cols"), [(1, 10, 15), (2, 5, 7), (4, 2, 4), (7, 1, 2), (64, 0, 0)]
 )
-def test_chains_start_on_the_lattice(step, rows, cols):
+def test_chains_start_on_the_lattice(step: int, rows: int, cols: int) -> None:
     chains = flow_chains(constant_flow(3, 0.0, 0.0, 10, 15), TrajectoryConfig(step=step))
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
     expected = torch.stack((x, y), dim=-1).reshape(-1, 2) * step + step // 2
@@ -196,7 +199,7 @@ def test_chains_start_on_the_lattice(step, rows, cols):
     assert valid.all()
 
 
-def test_inconsistent_flow_gives_no_chain():
+def test_inconsistent_flow_gives_no_chain() -> None:
     forward = constant_flow(4, 3.0, 0.0, 8, 8).forward
     chains = flow_chains(VideoFlow(forward, forward), TrajectoryConfig())
     assert chains.xy.shape == (0, 2)
@@ -205,14 +208,14 @@ def test_inconsistent_flow_gives_no_chain():
     assert in_foreground(chains, torch.ones(4, 8, 8, dtype=torch.bool)).shape == (0,)
 
 
-def test_one_frame_gives_no_chain():
+def test_one_frame_gives_no_chain() -> None:
     nothing = torch.zeros(0, 2, 8, 9)
     chains = flow_chains(VideoFlow(nothing, nothing), TrajectoryConfig())
     assert chains.xy.shape == (0, 2)
     assert chains.frames == 1
 
 
-def test_half_precision_flow_is_followed_in_single_precision():
+def test_half_precision_flow_is_followed_in_single_precision() -> None:
     flow = neighbours(random_flow(5))
     rounded = VideoFlow(flow.forward.half(), flow.backward.half())
     half = flow_chains(rounded, TrajectoryConfig())
@@ -222,7 +225,7 @@ def test_half_precision_flow_is_followed_in_single_precision():
     assert torch.equal(half.xy, single.xy)
 
 
-def test_chains_are_finite_and_long_enough():
+def test_chains_are_finite_and_long_enough() -> None:
     chains = flow_chains(neighbours(random_flow(6)), TrajectoryConfig())
     assert chains.xy.isfinite().all()
     assert len(chains.xy) == chains.length.sum()
@@ -231,7 +234,7 @@ def test_chains_are_finite_and_long_enough():
     assert (chains.start.diff() >= 0).all()
 
 
-def test_chains_tell_what_their_table_tells():
+def test_chains_tell_what_their_table_tells() -> None:
     chains = flow_chains(neighbours(random_flow(8)), TrajectoryConfig())
     xy, valid = table_of(chains)
     rows = torch.randperm(len(valid), generator=torch.Generator().manual_seed(0))[:50]
@@ -251,7 +254,7 @@ def test_chains_tell_what_their_table_tells():
 
 
 @pytest.mark.parametrize("near", [0, 1, 2])
-def test_direct_flow_is_asked_for_once_a_sampled_pair_and_not_for_neighbours(near):
+def test_direct_flow_is_asked_for_once_a_sampled_pair_and_not_for_neighbours(near: int) -> None:
     flow = random_flow(7, frames=9)
     asked = []
 
@@ -266,7 +269,7 @@ def test_direct_flow_is_asked_for_once_a_sampled_pair_and_not_for_neighbours(nea
     assert [j for _, j in asked] == sorted(j for _, j in asked)
 
 
-def test_progress_reaches_the_end():
+def test_progress_reaches_the_end() -> None:
     calls = []
     flow_chains(
         constant_flow(4, 0.0, 0.0, 8, 8),
@@ -276,7 +279,7 @@ def test_progress_reaches_the_end():
     assert calls == [("labels", t, 4) for t in (1, 2, 3, 4)]
 
 
-def test_foreground_is_told_by_the_mask_at_the_first_point():
+def test_foreground_is_told_by_the_mask_at_the_first_point() -> None:
     xy = torch.tensor(
         [[[1.4, 2.0], [4.0, 4.0]], [[0.0, 0.0], [2.6, 1.0]], [[0.0, 3.0], [1.0, 2.0]]]
     )

@@ -12,6 +12,6 @@ this.
 - `calibrate` fits the weights of confidence.
 
 What is measured is a frozen value, written as JSON and read back in `records` alone. All Markdown
-is written by `report`. `machine` says where something was measured, and `options` are those of the
-command line that several benchmarks have.
+is written by `report`, and `outputs` writes the files of a run. `machine` says where something was
+measured, and `options` are those of the command line that several benchmarks have.
 """

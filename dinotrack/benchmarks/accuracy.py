@@ -25,6 +25,7 @@ from dinotrack.benchmarks import (
     datasets,
     machine,
     options,
+    outputs,
     records,
     report,
     summary,
@@ -32,8 +33,8 @@ from dinotrack.benchmarks import (
 from dinotrack.benchmarks.machine import Circumstances
 from dinotrack.benchmarks.methods import METHODS, Method, Options, make_method
 from dinotrack.benchmarks.report import Say
-from dinotrack.benchmarks.summary import Group, Report, Row
-from dinotrack.benchmarks.truth import Clip
+from dinotrack.benchmarks.summary import AccuracyReport, Group, Row
+from dinotrack.benchmarks.truth import AnnotatedClip
 from dinotrack.frames import each_frame
 from dinotrack.metrics import Certainty, Scores
 from dinotrack.progress import peak_memory
@@ -52,7 +53,8 @@ examples:
   accuracy --methods fast dis still --datasets davis badja --seeds 0 1 2 --out a.json
   accuracy --datasets tapvid:tapvid_davis.pkl,mode=first synthetic:difficulty=2,seed=0+1
   accuracy --methods file:predictions --datasets davis   someone else's tracks: predictions/CLIP.npz
-  accuracy --from a.json b.json --table results.md       one table of earlier runs; nothing is run
+  accuracy --from a.json b.json --table results.md       a table of earlier runs; of equal rows the
+                                                         last one counts
 
 """
 
@@ -85,9 +87,11 @@ class Ledger:
         self.rows.append(measured.row)
         self.pooled[group] = Certainty.pooled(known).scores()
 
-    def report(self) -> Report:
+    def report(self) -> AccuracyReport:
         """What is known now."""
-        return Report((self.run,), tuple(self.rows), summary.summarise(self.rows, self.pooled))
+        return AccuracyReport(
+            (self.run,), tuple(self.rows), summary.summarise(self.rows, self.pooled)
+        )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,28 +107,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--methods", nargs="+", default=[], metavar="NAME", help=names)
     seeds = "run every clip once per seed (0)"
     add("--seeds", nargs="+", type=int, default=[0], metavar="N", help=seeds)
-    out = Path("accuracy.json")
-    add("--out", type=Path, default=out, metavar="FILE", help=f"JSON to write ({out})")
-    add("--table", type=Path, metavar="FILE", help="also write Markdown")
     save = "also write predictions as DIR/METHOD/CLIP-SEED.npz"
     add("--save", type=Path, metavar="DIR", help=save)
-    merge = "run nothing: merge what --out wrote into one --table; of equal rows the last is kept"
-    add("--from", nargs="+", type=Path, dest="earlier", metavar="FILE", help=merge)
+    outputs.add_arguments(parser, "accuracy")
 
 
-def run(args: argparse.Namespace, say: Say, make: MakeMethod = make_method) -> Report:
+def run(args: argparse.Namespace, say: Say, make: MakeMethod = make_method) -> AccuracyReport:
     """Runs the benchmark, says one line a row and the means, writes and returns the report."""
     if args.earlier:
-        return _merge_earlier(args, say)
+        earlier = [records.read_json(path, AccuracyReport, "accuracy") for path in args.earlier]
+        merged = summary.merge(earlier)
+        outputs.tabulate(args, accuracy_report.markdown(merged), say)
+        return merged
     measured = _measure_all(args, say, make)
     for mean in measured.means:
         say(line(f"mean {mean.method} {mean.dataset}", mean.mean))
-    say(f"wrote {args.out}" + (f" and {args.table}" if args.table else ""))
+    outputs.say_written(args, say)
     return measured
 
 
 def evaluate(
-    clip: Clip, name: str, method: Method, seed: int, save: Path | None = None
+    clip: AnnotatedClip, name: str, method: Method, seed: int, save: Path | None = None
 ) -> list[Measured]:
     """Runs the method called `name` on a clip once, for the queries of all its truths together, and
     scores each.
@@ -186,18 +189,7 @@ def slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name)
 
 
-def _merge_earlier(args: argparse.Namespace, say: Say) -> Report:
-    """One report and one table of earlier runs."""
-    earlier = [records.read_json(path, Report, "accuracy") for path in args.earlier]
-    merged = summary.merge(earlier)
-    text = accuracy_report.markdown(merged, machine.command())
-    if args.table:
-        report.write(args.table, text)
-    say(f"wrote {args.table}" if args.table else text)
-    return merged
-
-
-def _measure_all(args: argparse.Namespace, say: Say, make: MakeMethod) -> Report:
+def _measure_all(args: argparse.Namespace, say: Say, make: MakeMethod) -> AccuracyReport:
     """Every method with every seed on every clip, one clip after another, as a data set may be too
     large for memory.
 
@@ -217,20 +209,12 @@ def _measure_all(args: argparse.Namespace, say: Say, make: MakeMethod) -> Report
                 row = measured.row
                 ledger.add(measured)
                 say(line(f"{name} {row.dataset} {clip.name} seed {seed}", row.numbers))
-            _write(args, ledger)
+            outputs.write(args, ledger.report(), accuracy_report.markdown)
     return ledger.report()
 
 
-def _write(args: argparse.Namespace, ledger: Ledger) -> None:
-    """The JSON file and, if asked for, the table of what is known."""
-    known = ledger.report()
-    report.write(args.out, records.to_json(known))
-    if args.table:
-        report.write(args.table, accuracy_report.markdown(known, ledger.run.command))
-
-
 def _run_measured(
-    clip: Clip, method: Method, queries: Float[np.ndarray, "N 3"], seed: int
+    clip: AnnotatedClip, method: Method, queries: Float[np.ndarray, "N 3"], seed: int
 ) -> tuple[Tracks, Scores]:
     """A method's tracks, and what they cost.
 

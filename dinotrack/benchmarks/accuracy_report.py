@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from dinotrack.benchmarks import report
 from dinotrack.benchmarks.report import SHARES
-from dinotrack.benchmarks.summary import PEAKS, Mean, Report, across_seeds
+from dinotrack.benchmarks.summary import PEAKS, AccuracyReport, Mean, across_seeds
 
 COSTS = {"seconds": "seconds", "peak_mb": "MB", "gpu_mb": "GPU MB"}
 """Cost -> its name in tables."""
@@ -21,11 +21,8 @@ measured before counts too; GPU MB is the method's own on one clip. A ± is the 
 over seeds."""
 
 
-def markdown(measured: Report, command: str) -> str:
-    """Means of every method on every data set, then each method clip by clip.
-
-    command: what made the file.
-    """
+def markdown(measured: AccuracyReport) -> str:
+    """Means of every method on every data set, then each method clip by clip."""
     sets = list(dict.fromkeys(mean.dataset for mean in measured.means))
     means = sorted(measured.means, key=lambda mean: sets.index(mean.dataset))
     clips = across_seeds(measured.rows)
@@ -33,7 +30,7 @@ def markdown(measured: Report, command: str) -> str:
     for method in dict.fromkeys(clip.method for clip in clips):
         own = [clip for clip in clips if clip.method == method]
         parts += [f"## {method}", _table(own, CLIP_LABELS)]
-    return report.page("Accuracy", command, parts, measured.runs)
+    return report.page("Accuracy", parts, measured.runs)
 
 
 Label = Callable[[Mean], str]

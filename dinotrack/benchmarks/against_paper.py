@@ -8,12 +8,12 @@ it is.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
 from dinotrack import pipeline
 from dinotrack.benchmarks.machine import spread
+from dinotrack.benchmarks.methods import Settings
 from dinotrack.benchmarks.report import Say
 from dinotrack.benchmarks.step_times import Block, Contender, Phase, Trial, listed, time_steps
 from dinotrack.benchmarks.summary import Row
@@ -21,8 +21,8 @@ from dinotrack.config import PAPER, Config, VideoConfig
 from dinotrack.pipeline import Learnt
 from dinotrack.points import grid_queries
 from dinotrack.queries import Queries
+from dinotrack.refinement import refined_features
 from dinotrack.run import Run
-from dinotrack.training import TrainingData, begin
 from dinotrack.video import Video
 from dinotrack.working import working_size
 
@@ -91,7 +91,7 @@ class PaperPart:
         return Ratio(self.paper.step / self.ours.step, self.paper.whole / self.ours.whole)
 
 
-def equal_settings(video: Video, area: int | None, backbone: str) -> dict[str, Any]:
+def equal_settings(video: Video, area: int | None, backbone: str) -> Settings:
     """The settings by which any two configurations see the same.
 
     These are the ViT, the flow, and the working frame: the paper's, or one of `area` px.
@@ -131,7 +131,7 @@ def compare(video: Video, ours: Config, paper: Config, trial: Trial, say: Say) -
     result = PaperPart(
         clip=video.name,
         backbone=paper.backbone.name,
-        size=ready["paper"].inputs.size,
+        size=ready["paper"].fit.inputs.size,
         frames=len(video.frames),
         points=len(_grid(video, trial.points)),
         steps_timed=trial.steps,
@@ -146,21 +146,16 @@ def compare(video: Video, ours: Config, paper: Config, trial: Trial, say: Say) -
 def make_ready(video: Video, config: Config, trial: Trial) -> Contender:
     """All that comes before the first step, with its seconds; nothing is taken from a cache."""
     run = Run(config, trial.device, trial.seed)
-    inputs = pipeline.observe(video, run, finds_foreground=True)
-    state = begin(inputs.features, run)
-    found = pipeline.labels(inputs, None, run)
-    pairs = pipeline.buddies(inputs, found, run)
-    data = TrainingData(inputs.frames, inputs.features, found, pairs)
-    return Contender(run, inputs, state, data)
+    return Contender(run, pipeline.prepare(video, run))
 
 
 def track_grid(video: Video, contender: Contender, points: int) -> None:
     """Refines all frames, and tracks a grid of points, with their seconds."""
     run = contender.run
-    inputs = contender.inputs
-    maps = pipeline.refine(inputs, contender.state, run)
+    inputs, state = contender.fit.inputs, contender.fit.state
+    maps = refined_features(state.tracker, inputs.frames, inputs.features, run)
     queries = _grid(video, points).rescaled(video.size, inputs.size)
-    pipeline.track(Learnt(inputs, contender.state, maps), queries, run)
+    pipeline.track(Learnt(inputs, state, maps), queries, run)
 
 
 def account(run: Run, timed: Mapping[Phase, list[Block]]) -> Account:
@@ -196,9 +191,9 @@ def describe(account: Account) -> str:
 
 def _with_labels_of(contender: Contender, other: Contender) -> Contender:
     """The contender, who learns from the other one's labels."""
-    theirs = other.data
-    data = replace(contender.data, labels=theirs.labels, buddies=theirs.buddies)
-    return replace(contender, data=data)
+    theirs = other.fit.data
+    data = replace(contender.fit.data, labels=theirs.labels, buddies=theirs.buddies)
+    return replace(contender, fit=replace(contender.fit, data=data))
 
 
 def _grid(video: Video, points: int) -> Queries:

@@ -5,7 +5,6 @@ What is measured is what `Fitted.track` does, and matching with few anchors.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,13 +17,13 @@ from dinotrack.benchmarks.report import MAIN_SHARES, Say, shares
 from dinotrack.benchmarks.truth import PointTruth
 from dinotrack.config import Config, override
 from dinotrack.geometry import rescale
+from dinotrack.metrics import Scores
 from dinotrack.points import grid_queries
-from dinotrack.queries import Queries
 from dinotrack.tracks import Tracks
 
 
 @dataclass(frozen=True)
-class Plan:
+class InferencePlan:
     """What is tracked, and how often."""
 
     points: int
@@ -97,7 +96,7 @@ class InferencePart:
 
 
 def compare(
-    clip: str, fitted: Fitted, truth: PointTruth | None, plan: Plan, say: Say
+    clip: str, fitted: Fitted, truth: PointTruth | None, plan: InferencePlan, say: Say
 ) -> InferencePart:
     """Seconds of tracking points through the whole video, by each way, and how many times the
     oracle's.
@@ -153,9 +152,7 @@ def track_one_by_one(
 ) -> tuple[Float[np.ndarray, "N T 2"], Bool[np.ndarray, "N T"], list[float]]:
     """The oracle's tracks in px of the video, where they are visible, and the seconds of each."""
     maps = fitted.maps
-    size = fitted.inputs.size
-    asked = Queries.from_rows(torch.from_numpy(queries)).to(maps.device)
-    working = asked.rescaled(fitted.video.size, size)
+    working = fitted.working_queries(queries)
     tracker = fitted.state.tracker
     config = fitted.config.inference.matching
     reference.track_point(tracker, maps, working[:1], config)  # the first one warms up
@@ -165,7 +162,8 @@ def track_one_by_one(
         start = clock(maps.device)
         tracks.append(reference.track_point(tracker, maps, working[n : n + 1], config))
         seconds.append(clock(maps.device) - start)
-    xy = rescale(torch.stack([xy for xy, _ in tracks]), size, fitted.video.size)
+    found = torch.stack([xy for xy, _ in tracks])
+    xy = rescale(found, fitted.inputs.size, fitted.video.size)
     visible = torch.stack([visible for _, visible in tracks])
     return xy.cpu().numpy(), visible.cpu().numpy(), seconds
 
@@ -192,7 +190,7 @@ def score(
     rows: Int[np.ndarray, " K"],
     xy: Float[np.ndarray, "K T 2"],
     visible: Bool[np.ndarray, "K T"],
-) -> dict[str, Any]:
+) -> Scores:
     """TAP-Vid's main metrics of predictions for some rows of a truth; {} without one."""
     if truth is None:
         return {}

@@ -13,21 +13,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from torch import Tensor
 
 from dinotrack import chunks
 from dinotrack.api import Fitted, load
 from dinotrack.benchmarks import options
 from dinotrack.benchmarks.datasets import find_clips
 from dinotrack.benchmarks.report import Say
-from dinotrack.benchmarks.truth import Clip, PointTruth
+from dinotrack.benchmarks.truth import AnnotatedClip, PointTruth
 from dinotrack.chunks import in_chunks
 from dinotrack.config import ConfidenceConfig
 from dinotrack.errors import InputError
 from dinotrack.geometry import rescale
 from dinotrack.metrics import auroc, calibration_error
-from dinotrack.queries import Queries
-from dinotrack.tracking.joining import TrackedVideo, join
+from dinotrack.tracking.evidence import Joined
+from dinotrack.tracking.joining import join
 
 HELP = "the weights of confidence, from truth"
 DECAY = 1e-4
@@ -82,7 +81,7 @@ def named(weights: Float[np.ndarray, " D"]) -> dict[str, float]:
     return {name: round(float(w), 3) for name, w in zip(WEIGHTS, weights, strict=True)}
 
 
-def collect(clip: Clip, folder: Path) -> list[Sample]:
+def collect(clip: AnnotatedClip, folder: Path) -> list[Sample]:
     """The judged observations of each truth of a clip that says when points are hidden.
 
     folder: the fit of the clip.
@@ -105,20 +104,18 @@ def _joined(
     fitted: Fitted, truth: PointTruth
 ) -> tuple[Float[np.ndarray, "N S 2"], Float[np.ndarray, "N S D"]]:
     """Positions in px of the video, and features of the evidence."""
-    maps = fitted.maps
-    size = fitted.inputs.size
-    flow, frames = fitted.flow.to(maps.device), fitted.frames.to(maps.device)
-    seen = TrackedVideo(fitted.state.tracker, maps, flow, frames)
-    asked = Queries.from_rows(torch.from_numpy(truth.queries).float()).to(maps.device)
-    working = asked.rescaled(fitted.video.size, size)
+    video = fitted.tracked
+    queries = fitted.working_queries(truth.queries.astype(np.float32))
 
-    def track(part: slice) -> tuple[Tensor, Tensor]:
-        joined = join(seen, working[part], fitted.config.inference)
-        return rescale(joined.xy, size, fitted.video.size), joined.evidence.features()
+    def track(part: slice) -> Joined:
+        return join(video, queries[part], fitted.config.inference)
 
-    parts = in_chunks(track, len(working), chunks.JOINED_QUERIES, "points")
-    xy, features = zip(*(found for _, found in parts), strict=True)
-    return torch.cat(xy).cpu().numpy(), torch.cat(features).cpu().numpy()
+    parts = in_chunks(track, len(queries), chunks.JOINED_QUERIES, "points")
+    joined = [found for _, found in parts]
+    xy = torch.cat([found.xy for found in joined])
+    features = torch.cat([found.evidence.features() for found in joined])
+    in_video = rescale(xy, fitted.inputs.size, fitted.video.size)
+    return in_video.cpu().numpy(), features.cpu().numpy()
 
 
 def leave_one_out(samples: Sequence[Sample]) -> Float[np.ndarray, " M"]:

@@ -15,7 +15,6 @@ from dinotrack.benchmarks.truth import NEAR, PointTruth
 from dinotrack.correlation import correlation_maps
 from dinotrack.geometry import rescale
 from dinotrack.metrics import Certainty
-from dinotrack.queries import Queries
 
 WORST = 6
 """Points that are looked at."""
@@ -117,8 +116,7 @@ def correlations(
 ) -> Float[Tensor, "N h w"]:
     """Cosines between the features at queries (t, x, y), px of the video, and all cells of a frame
     t."""
-    asked = Queries.from_rows(torch.from_numpy(queries).float()).to(fitted.maps.device)
-    working = asked.rescaled(fitted.video.size, fitted.inputs.size)
+    working = fitted.working_queries(queries.astype(np.float32))
     vectors = fitted.maps.at_queries(working)
     return correlation_maps(vectors, fitted.maps[t : t + 1].values)
 
@@ -168,10 +166,10 @@ def moments(
     return sorted(chosen)
 
 
-def mistakes(case: Case, said: bool, count: int = WORST) -> list[tuple[int, int]]:
+def mistakes(case: Case, said: bool) -> list[tuple[int, int]]:
     """(point, frame) of the surest mistakes where visibility was `said`, wrongly; one a point."""
     wrong = case.wrong(said)
     doubt = np.where(wrong, -case.confidence if said else case.confidence, np.inf)
     frame = doubt.argmin(axis=1)
-    order = np.argsort(doubt.min(axis=1), kind="stable")[:count]
+    order = np.argsort(doubt.min(axis=1), kind="stable")[:WORST]
     return [(int(n), int(frame[n])) for n in order if wrong[n].any()]

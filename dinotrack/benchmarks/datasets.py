@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dinotrack.benchmarks.tapvid import tapvid_clips
-from dinotrack.benchmarks.truth import Clip, PointTruth, read_truth
+from dinotrack.benchmarks.truth import AnnotatedClip, PointTruth, read_truth
 from dinotrack.errors import InputError
 from dinotrack.metrics import TAPVID_SIDE, Annotation, Mode
 from dinotrack.synthesis import generate
@@ -68,7 +68,7 @@ class Request:
             raise InputError(f"data set {self.text!r} has no option {unknown[0]!r}; {right}")
 
 
-Loader = Callable[[Request], Iterable[Clip]]
+Loader = Callable[[Request], Iterable[AnnotatedClip]]
 """Gives a list where looking is cheap; else an iterator, so that one clip at a time is in
 memory."""
 
@@ -78,30 +78,30 @@ def data_folder() -> Path:
     return Path(os.environ.get(FOLDER_VARIABLE) or ROOT.parent / "shared")
 
 
-def davis(request: Request) -> list[Clip]:
+def davis(request: Request) -> list[AnnotatedClip]:
     """TAP-Vid points of the shared folder."""
     return _beside_frames(request, "davis", "tapvid.npz")
 
 
-def badja(request: Request) -> list[Clip]:
+def badja(request: Request) -> list[AnnotatedClip]:
     """Animal joints of the shared folder."""
     return _beside_frames(request, "badja", "badja.npz")
 
 
-def layers(request: Request) -> list[Clip]:
+def layers(request: Request) -> list[AnnotatedClip]:
     """Generated clips of the shared folder."""
     request.expect()
     files = sorted((request.data / "eval").glob("*.npz"))
     return [_beside_video("layers", file) for file in files]
 
 
-def demo(request: Request) -> list[Clip]:
+def demo(request: Request) -> list[AnnotatedClip]:
     """This repository's own clip."""
     request.expect()
     return [_beside_video("demo", ROOT / "videos" / "demo.npz")]
 
 
-def tapvid(request: Request) -> Iterator[Clip]:
+def tapvid(request: Request) -> Iterator[AnnotatedClip]:
     """TAP-Vid's and RoboTAP's own pickles, one shard at a time."""
     request.expect("mode", "size", path=True)
     assert request.path is not None
@@ -119,7 +119,7 @@ def tapvid(request: Request) -> Iterator[Clip]:
     return (clip for file in files for clip in tapvid_clips(file, labels, size != "native"))
 
 
-def synthetic(request: Request) -> Iterator[Clip]:
+def synthetic(request: Request) -> Iterator[AnnotatedClip]:
     """Clips that the generator makes now."""
     parameters = inspect.signature(generate).parameters
     defaults = {key: parameter.default for key, parameter in parameters.items()}
@@ -151,7 +151,7 @@ SHARED = {"davis": "davis/*/tapvid.npz", "badja": "davis/*/badja.npz", "layers":
 """Where eval/ of a data folder holds truth."""
 
 
-def find_clips(data: Path, only: Sequence[str] = ()) -> list[Clip]:
+def find_clips(data: Path, only: Sequence[str] = ()) -> list[AnnotatedClip]:
     """The clips of a data folder, or the demo where the folder has no eval/.
 
     only: the names of those that are wanted; all where it is empty. Raises InputError where
@@ -160,7 +160,9 @@ def find_clips(data: Path, only: Sequence[str] = ()) -> list[Clip]:
     return list(open_datasets((), data, only))
 
 
-def open_datasets(texts: Sequence[str], data: Path, only: Sequence[str] = ()) -> Iterator[Clip]:
+def open_datasets(
+    texts: Sequence[str], data: Path, only: Sequence[str] = ()
+) -> Iterator[AnnotatedClip]:
     """The clips of the data sets named, one after another; without names, as `find_clips`.
 
     Truths of several sets about one video come as one clip. Raises InputError for a set or a clip
@@ -183,15 +185,15 @@ def open_datasets(texts: Sequence[str], data: Path, only: Sequence[str] = ()) ->
     _refuse_missing(only, names)
 
 
-def generated_clip(dataset: str, name: str, arguments: Mapping[str, Any]) -> Clip:
+def generated_clip(dataset: str, name: str, arguments: Mapping[str, Any]) -> AnnotatedClip:
     """A clip of the generator, with its truth. arguments: of dinotrack.synthesis.generate."""
     made = generate(**arguments)
     points = Annotation(made.queries, made.tracks, made.visible, "first")
     size = made.frames.shape[1], made.frames.shape[2]
-    return Clip(name, made.frames, (PointTruth(dataset, points, size),))
+    return AnnotatedClip(name, made.frames, (PointTruth(dataset, points, size),))
 
 
-def _open(text: str, data: Path) -> Iterable[Clip]:
+def _open(text: str, data: Path) -> Iterable[AnnotatedClip]:
     """The clips of one data set."""
     name, _, rest = text.partition(":")
     if name not in DATASETS:
@@ -218,13 +220,13 @@ def _default(data: Path) -> list[str]:
     return names
 
 
-def _merge(clips: Iterable[Clip]) -> list[Clip]:
+def _merge(clips: Iterable[AnnotatedClip]) -> list[AnnotatedClip]:
     """One clip a video, in the order they came. Listed clips are files, which are compared by
     path."""
-    merged: dict[Any, Clip] = {}
+    merged: dict[Any, AnnotatedClip] = {}
     for clip in clips:
         before = merged[clip.video].truths if clip.video in merged else ()
-        merged[clip.video] = Clip(clip.name, clip.video, before + clip.truths)
+        merged[clip.video] = AnnotatedClip(clip.name, clip.video, before + clip.truths)
     return list(merged.values())
 
 
@@ -235,19 +237,19 @@ def _refuse_missing(only: Sequence[str], names: set[str]) -> None:
         raise InputError(f"no clip named {', '.join(missing)}; there are {known}")
 
 
-def _beside_frames(request: Request, dataset: str, file: str) -> list[Clip]:
+def _beside_frames(request: Request, dataset: str, file: str) -> list[AnnotatedClip]:
     """Clips of frames in a folder, with their truth in a file beside it."""
     request.expect()
     found = sorted((request.data / "eval" / "davis").glob(f"*/{file}"))
     return [
-        Clip(path.parent.name, path.parent / "frames", (read_truth(dataset, path),))
+        AnnotatedClip(path.parent.name, path.parent / "frames", (read_truth(dataset, path),))
         for path in found
     ]
 
 
-def _beside_video(dataset: str, file: Path) -> Clip:
+def _beside_video(dataset: str, file: Path) -> AnnotatedClip:
     """The clip of a video whose truth is an .npz beside it."""
-    return Clip(file.stem, file.with_suffix(".mp4"), (read_truth(dataset, file),))
+    return AnnotatedClip(file.stem, file.with_suffix(".mp4"), (read_truth(dataset, file),))
 
 
 def _modes(request: Request) -> list[Mode]:

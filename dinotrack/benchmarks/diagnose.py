@@ -12,7 +12,7 @@ from dinotrack.benchmarks.case import Case, compare
 from dinotrack.benchmarks.datasets import open_datasets
 from dinotrack.benchmarks.methods import Configuration, Options, make_method
 from dinotrack.benchmarks.report import Say, write
-from dinotrack.benchmarks.truth import Clip
+from dinotrack.benchmarks.truth import AnnotatedClip
 from dinotrack.errors import InputError
 
 HELP = "where and why a fit goes wrong, as HTML pages"
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace, say: Say) -> list[Path]:
     return written
 
 
-def diagnose(clip: Clip, method: Configuration, seed: int) -> list[Case]:
+def diagnose(clip: AnnotatedClip, method: Configuration, seed: int) -> list[Case]:
     """A case for each truth of a clip that says where points are and when they are hidden (BADJA
     doesn't)."""
     truths = clip.point_truths

@@ -9,9 +9,8 @@ from jaxtyping import Float, UInt8
 from dinotrack.benchmarks.accuracy import evaluate
 from dinotrack.benchmarks.machine import fresh_cache
 from dinotrack.benchmarks.methods import Configuration
-from dinotrack.benchmarks.stages import Setup
 from dinotrack.benchmarks.summary import Row
-from dinotrack.benchmarks.truth import Clip
+from dinotrack.benchmarks.truth import AnnotatedClip
 from dinotrack.tracks import Tracks
 
 
@@ -45,22 +44,25 @@ class Watched:
         return tracks
 
 
-def compare_accuracy(clip: Clip, ours: Setup, paper: Setup, step: float) -> list[Row]:
+def compare_accuracy(
+    clip: AnnotatedClip, ours: Configuration, paper: Configuration, seed: int, step: float
+) -> list[Row]:
     """Both on a clip with truth, the paper's with the steps that the seconds of our fit hold.
 
     step: seconds that one of the paper's steps takes. Of each row, `steps` and `fit_seconds` are
     numbers too.
     """
-    rows = _judged(clip, "ours", ours)
+    rows = _judged(clip, "ours", ours, seed)
     seconds = rows[0].numbers["fit_seconds"]
     steps = max(1, round(seconds / step))
-    shorter = replace(paper, settings={**paper.settings, "training.steps": steps})
-    return rows + _judged(clip, "paper", shorter)
+    settings = {**paper.options.settings, "training.steps": steps}
+    shorter = replace(paper, options=replace(paper.options, settings=settings))
+    return rows + _judged(clip, "paper", shorter, seed)
 
 
-def _judged(clip: Clip, name: str, setup: Setup) -> list[Row]:
-    method = Watched(Configuration(setup.preset, setup.settings, setup.device, None))
-    measured = evaluate(clip, name, method, setup.seed)
+def _judged(clip: AnnotatedClip, name: str, configuration: Configuration, seed: int) -> list[Row]:
+    method = Watched(configuration)
+    measured = evaluate(clip, name, method, seed)
     (effort,) = method.fits
     return [
         one.row.with_numbers(fit_seconds=effort.seconds, steps=effort.steps) for one in measured

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import torch
 
 from dinotrack.cache import FOLDER_VARIABLE
 
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "kornia")
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "kornia", "triton")
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,13 @@ class Spread:
 
 def describe(settings: Mapping[str, Any], device: str, seeds: Sequence[int] = ()) -> Circumstances:
     """The circumstances of what is measured now, in this process."""
-    ours = {"python": platform.python_version(), "opencv": cv2.__version__}
     return Circumstances(
         command=command(),
         when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         cpus=os.cpu_count(),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         machine=platform.machine(),
-        versions=ours | {name: version(name) for name in PACKAGES},
+        versions=_versions(),
         settings=dict(settings),
         device=device,
         seeds=tuple(seeds),
@@ -75,7 +74,18 @@ def describe(settings: Mapping[str, Any], device: str, seeds: Sequence[int] = ()
 
 def command() -> str:
     """The command line that this process was started with."""
-    return f"python -m dinotrack.benchmarks {shlex.join(sys.argv[1:])}"
+    return shlex.join(["python", *sys.orig_argv[1:]])
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what is installed of PACKAGES, and of what brings no such record."""
+    known = {"python": platform.python_version(), "opencv": cv2.__version__}
+    if torch.version.cuda:
+        known["cuda"] = torch.version.cuda
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            known[name] = version(name)
+    return known
 
 
 def clock(device: torch.device) -> float:

@@ -44,8 +44,7 @@ class Options:
     """What differs from a method's own; of no concern to methods without any."""
     device: str = "auto"
     models: Path | None = None
-    """Fits are kept in models/CLIP-SEED, and used again from there. Those of ablations that change
-    the fit lie in models/PRESET/ABLATION/CLIP-SEED."""
+    """Fits are kept in models/CLIP-SEED, and used again from there."""
 
 
 @runtime_checkable
@@ -71,19 +70,17 @@ class Configuration:
     """Our tracker with a preset and settings, fitted to each video."""
 
     preset: str
-    settings: Settings
-    device: str
-    folder: Path | None
-    """Fits are kept there as CLIP-SEED."""
+    options: Options
 
     def fit(self, clip: str, video: Path | UInt8[np.ndarray, "T H W 3"], seed: int) -> Fitted:
         """The fit of a video, where it is kept or anew."""
-        folder = None if self.folder is None else self.folder / f"{clip}-{seed}"
+        options = self.options
+        folder = None if options.models is None else options.models / f"{clip}-{seed}"
         return fit(
             video,
             preset=self.preset,
-            settings=self.settings,
-            device=self.device,
+            settings=options.settings,
+            device=options.device,
             seed=seed,
             folder=folder,
             resume=True,
@@ -103,7 +100,8 @@ class Configuration:
 def _configuration(options: Options, name: str, ablation: str | None = None) -> Configuration:
     """A preset with the settings asked for and, above these, the ablation's.
 
-    An ablation that only tracks otherwise shares the preset's fit.
+    An ablation that only tracks otherwise shares the preset's fit. The fits of others lie in a
+    folder of their own, models/PRESET/ABLATION.
     """
     changes = {} if ablation is None else ABLATIONS[ablation]
     settings = {**options.settings, **changes}
@@ -112,7 +110,7 @@ def _configuration(options: Options, name: str, ablation: str | None = None) -> 
     folder = options.models
     if folder is not None and difference(whole, config):
         folder = folder / name / str(ablation)
-    return Configuration(name, settings, options.device, folder)
+    return Configuration(name, Options(settings, options.device, folder))
 
 
 def _flow_chains(options: Options, name: str) -> Method:

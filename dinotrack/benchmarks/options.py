@@ -6,11 +6,11 @@ from pathlib import Path
 from dinotrack.benchmarks import datasets
 from dinotrack.config import parse_assignment
 
-Parser = argparse._ActionsContainer
+OptionGroup = argparse._ActionsContainer
 """A parser, or a group of its options."""
 
 
-def add_data(parser: Parser) -> None:
+def add_data(parser: OptionGroup) -> None:
     """--data and --clips."""
     parser.add_argument(
         "--data",
@@ -24,7 +24,7 @@ def add_data(parser: Parser) -> None:
     )
 
 
-def add_datasets(parser: Parser) -> None:
+def add_datasets(parser: OptionGroup) -> None:
     """--datasets."""
     parser.add_argument(
         "--datasets",
@@ -35,7 +35,7 @@ def add_datasets(parser: Parser) -> None:
     )
 
 
-def add_settings(parser: Parser) -> None:
+def add_settings(parser: OptionGroup) -> None:
     """--device and --set."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
     parser.add_argument(
@@ -48,7 +48,7 @@ def add_settings(parser: Parser) -> None:
     )
 
 
-def add_models(parser: Parser) -> None:
+def add_models(parser: OptionGroup) -> None:
     """--models."""
     parser.add_argument(
         "--models",

@@ -2,7 +2,7 @@
 and a yardstick.
 
 One query at a time. Its trajectory is one batch of all frames, and its visibility one batch of all
-frames for each anchor, of which none is left out. Whole correlation maps are refined
+frames for each anchor, of which none is left out. Whole correlation maps go through the refiner
 (docs/method.md 6).
 """
 
@@ -19,19 +19,11 @@ from dinotrack.queries import Queries
 
 
 @torch.no_grad()
-def track_points(
-    tracker: Tracker, maps: FeatureMaps, queries: Queries, config: MatchingConfig
-) -> tuple[Float[Tensor, "N T 2"], Bool[Tensor, "N T"]]:
-    """As `tracking.matching.track_by_matching`: positions in working px, and where visible."""
-    tracks = [track_point(tracker, maps, queries[n : n + 1], config) for n in range(len(queries))]
-    return torch.stack([xy for xy, _ in tracks]), torch.stack([visible for _, visible in tracks])
-
-
-@torch.no_grad()
 def track_point(
     tracker: Tracker, maps: FeatureMaps, query: Queries, config: MatchingConfig
 ) -> tuple[Float[Tensor, "T 2"], Bool[Tensor, " T"]]:
-    """The same of one query."""
+    """`tracking.matching.track_by_matching` of one query: its positions in working px, and where it
+    is visible."""
     own = int(query.frame)
     asked = maps.at(own, query.xy)
     xy = _locate(tracker, asked.expand(len(maps), -1), maps)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from dinotrack.benchmarks.machine import Circumstances
+from dinotrack.benchmarks.machine import Circumstances, command
 from dinotrack.files import replacing
 
 Say = Callable[[str], None]
@@ -31,11 +31,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(_line(cells) for cells in (header, ruler, *rows))
 
 
-def page(title: str, command: str, parts: Sequence[str], runs: Sequence[Circumstances]) -> str:
-    """A whole Markdown file that a command made: its parts, and how they were measured."""
+def page(title: str, parts: Sequence[str], runs: Sequence[Circumstances]) -> str:
+    """A whole Markdown file that this process makes: its parts, and how they were measured."""
     warning = "All of this file is generated, and changes by hand get lost. It was made by"
     about = [circumstances(run) for run in runs]
-    paragraphs = [f"# {title}", warning, f"    {command}", *parts, "## Runs", *about]
+    paragraphs = [f"# {title}", warning, f"    {command()}", *parts, "## Runs", *about]
     return "\n\n".join(paragraphs) + "\n"
 
 

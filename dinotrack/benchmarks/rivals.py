@@ -5,7 +5,6 @@ Each is called as a `methods.Method`. Whatever it finds, a point is the query it
 in the query's own frame.
 """
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +18,9 @@ from dinotrack.backbones import Backbone
 from dinotrack.config import ChainConfig, FlowConfig
 from dinotrack.correlation import correlation_maps
 from dinotrack.errors import InputError, setting
-from dinotrack.features import make_backbone, video_features
+from dinotrack.features import frozen_features, make_backbone
 from dinotrack.flow import FLOWS, VideoEstimator
+from dinotrack.formats import MALFORMED
 from dinotrack.frames import each_frame
 from dinotrack.geometry import rescale
 from dinotrack.maps import FeatureMaps
@@ -42,7 +42,7 @@ SHARPNESS = 0.05
 
 Rows = Float[np.ndarray, "N 3"]
 """Queries: (t, x, y) in px of the video."""
-Grey = UInt8[np.ndarray, "H W"]
+GreyFrame = UInt8[np.ndarray, "H W"]
 
 
 def still(clip: str, video: Source, queries: Rows, seed: int) -> Tracks:
@@ -72,7 +72,7 @@ def lucas_kanade(clip: str, video: Source, queries: Rows, seed: int) -> Tracks:
 
 
 def _kanade_chain(
-    grey: list[Grey],
+    grey: list[GreyFrame],
     xy: Float[np.ndarray, "N T 2"],
     followed: Bool[np.ndarray, "N T"],
     t: int,
@@ -87,7 +87,7 @@ def _kanade_chain(
 
 
 def _kanade_step(
-    first: Grey, second: Grey, xy: Float[np.ndarray, "K 2"]
+    first: GreyFrame, second: GreyFrame, xy: Float[np.ndarray, "K 2"]
 ) -> tuple[Float[np.ndarray, "K 2"], Bool[np.ndarray, " K"]]:
     """Where positions of one frame are in another, and which of them surely: those that stay inside
     and come back to where they were."""
@@ -122,7 +122,7 @@ class FlowChains:
 
 
 class RawFeatures:
-    """The nearest neighbour by frozen ViT features in each frame on its own, refined by a
+    """The nearest neighbour by frozen ViT features in each frame on its own, made precise by a
     soft-argmax around it.
 
     A point is visible where the feature found is as similar as the paper's tracker asks for
@@ -144,7 +144,7 @@ class RawFeatures:
         config = self._run.config
         size = working_size(known.size, config.video)
         frames = resize(known.frames, size, config.video.filter)
-        maps = video_features(frames, self._backbone, self._run, False).maps
+        maps = frozen_features(frames, self._backbone, self._run, False).maps
         asked = _asked(queries).rescaled(known.size, size)
         xy = self._nearest(maps, maps.at_queries(asked))
         xy[torch.arange(len(asked)), asked.frame] = asked.xy
@@ -194,13 +194,12 @@ class Files:
 
 
 def _read_predictions(path: Path) -> dict[str, np.ndarray]:
-    unreadable = OSError, ValueError, EOFError, zipfile.BadZipFile
     try:
         with np.load(path) as file:
             visible = file["visible"]
             confidence = file.get("confidence", visible)
             return {"tracks": file["tracks"], "visible": visible, "confidence": confidence}
-    except (*unreadable, KeyError, TypeError, AttributeError) as error:
+    except (*MALFORMED, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: can't be read as predictions ({error}); it needs `tracks` and `visible`"
         ) from error

@@ -8,15 +8,16 @@ Markdown tables, of this run or of several such files.
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
-from dinotrack.api import choose_config, choose_device, fit
+from dinotrack.api import choose_config, choose_device
 from dinotrack.benchmarks import (
     against_paper,
     against_reference,
     equal_time,
     machine,
     options,
+    outputs,
     records,
     report,
     speed_options,
@@ -27,15 +28,15 @@ from dinotrack.benchmarks.against_paper import PaperPart
 from dinotrack.benchmarks.against_reference import InferencePart
 from dinotrack.benchmarks.datasets import find_clips, generated_clip, open_datasets
 from dinotrack.benchmarks.growth import summarise
-from dinotrack.benchmarks.kernel_report import KernelsPart
-from dinotrack.benchmarks.kernel_speed import report as kernel_speed
+from dinotrack.benchmarks.kernel_speed.part import KernelsPart, measure_kernels
+from dinotrack.benchmarks.methods import Configuration, Options
 from dinotrack.benchmarks.report import Say
 from dinotrack.benchmarks.speed_options import FEW
 from dinotrack.benchmarks.speed_parts import Part, Parts, SpeedReport
-from dinotrack.benchmarks.stages import LongPart, Plan, Setup, StagesPart
+from dinotrack.benchmarks.stages import GrowthPlan, LongPart, StagesPart
 from dinotrack.benchmarks.step_times import Trial
 from dinotrack.benchmarks.summary import Row
-from dinotrack.benchmarks.truth import Clip
+from dinotrack.benchmarks.truth import AnnotatedClip
 from dinotrack.config import override, preset
 from dinotrack.video import Video, read_video
 
@@ -55,19 +56,19 @@ def run(args: argparse.Namespace, say: Say) -> list[SpeedReport]:
     first, while this process is small.
     """
     if args.earlier:
-        return _tabulate_earlier(args, say)
+        earlier = [records.read_json(path, SpeedReport, "speed") for path in args.earlier]
+        outputs.tabulate(args, speed_report.markdown(earlier), say)
+        return earlier
     settings = options.settings(args)
     choose_config(args.preset or "fast", settings, choose_device(args.device))
-    about = machine.describe(settings, args.device)
-    known: dict[str, Any] = {}
-    measured = SpeedReport((about,), Parts())
+    measured = SpeedReport((machine.describe(settings, args.device),), Parts())
     for name, part in PARTS.items():
         if name in args.parts:
             say(f"{name}:")
-            known[name] = part(args, say)
-            measured = SpeedReport((about,), Parts(**known))
-            _write(args, measured)
-    say(f"wrote {args.out}" + (f" and {args.table}" if args.table else ""))
+            known = {**vars(measured.parts), name: part(args, say)}
+            measured = replace(measured, parts=Parts(**known))
+            outputs.write(args, measured, lambda one: speed_report.markdown([one]))
+    outputs.say_written(args, say)
     return [measured]
 
 
@@ -76,8 +77,8 @@ def run_stages(
 ) -> StagesPart:
     """Part `stages`."""
     lengths = tuple(sorted(set(args.frames)))
-    plan = Plan(lengths, args.size, args.points, args.repeats, args.again)
-    part = stages.measure_growth(_setup(args), plan, say, apart)
+    plan = GrowthPlan(lengths, args.size, args.points, args.seed, args.repeats, args.again)
+    part = stages.measure_growth(_ours(args), plan, say, apart)
     growth = summarise([row for row in part.rows if row.run == "first"])
     for name, stage in growth.stages.items():
         if stage.exponent is not None:
@@ -89,7 +90,7 @@ def run_long(
     args: argparse.Namespace, say: Say, apart: machine.Apart = machine.in_fresh_process
 ) -> LongPart:
     """Part `long`."""
-    return stages.measure_long(_setup(args), args.long, args.video, say, apart)
+    return stages.measure_long(_ours(args), args.seed, args.long, args.video, say, apart)
 
 
 def run_paper(args: argparse.Namespace, say: Say) -> PaperPart:
@@ -100,7 +101,7 @@ def run_paper(args: argparse.Namespace, say: Say) -> PaperPart:
     steps = args.paper_steps or (200 if device.type == "cuda" else 8)
     video = _paper_video(args)
     equal = against_paper.equal_settings(video, args.area, args.backbone)
-    ours = override(preset(name), settings | equal)
+    ours = override(preset(name), {**settings, **equal})
     paper = override(preset("paper"), equal)
     trial = Trial(steps, args.points, args.seed, device)
     part = against_paper.compare(video, ours, paper, trial, say)
@@ -114,26 +115,17 @@ def run_inference(args: argparse.Namespace, say: Say) -> InferencePart:
     device = choose_device(args.device)
     clip = _inference_clip(args)
     truths = clip.point_truths
-    setup = _setup(args, steps=0 if args.models else FEW)
-    fitted = fit(
-        clip.video,
-        preset=setup.preset,
-        settings=setup.settings,
-        seed=setup.seed,
-        device=setup.device,
-        folder=args.models and args.models / f"{clip.name}-{args.seed}",
-        resume=True,
-    )
+    ours = _ours(args, 0 if args.models else FEW, args.models)
+    fitted = ours.fit(clip.name, clip.video, args.seed)
     oracle = args.oracle_points or (args.query_points if device.type == "cuda" else 4)
-    plan = against_reference.Plan(args.query_points, oracle, args.anchors, args.repeats)
+    plan = against_reference.InferencePlan(args.query_points, oracle, args.anchors, args.repeats)
     truth = truths[0] if truths else None
     return against_reference.compare(clip.name, fitted, truth, plan, say)
 
 
 def run_kernels(args: argparse.Namespace, say: Say) -> KernelsPart:
     """Part `kernels`."""
-    part: KernelsPart = records.build(KernelsPart, kernel_speed.run(False, say).as_row())
-    return part
+    return measure_kernels(False, say)
 
 
 PARTS: dict[str, Callable[[argparse.Namespace, Say], Part]] = {
@@ -145,30 +137,12 @@ PARTS: dict[str, Callable[[argparse.Namespace, Say], Part]] = {
 }
 
 
-def _tabulate_earlier(args: argparse.Namespace, say: Say) -> list[SpeedReport]:
-    """One table of earlier runs."""
-    earlier = [records.read_json(path, SpeedReport, "speed") for path in args.earlier]
-    text = speed_report.markdown(earlier, machine.command())
-    if args.table:
-        report.write(args.table, text)
-    say(f"wrote {args.table}" if args.table else text)
-    return earlier
-
-
-def _write(args: argparse.Namespace, measured: SpeedReport) -> None:
-    """The JSON file and, if asked for, the table of what is known."""
-    report.write(args.out, records.to_json(measured))
-    if args.table:
-        command = measured.runs[0].command
-        report.write(args.table, speed_report.markdown([measured], command))
-
-
-def _setup(args: argparse.Namespace, steps: int = FEW) -> Setup:
-    """What the runs of our pipeline have in common. steps: where --steps doesn't say; 0: the
-    preset's own."""
+def _ours(args: argparse.Namespace, steps: int = FEW, models: Path | None = None) -> Configuration:
+    """Our tracker as it is fitted. steps: where --steps doesn't say; 0: the preset's own."""
     steps = steps if args.steps is None else args.steps
     settings = options.settings(args) | ({"training.steps": str(steps)} if steps else {})
-    return Setup(args.preset or "fast", settings, args.device, args.seed)
+    chosen = Options(settings, args.device, models)
+    return Configuration(args.preset or "fast", chosen)
 
 
 def _paper_video(args: argparse.Namespace) -> Video:
@@ -188,9 +162,10 @@ def _equal_time(args: argparse.Namespace, name: str, step: float, say: Say) -> l
     for clip in find_clips(args.accuracy, args.clips):
         video = read_video(clip.video)
         equal = against_paper.equal_settings(video, args.area, args.backbone)
-        ours = Setup(name, options.settings(args) | equal, args.device, args.seed)
-        paper = Setup("paper", equal, args.device, args.seed)
-        for row in equal_time.compare_accuracy(clip, ours, paper, step):
+        settings = {**options.settings(args), **equal}
+        ours = Configuration(name, Options(settings, args.device))
+        paper = Configuration("paper", Options(equal, args.device))
+        for row in equal_time.compare_accuracy(clip, ours, paper, args.seed, step):
             steps = f"{row.numbers['steps']:.0f} steps"
             found = f"{steps}, {report.shares(row.numbers)}"
             say(f"{row.method} {row.dataset} {row.clip}: {found}")
@@ -198,7 +173,7 @@ def _equal_time(args: argparse.Namespace, name: str, step: float, say: Say) -> l
     return rows
 
 
-def _inference_clip(args: argparse.Namespace) -> Clip:
+def _inference_clip(args: argparse.Namespace) -> AnnotatedClip:
     """The clip that is tracked through: one of --data, or a generated one."""
     if args.data is None:
         return _generated(args, 50, args.query_points)
@@ -206,7 +181,7 @@ def _inference_clip(args: argparse.Namespace) -> Clip:
     return next(open_datasets((), args.data, names))
 
 
-def _generated(args: argparse.Namespace, frames: int, points: int) -> Clip:
+def _generated(args: argparse.Namespace, frames: int, points: int) -> AnnotatedClip:
     """A generated clip with its truth, of `frames` frames unless --clip-frames says otherwise."""
     length = args.clip_frames or frames
     height, width = args.size

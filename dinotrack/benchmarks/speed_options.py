@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dinotrack.backbones import SHIPPED
-from dinotrack.benchmarks import options
-from dinotrack.benchmarks.options import Parser
+from dinotrack.benchmarks import options, outputs
+from dinotrack.benchmarks.options import OptionGroup
 from dinotrack.benchmarks.stages import Shape
 
 EXAMPLES = """\
@@ -44,17 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser, parts: Sequence[str]) -> None
 
 def add_common(parser: argparse.ArgumentParser, parts: Sequence[str]) -> None:
     """What is measured, and where it goes."""
-    add = parser.add_argument
     which = "see below (all)"
-    add("--parts", nargs="+", choices=parts, default=[*parts], metavar="PART", help=which)
-    out = Path("speed.json")
-    add("--out", type=Path, default=out, metavar="FILE", help=f"JSON to write ({out})")
-    add("--table", type=Path, metavar="FILE", help="also write Markdown")
-    merge = "run nothing: one --table of these JSONs"
-    add("--from", nargs="+", type=Path, dest="earlier", metavar="FILE", help=merge)
+    parser.add_argument(
+        "--parts", nargs="+", choices=parts, default=[*parts], metavar="PART", help=which
+    )
+    outputs.add_arguments(parser, "speed")
 
 
-def add_clips(group: Parser) -> None:
+def add_clips(group: OptionGroup) -> None:
     """What several parts share."""
     add = group.add_argument
     add("--preset", metavar="NAME", help="ours (fast; in `paper`, quality)")
@@ -75,7 +72,7 @@ def add_clips(group: Parser) -> None:
     add("--clip-frames", type=positive, metavar="T", help=frames)
 
 
-def add_stages(group: Parser) -> None:
+def add_stages(group: OptionGroup) -> None:
     """The clips that whole runs are measured on."""
     add = group.add_argument
     lengths = [25, 50, 100, 200]
@@ -88,7 +85,7 @@ def add_stages(group: Parser) -> None:
     add("--video", nargs="+", type=Path, default=[], metavar="FILE", help="long: these too")
 
 
-def add_paper(group: Parser) -> None:
+def add_paper(group: OptionGroup) -> None:
     """What both contenders see, and how long they are timed."""
     add = group.add_argument
     clip = "a video or a folder of frames (a generated clip)"
@@ -103,7 +100,7 @@ def add_paper(group: Parser) -> None:
     add("--clips", nargs="+", default=[], metavar="NAME", help="--accuracy: only these")
 
 
-def add_inference(group: Parser) -> None:
+def add_inference(group: OptionGroup) -> None:
     """The clip and the fit that are tracked through, and by what."""
     add = group.add_argument
     data = "folder that holds eval/ (a generated clip)"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dinotrack.benchmarks.against_paper import PaperPart
 from dinotrack.benchmarks.against_reference import InferencePart
-from dinotrack.benchmarks.kernel_report import KernelsPart
+from dinotrack.benchmarks.kernel_speed.part import KernelsPart
 from dinotrack.benchmarks.machine import Circumstances
 from dinotrack.benchmarks.stages import LongPart, StagesPart
 

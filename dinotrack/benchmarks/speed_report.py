@@ -21,18 +21,15 @@ behind the stroke, from a quarter of the greatest length on; a stage too short t
 AJ, delta and OA are TAP-Vid's, in percent."""
 
 
-def markdown(reports: Sequence[SpeedReport], command: str) -> str:
-    """Reports as one page, with a section for each part of each.
-
-    command: what made the page.
-    """
+def markdown(reports: Sequence[SpeedReport]) -> str:
+    """Reports as one page, with a section for each part of each."""
     parts = [LEGEND]
     for known in reports:
         where = device_of(known.runs[0])
         for title, paragraphs in sections(known):
             parts += [f"## {title}, on {where}", *paragraphs]
     runs = [run for known in reports for run in known.runs]
-    return report.page("Performance", command, parts, runs)
+    return report.page("Performance", parts, runs)
 
 
 def sections(measured: SpeedReport) -> list[tuple[str, list[str]]]:

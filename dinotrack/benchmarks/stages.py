@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dinotrack.api import fit, render
+from dinotrack.api import render
 from dinotrack.benchmarks.datasets import generated_clip
 from dinotrack.benchmarks.machine import Apart, cache_in, in_fresh_process
-from dinotrack.benchmarks.methods import Settings
+from dinotrack.benchmarks.methods import Configuration
 from dinotrack.benchmarks.report import Say
 from dinotrack.benchmarks.truth import PointTruth
 from dinotrack.errors import InputError
@@ -35,16 +35,6 @@ WHOLE_BUT_FIT = "whole but fit"
 
 
 @dataclass(frozen=True)
-class Setup:
-    """What all runs of a benchmark have in common."""
-
-    preset: str
-    settings: Settings
-    device: str
-    seed: int
-
-
-@dataclass(frozen=True)
 class Shape:
     """The length and size of a video."""
 
@@ -57,7 +47,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Plan:
+class GrowthPlan:
     """The clips on which growth is measured, and how often."""
 
     lengths: tuple[int, ...]
@@ -65,6 +55,8 @@ class Plan:
     size: tuple[int, int]
     """(H, W) of all clips."""
     points: int
+    seed: int
+    """Of clips and of fits."""
     repeats: int
     again: bool
     """Whether each run is followed by a second one that finds the cache of the first."""
@@ -74,7 +66,8 @@ class Plan:
 class Work:
     """One run of the pipeline."""
 
-    setup: Setup
+    configuration: Configuration
+    seed: int
     video: Path
     folder: Path
     """The cache and the overlay go there."""
@@ -135,18 +128,11 @@ class LongPart:
 
 def run_pipeline(work: Work) -> PipelineRun:
     """Read, fit, track, draw, with the seconds and the peak memory of each stage."""
-    setup = work.setup
     truth = work.truth
     start = peak_memory() / MEGABYTE
     begun = time.perf_counter()
     with cache_in(work.folder / "cache"):
-        fitted = fit(
-            work.video,
-            preset=setup.preset,
-            settings=setup.settings,
-            device=setup.device,
-            seed=setup.seed,
-        )
+        fitted = work.configuration.fit(work.video.stem, work.video, work.seed)
         tracks = fitted.track(None if truth is None else truth.queries, grid=8)
         with fitted.run.watch.stage("overlay"):
             render(fitted.video, tracks, work.folder / "overlay.mp4")
@@ -202,14 +188,14 @@ def to_and_fro(different: int, count: int) -> Iterator[int]:
 
 
 def measure_growth(
-    setup: Setup, plan: Plan, say: Say, apart: Apart = in_fresh_process
+    configuration: Configuration, plan: GrowthPlan, say: Say, apart: Apart = in_fresh_process
 ) -> StagesPart:
     """Run the pipeline on generated clips of each length, as often as the plan says."""
     rows: list[PipelineRun] = []
     runs = ("first", "again") if plan.again else ("first",)
     with tempfile.TemporaryDirectory() as folder:
         clips = {
-            length: _growth_work(setup, plan, length, Path(folder), apart)
+            length: _growth_work(configuration, plan, length, Path(folder), apart)
             for length in plan.lengths
         }
         for repeat, length in itertools.product(range(plan.repeats), plan.lengths):
@@ -219,19 +205,22 @@ def measure_growth(
                     row: PipelineRun = apart(run_pipeline, work)
                     rows.append(replace(row, repeat=repeat, run=run))
                     say(line(f"{length} frames, {run} run", row))
-    return StagesPart(setup.preset, tuple(rows))
+    return StagesPart(configuration.preset, tuple(rows))
 
 
-def _growth_work(setup: Setup, plan: Plan, length: int, folder: Path, apart: Apart) -> Work:
+def _growth_work(
+    configuration: Configuration, plan: GrowthPlan, length: int, folder: Path, apart: Apart
+) -> Work:
     """A generated clip of a length."""
     video = folder / f"{length}.mp4"
     shape = Shape(length, plan.size)
-    truth: PointTruth = apart(write_clip, video, shape, plan.points, setup.seed)
-    return Work(setup, video, folder, truth)
+    truth: PointTruth = apart(write_clip, video, shape, plan.points, plan.seed)
+    return Work(configuration, plan.seed, video, folder, truth)
 
 
 def measure_long(
-    setup: Setup,
+    configuration: Configuration,
+    seed: int,
     shapes: Sequence[Shape],
     videos: Sequence[Path],
     say: Say,
@@ -242,29 +231,29 @@ def measure_long(
     rows: list[PipelineRun | Failure] = []
     for source in sources:
         with tempfile.TemporaryDirectory() as folder:
-            row = _measure_one(setup, source, Path(folder), apart)
+            row = _measure_one(configuration, seed, source, Path(folder), apart)
         if isinstance(row, Failure):
             say(f"{row.clip}: failed, {row.failed}")
         else:
             say(line(row.clip, row))
         rows.append(row)
-    return LongPart(setup.preset, tuple(rows))
+    return LongPart(configuration.preset, tuple(rows))
 
 
 def _measure_one(
-    setup: Setup, source: Shape | Path, folder: Path, apart: Apart
+    configuration: Configuration, seed: int, source: Shape | Path, folder: Path, apart: Apart
 ) -> PipelineRun | Failure:
     """A generated clip of a shape, or a video; a run that dies says so."""
     different: int | None = None
     if isinstance(source, Shape):
         name = str(source)
         video = folder / "clip.mp4"
-        different = apart(write_long_clip, video, source, setup.seed)
+        different = apart(write_long_clip, video, source, seed)
     else:
         name = source.name
         video = source
     try:
-        row: PipelineRun = apart(run_pipeline, Work(setup, video, folder))
+        row: PipelineRun = apart(run_pipeline, Work(configuration, seed, video, folder))
     except (RuntimeError, MemoryError, InputError) as error:
         return Failure(name, str(error))
     return replace(row, clip=name, different_frames=different)

@@ -10,12 +10,12 @@ from dinotrack.benchmarks.machine import clock
 from dinotrack.benchmarks.report import Say
 from dinotrack.config import Config
 from dinotrack.errors import InputError
-from dinotrack.pipeline import Inputs
+from dinotrack.pipeline import Prepared
 from dinotrack.run import Run
 from dinotrack.training import loop
 from dinotrack.training.graphs import UNRECORDED
 from dinotrack.training.loop import State
-from dinotrack.training.sampling import TrainingData
+from dinotrack.training.terms import due
 
 BLOCKS = 20
 """Into so many blocks the timed steps are cut, and the contenders take turns."""
@@ -35,12 +35,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Contender:
-    """A configuration that is ready to be fitted to a video."""
+    """A run that is ready for the first step of its fit."""
 
     run: Run
-    inputs: Inputs
-    state: State
-    data: TrainingData
+    fit: Prepared
 
 
 @dataclass(frozen=True)
@@ -70,8 +68,8 @@ def phases(name: str, config: Config) -> list[Phase]:
     training = config.training
     steps = training.steps
     late = math.ceil(training.late * steps)
-    has_late = bool(training.refined_buddy_weight or training.cycle_weight)
-    if not has_late or not 1 < late < steps - 1:
+    alike = due(training, 0) == due(training, late)
+    if alike or not 1 < late < steps - 1:
         return [Phase(name, "all", 0, steps)]
     return [Phase(name, "early", 0, late), Phase(name, "late", late, steps - late)]
 
@@ -104,7 +102,7 @@ def time_steps(ready: Mapping[str, Contender], trial: Trial, say: Say) -> dict[P
             contender = ready[phase.contender]
             count = min(block, phase.length - skipped)
             starts = phase.length - count - skipped + 1
-            contender.state.step = phase.first + (turn + 1) * count % starts
+            contender.fit.state.step = phase.first + (turn + 1) * count % starts
             taken = take_steps(contender, count)
             if turn >= 0:
                 blocks[phase].append(taken)
@@ -119,14 +117,15 @@ def take_steps(contender: Contender, count: int) -> Block:
     """
     run = contender.run
     skipped = untimed(run.device)
-    first = contender.state.step + skipped
+    fit = contender.fit
+    first = fit.state.step + skipped
     marks = [clock(run.device)]
 
     def on_step(state: State) -> None:
         if state.step in (first, first + count):
             marks.append(clock(run.device))
 
-    loop.fit(contender.data, run.config, run.seed, contender.state, on_step, until=first + count)
+    loop.fit(fit.data, run.config, run.seed, fit.state, on_step, until=first + count)
     if len(marks) < 3:
         raise InputError(
             "no point of this clip could be followed from any frame to the next; "

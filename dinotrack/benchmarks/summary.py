@@ -89,7 +89,7 @@ class Mean:
 
 
 @dataclass(frozen=True)
-class Report:
+class AccuracyReport:
     """All that was measured, in one run or in several."""
 
     runs: tuple[Circumstances, ...]
@@ -107,9 +107,9 @@ class Report:
         return {"runs": self.runs, "rows": self.rows, "seeds": self.seeds, "means": self.means}
 
     @staticmethod
-    def from_plain(values: Mapping[str, Any]) -> Report:
+    def from_plain(values: Mapping[str, Any]) -> AccuracyReport:
         """The inverse of `plain`."""
-        return Report(
+        return AccuracyReport(
             build(tuple[Circumstances, ...], values["runs"]),
             build(tuple[Row, ...], values["rows"]),
             build(tuple[Row, ...], values["seeds"]),
@@ -158,7 +158,7 @@ def _mean_over_seeds(rows: Sequence[Row]) -> Mean:
     return Mean(one.method, one.dataset, one.clip, seeds, mean, spread)
 
 
-def merge(reports: Sequence[Report]) -> Report:
+def merge(reports: Sequence[AccuracyReport]) -> AccuracyReport:
     """Several runs as one report. Of rows with equal method, data set, clip and seed the last one
     counts.
 
@@ -179,7 +179,7 @@ def merge(reports: Sequence[Report]) -> Report:
     }
     rows = tuple(row for _, row in latest.values())
     runs = tuple(run for report in reports for run in report.runs)
-    return Report(runs, rows, summarise(rows, pooled))
+    return AccuracyReport(runs, rows, summarise(rows, pooled))
 
 
 def _grouped(rows: Iterable[Row], key: Callable[[Row], K]) -> dict[K, list[Row]]:

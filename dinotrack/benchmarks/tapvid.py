@@ -13,7 +13,7 @@ from PIL import Image
 
 from dinotrack import metrics
 from dinotrack.benchmarks.pickles import read_pickle
-from dinotrack.benchmarks.truth import Clip, PointTruth
+from dinotrack.benchmarks.truth import AnnotatedClip, PointTruth
 from dinotrack.errors import InputError
 from dinotrack.metrics import TAPVID_SIDE, Annotation, Mode
 from dinotrack.working import resize
@@ -29,7 +29,7 @@ class Entry:
     occluded: Bool[np.ndarray, "N T"]
 
 
-def tapvid_clips(file: Path, labels: Mapping[Mode, str], shrink: bool) -> Iterator[Clip]:
+def tapvid_clips(file: Path, labels: Mapping[Mode, str], shrink: bool) -> Iterator[AnnotatedClip]:
     """The clips of one pickle, one truth for each mode in `labels` (mode -> data set).
 
     The file holds {name: entry} or [entry, ...]; an entry has video, uint8 [T, H, W, 3] or T
@@ -48,7 +48,7 @@ def tapvid_clips(file: Path, labels: Mapping[Mode, str], shrink: bool) -> Iterat
         truths = [tapvid_truth(label, entry, size, mode) for mode, label in labels.items()]
         asked = tuple(truth for truth in truths if len(truth.queries))
         if asked:
-            yield Clip(_clip_name(file, key, shrink), frames, asked)
+            yield AnnotatedClip(_clip_name(file, key, shrink), frames, asked)
 
 
 def tapvid_truth(dataset: str, entry: Entry, size: tuple[int, int], mode: Mode) -> PointTruth:

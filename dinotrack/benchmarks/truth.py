@@ -95,7 +95,7 @@ Truth = PointTruth | JointTruth
 
 
 @dataclass(frozen=True)
-class Clip:
+class AnnotatedClip:
     """A video and what is known about it."""
 
     name: str

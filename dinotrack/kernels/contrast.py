@@ -43,7 +43,7 @@ def log_sum_exp_triton(
 ) -> Float[Tensor, " N"]:
     """As the twin, in float32, with gradients to vectors and cells."""
     _check(vectors, cells)
-    result: Tensor = _LogSumExp.apply(vectors, cells, temperature)
+    result: Float[Tensor, " N"] = _LogSumExp.apply(vectors, cells, temperature)
     return result
 
 
@@ -80,12 +80,14 @@ class _LogSumExp(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(
+        ctx: Any, *gradients: Float[Tensor, " N"]
+    ) -> tuple[Float[Tensor, "N C"], Float[Tensor, "P C"], None]:
         vectors, cells, result = ctx.saved_tensors
         along = gradients[0] / ctx.temperature
         scale = half_precision_scale(along)
         scaled = (vectors * (along / scale)[:, None]).to(vectors.dtype)
-        for_vectors: list[Tensor] = []
+        for_vectors: list[Float[Tensor, "N C"]] = []
         for_cells = torch.empty_like(cells)
         size = max(1, chunks.SOFTMAX_ENTRIES // max(1, len(vectors)))
         for some, for_some in zip(cells.split(size), for_cells.split(size), strict=True):

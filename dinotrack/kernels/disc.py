@@ -7,15 +7,13 @@ twin works on crops of correlation maps, the kernels on windows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from dinotrack.kernels.nearest import best_cell
-from dinotrack.kernels.refiner import Filters, gathered_taps, refiner_scores, width_of
+from dinotrack.kernels.refiner import FilterParts, Filters, gathered_taps, refiner_scores, width_of
 from dinotrack.kernels.tiles import jit, launch, tl
 from dinotrack.kernels.window import MARGIN, Windows, corner, crop, value_at
 
@@ -51,7 +49,7 @@ def locate_in_disc(
 def expectation(
     windows: Windows,
     taps: Float[Tensor, "N ..."],
-    filters: Sequence[Tensor],
+    filters: FilterParts,
     reach: float,
     kept: bool,
 ) -> tuple[Float[Tensor, "N 2"], Float[Tensor, "N cells"]]:

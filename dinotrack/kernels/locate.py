@@ -92,7 +92,7 @@ class _Locate(torch.autograd.Function):
         maps: Float[Tensor, "B C h w"],
         index: Int[Tensor, " N"],
         disc: _Disc,
-        *filters: Tensor,
+        *filters: Float[Tensor, "_ ..."],
     ) -> Float[Tensor, "N 2"]:
         window = Window.around(maps, disc.reach)
         groups = group(index, len(maps))
@@ -109,7 +109,9 @@ class _Locate(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, *gradients: Float[Tensor, "N 2"]
+    ) -> tuple[Float[Tensor, "_ ..."] | None, ...]:
         vectors, maps, index, order, offsets, *kept = ctx.saved_tensors
         peaks, values, weights, found, *filters = kept
         rows, cols = maps.shape[2:]

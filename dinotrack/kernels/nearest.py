@@ -118,7 +118,7 @@ def _by_map(
     """
     order = index.argsort(stable=True)
     counts = index.bincount(minlength=count).tolist()
-    groups: tuple[Tensor, ...] = vectors.float().index_select(0, order).split(counts)
+    groups: tuple[Float[Tensor, "_ C"], ...] = vectors.float().index_select(0, order).split(counts)
     return order, groups
 
 

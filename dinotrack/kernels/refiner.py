@@ -24,6 +24,9 @@ Filters = tuple[
 """The refiner's two convolutions as they are used: weights and biases of the first, then of the
 second."""
 
+FilterParts = Sequence[Float[Tensor, "_ ..."]]
+"""The parts of `Filters`, or nothing where there is no refiner."""
+
 TAPS = 9
 
 
@@ -41,12 +44,12 @@ def refiner_scores(maps: Float[Tensor, "N h w"], filters: Filters) -> Float[Tens
 # --- calling the kernels
 
 
-def width_of(filters: Sequence[Tensor]) -> int:
+def width_of(filters: FilterParts) -> int:
     """The refiner's channels, 0 without a refiner."""
     return len(filters[0]) if filters else 0
 
 
-def refiner_taps(windows: Windows, filters: Sequence[Tensor]) -> Float[Tensor, "N ..."]:
+def refiner_taps(windows: Windows, filters: FilterParts) -> Float[Tensor, "N ..."]:
     """What each cell of a window gives to the scores of the nine cells around it: [N, 9, cells].
 
     Without a refiner there are no taps, and the result is a tensor that no kernel reads.
@@ -68,8 +71,8 @@ def refiner_taps(windows: Windows, filters: Sequence[Tensor]) -> Float[Tensor, "
 
 
 def refiner_gradients(
-    windows: Windows, score_gradient: Float[Tensor, "N cells"], filters: Sequence[Tensor]
-) -> tuple[Float[Tensor, "N ..."], tuple[Tensor, ...]]:
+    windows: Windows, score_gradient: Float[Tensor, "N cells"], filters: FilterParts
+) -> tuple[Float[Tensor, "N ..."], tuple[Float[Tensor, "_ ..."], ...]]:
     """From the gradient of the scores: the taps of the values' gradient, and that of each filter.
 
     Taps are here what each cell gives to the gradients of the nine values that its score saw.

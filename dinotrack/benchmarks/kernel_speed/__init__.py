@@ -6,5 +6,5 @@ device: on CUDA the host runs ahead, unless what is timed waits for the device.
 operations   what is compared: sizes, features, each operation in three forms
 agreement    how far kernels differ from their twins
 timing       how long everything takes
-report       all of it together, and the goals
+part         all of it together, and the goals
 """

@@ -5,13 +5,13 @@ timed. With --dry-run everything runs once, tiny, on the CPU, kernels in Triton'
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dinotrack.benchmarks.kernel_speed.report import run
-from dinotrack.errors import InputError
+from dinotrack.benchmarks import machine, records, report
+from dinotrack.benchmarks.kernel_speed.part import measure_kernels
+from dinotrack.errors import InputError, on_command_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,13 +25,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures there, as JSON")
     args = parser.parse_args(argv)
     try:
-        report = run(args.dry_run, say=lambda line: print(line, flush=True))
+        found = measure_kernels(args.dry_run, say=lambda line: print(line, flush=True))
+        if args.out is not None:
+            about = machine.describe({}, "cpu" if args.dry_run else "auto")
+            report.write(args.out, records.to_json({"machine": about, **vars(found)}))
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {on_command_line(error)}", file=sys.stderr)
         return 2
-    if args.out is not None:
-        args.out.write_text(json.dumps(report.as_row(), indent=1) + "\n")
-    return 0 if report.passed else 1
+    return 0 if found.passed else 1
 
 
 if __name__ == "__main__":

@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from dinotrack.benchmarks.kernel_speed.operations import (
     STRIDE,
     TEMPERATURE,
     TINY_SIZES,
-    Scene,
+    Operands,
     Sizes,
-    make_scene,
+    make_operands,
     make_tracker,
 )
 from dinotrack.config import PAPER
@@ -30,7 +30,8 @@ ALLOWED_GRADIENTS = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3
 """Differences of gradients, relative to the largest, in each precision."""
 
 
-Compared = Iterable[tuple[Tensor, Tensor]]
+Values = Num[Tensor, "..."]
+Compared = Iterable[tuple[Values, Values]]
 """What a kernel finds, and what its twin finds."""
 
 
@@ -61,17 +62,17 @@ def check_agreement(device: torch.device, tiny: bool) -> list[Agreement]:
     rows = []
     with torch.backends.cudnn.flags(enabled=False):  # which rounds the twin's convolutions to TF32
         for dtype in dtypes:
-            scene = make_scene(size, device, dtype)
-            rows += [*_nearest(scene), *_locate(scene, size), *_contrast(scene)]
+            operands = make_operands(size, device, dtype)
+            rows += [*_nearest(operands), *_locate(operands, size), *_contrast(operands)]
     return rows
 
 
-def _nearest(scene: Scene) -> Iterator[Agreement]:
-    agreement = partial(Agreement, _name(scene))
-    inputs = scene.vectors, scene.maps, scene.index
+def _nearest(operands: Operands) -> Iterator[Agreement]:
+    agreement = partial(Agreement, _name(operands))
+    inputs = operands.vectors, operands.maps, operands.index
     cells = zip(best_cells_triton(*inputs), best_cells_torch(*inputs), strict=True)
     yield agreement("best cells", _difference(cells), 1e-5)
-    a, b = scene.cells(0), scene.cells(1)
+    a, b = operands.cells(0), operands.cells(1)
     found = mutual_nearest_triton(a, b)
     expected = mutual_nearest_torch(a, b)
     same_count = len(found[0]) == len(expected[0])
@@ -79,34 +80,34 @@ def _nearest(scene: Scene) -> Iterator[Agreement]:
     yield agreement("mutual nearest", error, 1e-5)
 
 
-def _locate(scene: Scene, size: Sizes) -> Iterator[Agreement]:
-    agreement = partial(Agreement, _name(scene))
-    filters = make_tracker(size, scene.vectors.device, whole=False).refiner.filters()
+def _locate(operands: Operands, size: Sizes) -> Iterator[Agreement]:
+    agreement = partial(Agreement, _name(operands))
+    filters = make_tracker(size, operands.vectors.device, whole=False).refiner.filters()
     reach = PAPER.model.radius / STRIDE
-    inputs = scene.vectors.clone().requires_grad_(), scene.maps.clone().requires_grad_()
-    found = locate_triton(*inputs, scene.index, filters, 1.0, reach)
-    expected = locate_torch(*inputs, scene.index, filters, 1.0, reach)
+    inputs = operands.vectors.clone().requires_grad_(), operands.maps.clone().requires_grad_()
+    found = locate_triton(*inputs, operands.index, filters, 1.0, reach)
+    expected = locate_torch(*inputs, operands.index, filters, 1.0, reach)
     yield agreement("locate", _difference([(found, expected)]), 1e-3)
     error = _relative_difference(_gradients(found, expected, inputs))
-    yield agreement("locate's gradients", error, ALLOWED_GRADIENTS[scene.vectors.dtype])
+    yield agreement("locate's gradients", error, ALLOWED_GRADIENTS[operands.vectors.dtype])
 
 
-def _contrast(scene: Scene) -> Iterator[Agreement]:
-    agreement = partial(Agreement, _name(scene))
-    inputs = scene.vectors.clone().requires_grad_(), scene.cells(0).requires_grad_()
+def _contrast(operands: Operands) -> Iterator[Agreement]:
+    agreement = partial(Agreement, _name(operands))
+    inputs = operands.vectors.clone().requires_grad_(), operands.cells(0).requires_grad_()
     found = log_sum_exp_triton(*inputs, TEMPERATURE)
     expected = log_sum_exp_torch(*inputs, TEMPERATURE)
     yield agreement("InfoNCE", _difference([(found, expected)]), 1e-4)
     error = _relative_difference(_gradients(found, expected, inputs))
-    yield agreement("InfoNCE's gradients", error, ALLOWED_GRADIENTS[scene.vectors.dtype])
+    yield agreement("InfoNCE's gradients", error, ALLOWED_GRADIENTS[operands.vectors.dtype])
 
 
-def _name(scene: Scene) -> str:
-    return str(scene.vectors.dtype).removeprefix("torch.")
+def _name(operands: Operands) -> str:
+    return str(operands.vectors.dtype).removeprefix("torch.")
 
 
 def _gradients(
-    found: Float[Tensor, "*shape"], expected: Float[Tensor, "*shape"], inputs: tuple[Tensor, ...]
+    found: Float[Tensor, "*shape"], expected: Float[Tensor, "*shape"], inputs: tuple[Values, ...]
 ) -> Compared:
     """Gradients of both results, weighted alike, to each input."""
     weight = torch.linspace(-1, 1, found.numel(), device=found.device).view_as(found)

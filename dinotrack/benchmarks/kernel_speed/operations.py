@@ -59,7 +59,7 @@ TINY_SIZES = Sizes("tiny", 2, 2, 3, 4, 8, 3, 16, 1)
 
 
 @dataclass(frozen=True)
-class Scene:
+class Operands:
     """Features of unit length that are compared."""
 
     vectors: Float[Tensor, "N C"]
@@ -84,7 +84,7 @@ class Operation:
     """obvious, twin and kernel: what to call."""
 
 
-def make_scene(size: Sizes, device: torch.device, dtype: torch.dtype) -> Scene:
+def make_operands(size: Sizes, device: torch.device, dtype: torch.dtype) -> Operands:
     """Random features of these sizes, always the same."""
     dice = torch.Generator().manual_seed(0)
     vectors = torch.randn(size.frames * size.queries, size.channels, generator=dice)
@@ -92,7 +92,7 @@ def make_scene(size: Sizes, device: torch.device, dtype: torch.dtype) -> Scene:
     vectors = F.normalize(vectors.to(device), dim=1).to(dtype)
     maps = F.normalize(maps.to(device), dim=1).to(dtype)
     index = torch.arange(size.frames, device=device).repeat_interleave(size.queries)
-    return Scene(vectors, maps.contiguous(memory_format=torch.channels_last), index)
+    return Operands(vectors, maps.contiguous(memory_format=torch.channels_last), index)
 
 
 def make_tracker(size: Sizes, device: torch.device, whole: bool) -> Tracker:
@@ -109,8 +109,8 @@ def make_tracker(size: Sizes, device: torch.device, whole: bool) -> Tracker:
 
 def operations(device: torch.device, dtype: torch.dtype, size: Sizes) -> Iterator[Operation]:
     """All that the kernels do, at these sizes."""
-    scene = make_scene(size, device, dtype)
-    vectors, maps, index = scene.vectors, scene.maps, scene.index
+    operands = make_operands(size, device, dtype)
+    vectors, maps, index = operands.vectors, operands.maps, operands.index
     yield Operation(
         "best cells",
         2.0 * len(vectors) * size.cells * size.channels,
@@ -120,8 +120,8 @@ def operations(device: torch.device, dtype: torch.dtype, size: Sizes) -> Iterato
             "kernel": lambda: best_cells_triton(vectors, maps, index),
         },
     )
-    yield from _locate_operations(scene, size)
-    a, b = scene.cells(0), scene.cells(1)
+    yield from _locate_operations(operands, size)
+    a, b = operands.cells(0), operands.cells(1)
     yield Operation(
         "mutual nearest",
         2.0 * size.cells * size.cells * size.channels,
@@ -141,25 +141,25 @@ def operations(device: torch.device, dtype: torch.dtype, size: Sizes) -> Iterato
     )
 
 
-def _locate_operations(scene: Scene, size: Sizes) -> Iterator[Operation]:
+def _locate_operations(operands: Operands, size: Sizes) -> Iterator[Operation]:
     """Locating as a whole, from features of any length, under autocast.
 
     `obvious` makes whole correspondence maps, as the reference implementation does.
     """
-    device = scene.vectors.device
+    device = operands.vectors.device
     grid = Grid(size.rows, size.cols, STRIDE, STRIDE)
     whole = make_tracker(size, device, whole=True)
     part = make_tracker(size, device, whole=False)
-    vectors = scene.vectors.clone().requires_grad_()
-    maps = scene.maps.clone().requires_grad_()
+    vectors = operands.vectors.clone().requires_grad_()
+    maps = operands.maps.clone().requires_grad_()
 
-    def find(side: str) -> Tensor:
+    def find(side: str) -> Float[Tensor, "N 2"]:
         on_cuda = device.type == "cuda"
         half = torch.autocast(device.type, vectors.dtype) if on_cuda else nullcontext()
         with half:
             if side == "obvious":
-                return whole.locate_in(correlation_maps(vectors, maps, scene.index), grid)
-            return part.locate(vectors, FeatureMaps(maps, grid), scene.index)
+                return whole.locate_in(correlation_maps(vectors, maps, operands.index), grid)
+            return part.locate(vectors, FeatureMaps(maps, grid), operands.index)
 
     def call(side: str, gradients: bool) -> object:
         chosen = environment(KERNELS_VARIABLE, "triton" if side == "kernel" else "torch")
@@ -196,8 +196,12 @@ def _obvious_contrast(
     return torch.logsumexp((vectors @ cells.T).float() / temperature, dim=-1)
 
 
+Contrast = Callable[[Float[Tensor, "N C"], Float[Tensor, "P C"], float], Float[Tensor, " N"]]
+"""InfoNCE of vectors among all cells, before its positives are taken off."""
+
+
 def _with_gradients(
-    form: Callable[[Tensor, Tensor, float], Tensor],
+    form: Contrast,
     points: Float[Tensor, "N C"],
     cells: Float[Tensor, "P C"],
 ) -> object:

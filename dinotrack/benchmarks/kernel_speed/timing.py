@@ -4,8 +4,8 @@ import math
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -13,6 +13,8 @@ from dinotrack.benchmarks.kernel_speed.operations import Sizes, operations
 
 HEAD_START = 10_000_000
 """Cycles that the GPU idles before a timing, so that the host can run ahead."""
+PEAK = "peak"
+"""The side of a timing that says what the machine can do."""
 UNCOUNTED = 3
 """Calls before the timings, in which kernels are compiled and memory is claimed."""
 
@@ -29,26 +31,21 @@ class Time:
     """Memory that it takes on CUDA, MiB."""
 
 
-@dataclass(frozen=True)
-class Timing:
+@dataclass(frozen=True, kw_only=True)
+class Timing(Time):
     """How long one operation takes in one of its forms, or how high a peak of the machine is."""
 
     what: str
     side: str
-    """obvious, twin or kernel; peak for the machine's."""
-    dtype: str
+    """obvious, twin or kernel; PEAK for the machine's."""
     sizes: Sizes
-    time: Time
+    dtype: str = ""
     share: float | None = None
     """Of the measured matmul peak, where products are what takes the time."""
     tflops: float | None = None
+    """Of a peak: matrix products."""
     gb_per_s: float | None = None
-
-    def as_row(self) -> dict[str, Any]:
-        """All that is known of it, flat."""
-        row = {**asdict(self), **asdict(self.time)}
-        del row["time"]
-        return {key: value for key, value in row.items() if value is not None}
+    """Of a peak: copies within memory."""
 
     def line(self) -> str:
         """For people."""
@@ -59,9 +56,9 @@ class Timing:
             extra.append(f"{self.tflops:.3g} TFLOP/s")
         if self.gb_per_s is not None:
             extra.append(f"{self.gb_per_s:.3g} GB/s")
-        if self.time.peak_mb is not None:
-            extra.append(f"{math.ceil(self.time.peak_mb)} MiB")
-        spread = f"{self.time.ms:10.3f} ms ± {self.time.iqr_ms:.3f}"
+        if self.peak_mb is not None:
+            extra.append(f"{math.ceil(self.peak_mb)} MiB")
+        spread = f"{self.ms:10.3f} ms ± {self.iqr_ms:.3f}"
         return f"{self.sizes.name:<6} {self.what:<20} {self.side:<8} {spread}  {', '.join(extra)}"
 
 
@@ -81,7 +78,8 @@ def measure(device: torch.device, size: Sizes, kernels: bool) -> list[Timing]:
                 continue
             taken = timed(function, device, size.runs)
             share = operation.flops / taken.ms / 1e9 / matmul.tflops if operation.flops else None
-            rows.append(Timing(operation.what, side, name, size, taken, share))
+            about = partial(Timing, what=operation.what, side=side, sizes=size, dtype=name)
+            rows.append(about(**vars(taken), share=share))
     return [matmul, copy, *rows]
 
 
@@ -96,9 +94,10 @@ def _peaks(device: torch.device, dtype: torch.dtype, size: Sizes) -> tuple[Timin
     copied = timed(lambda: goal.copy_(source), device, size.runs)
     tflops = 2 * side**3 / product.ms / 1e9
     gb_per_s = 2 * source.nbytes / copied.ms / 1e6
+    peak = partial(Timing, side=PEAK, sizes=size, dtype=name)
     return (
-        Timing("matmul", "peak", name, size, product, tflops=tflops),
-        Timing("copy", "peak", name, size, copied, gb_per_s=gb_per_s),
+        peak(**vars(product), what="matmul", tflops=tflops),
+        peak(**vars(copied), what="copy", gb_per_s=gb_per_s),
     )
 
 

@@ -1,9 +1,7 @@
 """All that the benchmark of the kernels finds, and the goals that kernels have to reach."""
 
-import platform
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -15,11 +13,9 @@ from dinotrack.benchmarks.kernel_speed.operations import (
     TINY_SIZES,
 )
 from dinotrack.benchmarks.kernel_speed.timing import Timing, measure
+from dinotrack.benchmarks.report import Say
 from dinotrack.errors import InputError
 from dinotrack.kernels import tiles
-
-Say = Callable[[str], None]
-"""Tells the user one line."""
 
 
 @dataclass(frozen=True)
@@ -29,20 +25,16 @@ class Goal:
     name: str
     value: float
     goal: float
-
-    @property
-    def passed(self) -> bool:
-        return self.value >= self.goal
+    passed: bool
 
 
 @dataclass(frozen=True)
-class Report:
-    """All that the benchmark finds."""
+class KernelsPart:
+    """All that was measured of the kernels."""
 
-    machine: dict[str, Any]
-    agreement: list[Agreement]
-    timings: list[Timing]
-    goals: list[Goal]
+    timings: tuple[Timing, ...]
+    goals: tuple[Goal, ...]
+    agreement: tuple[Agreement, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -50,18 +42,9 @@ class Report:
         agree = all(row.passed for row in self.agreement)
         return agree and all(goal.passed for goal in self.goals)
 
-    def as_row(self) -> dict[str, Any]:
-        """As it is written to JSON."""
-        return {
-            "machine": self.machine,
-            "agreement": [asdict(row) for row in self.agreement],
-            "timings": [row.as_row() for row in self.timings],
-            "goals": [asdict(goal) | {"passed": goal.passed} for goal in self.goals],
-        }
 
-
-def run(dry_run: bool, say: Say) -> Report:
-    """Says and returns the machine, agreement, timings and goals.
+def measure_kernels(dry_run: bool, say: Say) -> KernelsPart:
+    """Says and returns agreement, timings and goals.
 
     Raises InputError where kernels can't be run dry.
     """
@@ -86,7 +69,7 @@ def run(dry_run: bool, say: Say) -> Report:
     for goal in goals:
         reached = "reached" if goal.passed else "MISSED "
         say(f"{reached} {goal.name}: {goal.value:.2f}, at least {goal.goal:g}")
-    return Report(_machine(device), agreement, timings, goals)
+    return KernelsPart(tuple(timings), tuple(goals), tuple(agreement))
 
 
 def judge(timings: Sequence[Timing]) -> list[Goal]:
@@ -94,32 +77,19 @@ def judge(timings: Sequence[Timing]) -> list[Goal]:
     known = {(row.what, row.side): row for row in timings if row.sizes.name == PAPER_SIZES.name}
 
     def faster(what: str) -> float:
-        return known[what, "obvious"].time.ms / known[what, "kernel"].time.ms
+        return known[what, "obvious"].ms / known[what, "kernel"].ms
 
     mutual = known["mutual nearest", "kernel"]
     matrix_mb = mutual.sizes.cells**2 * 2 / 2**20  # in half precision
     share = known["best cells", "kernel"].share
     assert share is not None
-    assert mutual.time.peak_mb is not None
-    return [
-        Goal("best cells, share of the matmul peak", share, 0.5),
-        Goal("locate, times the eager path", faster("locate"), 5.0),
-        Goal("locate and its gradients, times the eager path", faster("locate + gradients"), 5.0),
-        Goal("mutual nearest, times the matrix", faster("mutual nearest"), 3.0),
-        Goal(
-            "mutual nearest, the matrix's memory by its own", matrix_mb / mutual.time.peak_mb, 2.0
-        ),
-        Goal("InfoNCE and its gradients, times the matrix", faster("InfoNCE + gradients"), 2.0),
+    assert mutual.peak_mb is not None
+    wanted = [
+        ("best cells, share of the matmul peak", share, 0.5),
+        ("locate, times the eager path", faster("locate"), 5.0),
+        ("locate and its gradients, times the eager path", faster("locate + gradients"), 5.0),
+        ("mutual nearest, times the matrix", faster("mutual nearest"), 3.0),
+        ("mutual nearest, the matrix's memory by its own", matrix_mb / mutual.peak_mb, 2.0),
+        ("InfoNCE and its gradients, times the matrix", faster("InfoNCE + gradients"), 2.0),
     ]
-
-
-def _machine(device: torch.device) -> dict[str, Any]:
-    processor = platform.processor() or platform.machine()
-    return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor,
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-        "triton": tiles.triton.__version__ if tiles.AVAILABLE else None,
-    }
+    return [Goal(name, value, goal, value >= goal) for name, value, goal in wanted]
