@@ -1,7 +1,7 @@
 """What the command line takes. Nothing here needs more than the standard library and the config."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,15 +20,6 @@ examples:
   dinotrack my.mp4 --out runs/long --set training.steps=2000
   dinotrack --out runs/x -- -x.mp4                 a name that starts with a dash
 """
-
-
-class Styles:
-    """The styles of the overlay, which are looked up when one is named: drawing takes OpenCV."""
-
-    def __iter__(self) -> Iterator[str]:
-        from dinotrack.overlay import STYLES
-
-        return iter(STYLES)
 
 
 class Parser(argparse.ArgumentParser):
@@ -73,8 +64,8 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     add("video", type=Path, metavar="VIDEO", help="a video file, a GIF, or a folder of images")
     where = "where results go (default runs/<name of the video>/)"
     add("--out", type=Path, metavar="DIR", help=where)
-    drawn = "how points are drawn: trails (default) or points"
-    add("--overlay-style", choices=Styles(), metavar="STYLE", default="trails", help=drawn)
+    drawn = "how points are drawn (default trails)"
+    add("--overlay-style", type=_style, metavar="STYLE", default="trails", help=drawn)
     add("--no-overlay", action="store_true", help="do not write overlay.mp4")
 
 
@@ -101,6 +92,16 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
     any_setting = "any setting, as in training.steps=2000"
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=any_setting)
     add("--resume", action="store_true", help="continue an interrupted fit")
+
+
+def _style(name: str) -> str:
+    """A style of the overlay. They are looked up only now, as drawing takes OpenCV."""
+    from dinotrack.overlay import STYLES
+
+    if name not in STYLES:
+        known = " or ".join(STYLES)
+        raise argparse.ArgumentTypeError(f"unknown style {name!r}; choose {known}")
+    return name
 
 
 def _seed(text: str) -> int:
