@@ -38,7 +38,9 @@ class BackboneConfig(Section, key="backbone"):
 
     # dinotrack_vit or a ViT of timm's; none: the CNN alone; auto: the best one at hand
     name: str = "none"
-    layer: int = -1  # block whose output is used, from 0; negative: at two thirds of the depth
+    # The block whose output is used, from 0. Negative: the one at two thirds of the depth, or the
+    # last one of dinotrack_vit, whose pretraining trains it.
+    layer: int = -1
     stride: Count = 7  # px between the centres of neighbouring patches; 0: the patch size
     pretrained: bool = True
     components: Count = 0  # features are reduced to so many principal components; 0: kept whole
@@ -53,6 +55,7 @@ class FlowConfig(Section, key="flow"):
 
     name: str = "auto"  # dis, raft_small, raft_large; auto: the best one at hand
     # Flow is computed on frames of at most so many pixels, then rescaled to the working frame.
+    # Where video.height or video.width is given, this number has no effect.
     area: AtLeastOne = 854 * 480
     updates: AtLeastOne = 24  # RAFT: how often it updates its flow
     # DIS works on frames that were halved several times, from coarse to fine.
