@@ -17,7 +17,7 @@ from dinotrack.run import Run
 
 
 @dataclass(frozen=True)
-class FlowLabels:
+class Supervision:
     """Chains of flow, and the foreground of all frames."""
 
     chains: Chains
@@ -33,7 +33,7 @@ def video_labels(
     cells: Bool[Tensor, "T h w"] | None,
     given: Bool[np.ndarray, "T height width"] | None,
     run: Run,
-) -> FlowLabels:
+) -> Supervision:
     """The stage: labels of a video, from its flow.
 
     estimator: computes direct flow, if chains are to be compared with it. cells: the foreground
@@ -44,4 +44,4 @@ def video_labels(
     with run.stage("labels"):
         chains = flow_chains(flow, config.trajectories, direct, run.progress)
         masks = find_foreground(flow, cells, given, config.foreground)
-        return FlowLabels(chains, in_foreground(chains, masks), masks)
+        return Supervision(chains, in_foreground(chains, masks), masks)

@@ -10,7 +10,7 @@ from torch import Tensor
 from dinotrack.buddies import Buddies
 from dinotrack.chains import Chains
 from dinotrack.config import TrainingConfig
-from dinotrack.labels import FlowLabels
+from dinotrack.labels import Supervision
 from dinotrack.training.sampling import (
     ChainPool,
     Labels,
@@ -30,10 +30,10 @@ def is_foreground(
     known: TrainingData, frame: Int[Tensor, " B"], xy: Float[Tensor, "B 2"]
 ) -> Bool[Tensor, " B"]:
     """The kind of the chain through each position in its frame."""
-    positions, valid = table_of(known.labels.chains)
+    positions, valid = table_of(known.supervision.chains)
     near = (positions[:, frame] - xy).norm(dim=-1).masked_fill(~valid[:, frame], torch.inf)
     assert (near.amin(0) == 0).all()
-    return known.labels.on_foreground[near.argmin(0)]
+    return known.supervision.on_foreground[near.argmin(0)]
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -64,8 +64,8 @@ def test_half_of_the_labels_are_foreground_and_all_lie_on_one_chain(
 @pytest.mark.parametrize("foreground", [True, False])
 def test_a_half_without_labels_leaves_its_places(foreground: bool) -> None:
     known = training_data()
-    kinds = torch.full_like(known.labels.on_foreground, foreground)
-    known = replace(known, labels=replace(known.labels, on_foreground=kinds))
+    kinds = torch.full_like(known.supervision.on_foreground, foreground)
+    known = replace(known, supervision=replace(known.supervision, on_foreground=kinds))
     labels = draw_labels(known, TrainingConfig(batch=40), seeded())
     assert labels is not None
     assert len(labels.source) == 40
@@ -110,12 +110,15 @@ def test_a_batch_moves_as_a_whole(channels: int) -> None:
 
 def drawn_from_a_table(known: TrainingData, config: TrainingConfig, rng: torch.Generator) -> Labels:
     """`draw_labels` from a table of chains and frames."""
-    xy, valid = table_of(known.labels.chains)
-    start, end = known.labels.chains.start.tolist(), known.labels.chains.end.tolist()
+    xy, valid = table_of(known.supervision.chains)
+    start, end = known.supervision.chains.start.tolist(), known.supervision.chains.end.tolist()
     while True:
         first = draw_frames(LENGTH, config, rng)
         second = first if config.shared_frames else draw_frames(LENGTH, config, rng)
-        kinds = [(first, known.labels.on_foreground), (second, ~known.labels.on_foreground)]
+        kinds = [
+            (first, known.supervision.on_foreground),
+            (second, ~known.supervision.on_foreground),
+        ]
         halves = [
             (frames, (kind & (valid[:, frames].sum(dim=1) > 1)).nonzero()[:, 0])
             for frames, kind in kinds
@@ -143,8 +146,8 @@ def test_draws_are_those_from_a_table(shared: bool, gap: int) -> None:
         chains = random_chains(1 + 7 * (seed % 4), LENGTH, seed)
         foreground = torch.rand(len(chains.start), generator=seeded(seed)) < 0.4
         known = training_data()
-        labels = FlowLabels(chains, foreground, known.labels.masks)
-        known = replace(known, labels=labels)
+        labels = Supervision(chains, foreground, known.supervision.masks)
+        known = replace(known, supervision=labels)
         rng = seeded(seed)
         other = seeded(seed)
         found = draw_labels(known, config, rng)

@@ -291,9 +291,9 @@ def test_a_late_step_has_the_late_losses(contender: step_times.Contender) -> Non
 
 
 def test_nothing_to_learn_from_is_told(contender: step_times.Contender) -> None:
-    labels = contender.fit.data.labels
+    labels = contender.fit.data.supervision
     once = replace(labels.chains, length=torch.ones_like(labels.chains.length))
-    data = replace(contender.fit.data, labels=replace(labels, chains=once))
+    data = replace(contender.fit.data, supervision=replace(labels, chains=once))
     empty = replace(contender, fit=replace(contender.fit, data=data))
     with pytest.raises(InputError, match="no point of this clip could be followed"):
         step_times.take_steps(empty, 1)

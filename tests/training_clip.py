@@ -11,7 +11,7 @@ from dinotrack.buddies import Buddies, best_buddies
 from dinotrack.chains import Chains
 from dinotrack.config import FAST, PAPER, Config, override
 from dinotrack.geometry import patch_grid
-from dinotrack.labels import FlowLabels
+from dinotrack.labels import Supervision
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
 from dinotrack.training.loop import State, initial_state
@@ -80,7 +80,7 @@ def training_data(channels: int = 0) -> TrainingData:
     masks[..., : WIDTH // 2] = True
     on = chains.first[:, 0] < WIDTH // 2
     features = random_features(channels) if channels else None
-    labels = FlowLabels(chains, on, masks)
+    labels = Supervision(chains, on, masks)
     return TrainingData(moving_picture(), features, labels, all_buddies(features))
 
 
@@ -108,14 +108,14 @@ def fresh(config: Config, channels: int = 0) -> State:
 def without_chains(known: TrainingData) -> TrainingData:
     nothing = chains_of(torch.zeros(0, LENGTH, 2), torch.zeros(0, LENGTH, dtype=torch.bool))
     none = torch.zeros(0, dtype=torch.bool)
-    return replace(known, labels=FlowLabels(nothing, none, known.labels.masks))
+    return replace(known, supervision=Supervision(nothing, none, known.supervision.masks))
 
 
 def seen_once(known: TrainingData) -> TrainingData:
     """The same clip where flow is sure of no step at all."""
-    chains = known.labels.chains
+    chains = known.supervision.chains
     short = Chains(chains.first, chains.start, torch.ones_like(chains.length), chains.frame_count)
-    return replace(known, labels=replace(known.labels, chains=short))
+    return replace(known, supervision=replace(known.supervision, chains=short))
 
 
 class OnCuda(Tensor):

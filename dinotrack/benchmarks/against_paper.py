@@ -192,7 +192,7 @@ def describe(account: Account) -> str:
 def _with_labels_of(contender: Contender, other: Contender) -> Contender:
     """The contender, who learns from the other one's labels."""
     theirs = other.fit.data
-    data = replace(contender.fit.data, labels=theirs.labels, buddies=theirs.buddies)
+    data = replace(contender.fit.data, supervision=theirs.supervision, buddies=theirs.buddies)
     return replace(contender, fit=replace(contender.fit, data=data))
 
 

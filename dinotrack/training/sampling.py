@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_map_only
 from dinotrack.buddies import Buddies
 from dinotrack.chains import Chains
 from dinotrack.config import TrainingConfig
-from dinotrack.labels import FlowLabels
+from dinotrack.labels import Supervision
 from dinotrack.maps import FeatureMaps
 from dinotrack.pairs import Pair
 
@@ -73,7 +73,7 @@ class TrainingData:
     """The working frames."""
     features: FeatureMaps | None
     """Frozen features of a ViT; None without one."""
-    labels: FlowLabels
+    supervision: Supervision
     """Chains of flow, from which pairs of positions are drawn, and the foreground."""
     buddies: Mapping[Pair, Buddies]
     """Best buddies of ordered pairs of frames."""
@@ -86,17 +86,19 @@ class TrainingData:
     @property
     def has_labels(self) -> bool:
         """Whether any chain is seen in two frames. Without one there is nothing to learn."""
-        return bool((self.labels.chains.length > 1).any())
+        return bool((self.supervision.chains.length > 1).any())
 
     @cached_property
     def foreground(self) -> ChainPool:
         """The chains of the foreground, to draw from."""
-        return ChainPool.of(self.labels.chains, self.labels.on_foreground.nonzero()[:, 0])
+        return ChainPool.of(self.supervision.chains, self.supervision.on_foreground.nonzero()[:, 0])
 
     @cached_property
     def background(self) -> ChainPool:
         """The other chains, to draw from."""
-        return ChainPool.of(self.labels.chains, (~self.labels.on_foreground).nonzero()[:, 0])
+        return ChainPool.of(
+            self.supervision.chains, (~self.supervision.on_foreground).nonzero()[:, 0]
+        )
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,9 @@ def draw_labels(data: TrainingData, config: TrainingConfig, rng: torch.Generator
             (foreground, half if background.total else config.batch),
             (background, config.batch - half if foreground.total else config.batch),
         ]
-        parts = [one.draw(data.labels.chains, count, rng) for one, count in shares if one.total]
+        parts = [
+            one.draw(data.supervision.chains, count, rng) for one, count in shares if one.total
+        ]
         if parts:
             return Labels.joined(parts)
     return None

@@ -103,5 +103,5 @@ def view_step(
     refined = RefinedFrames(batch.frame_numbers, FeatureMaps(values, maps.grid), data.size)
     bound = frozen if config.model.fusion == "sum" else None
     return StepView(
-        tracker, config, refined, bound, batch.labels, data.labels.masks, data.buddies, rng
+        tracker, config, refined, bound, batch.labels, data.supervision.masks, data.buddies, rng
     )
