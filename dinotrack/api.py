@@ -260,17 +260,17 @@ def choose_device(device: str | torch.device) -> torch.device:
     """
     if isinstance(device, torch.device):
         return device
-    there = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
+    counts = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
     }
     if device == "auto":
-        return torch.device("cuda" if there["cuda"] else "cpu")
-    kind = device.partition(":")[0]
-    if kind not in there:
-        raise InputError(f"unknown device {device!r}; choose auto, {', '.join(there)}")
-    if not there[kind]:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = device.partition(":")
+    if kind not in counts or (number and not number.isdecimal()):
+        raise InputError(f"unknown device {device!r}; choose auto, {', '.join(counts)}")
+    if int(number or 0) >= counts[kind]:
         raise InputError(f"this machine has no {device}; take ", Argument("device", "cpu"))
     return torch.device(device)
 
@@ -290,9 +290,11 @@ def default_steps(config: TrainingConfig, frames: int) -> int:
 
 def _check_seed(seed: SupportsIndex) -> int:
     """The seed as Python's own integer; every step's random numbers are counted on from it."""
-    number = operator.index(seed)
+    advice = f"give a whole number from 0 to {LARGEST_SEED}"
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        raise InputError(f"seed {seed!r} is no whole number; {advice}") from None
     if not 0 <= number <= LARGEST_SEED:
-        raise InputError(
-            f"seed {number} is out of range; give a whole number from 0 to {LARGEST_SEED}"
-        )
+        raise InputError(f"seed {number} is out of range; {advice}")
     return number

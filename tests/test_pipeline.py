@@ -220,8 +220,11 @@ def test_what_is_wrong_is_said_before_any_fit(clip: Clip) -> None:
         fit(clip.frames, foreground=np.ones((FRAMES, 8, 8), dtype=bool), progress=never)
     with pytest.raises(InputError, match="unknown preset"):
         fit(clip.frames, preset="best", progress=never)
-    with pytest.raises(InputError, match="unknown device"):
-        fit(clip.frames, device="abacus", progress=never)
+    for device in ("abacus", "cpu:x", "cuda:one"):
+        with pytest.raises(InputError, match="unknown device"):
+            fit(clip.frames, device=device, progress=never)
+    with pytest.raises(InputError, match="this machine has no cuda:99; take device='cpu'"):
+        fit(clip.frames, device="cuda:99", progress=never)
 
 
 def test_foreground_given(clip: Clip, tracks: Tracks, tmp_path: Path) -> None:
