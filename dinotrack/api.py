@@ -8,6 +8,7 @@ the working frame.
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from dinotrack.cache import open_cache
 from dinotrack.config import Config, TrainingConfig, override
 from dinotrack.config import preset as named_preset
 from dinotrack.defaults import GRID, LARGEST_SEED
-from dinotrack.errors import Argument, InputError
+from dinotrack.errors import Argument, DinotrackWarning, InputError
 from dinotrack.flow import VideoFlow
 from dinotrack.maps import FeatureMaps
 from dinotrack.overlay import render as render
@@ -101,8 +102,8 @@ class Fitted:
         self,
         queries: npt.ArrayLike | None = None,
         *,
-        grid: int = GRID,
-        query_frame: int = 0,
+        grid: SupportsIndex = GRID,
+        query_frame: SupportsIndex = 0,
         mask: npt.ArrayLike | None = None,
         progress: Progress | None = None,
     ) -> Tracks:
@@ -121,7 +122,12 @@ class Fitted:
 
     def save(self, folder: str | Path) -> None:
         """Write the fit into a folder, for `load`: weights, optimizer, step, settings, seed, and
-        the hash of the video. Raises InputError where the folder can't be written."""
+        the hash of the video.
+
+        Raises InputError where the folder can't be written, or holds the fit of another video or
+        with other settings, which is never overwritten.
+        """
+        checkpoint.find(Path(folder), self.identity, resume=True)
         checkpoint.save(Path(folder), self.state, self.identity)
 
     def working_queries(self, rows: Float[np.ndarray, "N 3"]) -> Queries:
@@ -169,7 +175,8 @@ def fit(
 
     video: a file, a folder of images, or RGB uint8 [T, H, W, 3].
     preset: "fast", "quality" or "paper"; by default "quality" on CUDA and "fast" elsewhere.
-    settings: what differs from the preset, as in {"training.steps": 2000}; see config.py.
+    settings: what differs from the preset, as in {"training.steps": 2000}; the file
+    config/numbers.py explains each of them.
     seed: a whole number from 0 to 2^32 - 1. The same seed, machine and threads give the same bytes.
     device: "auto", "cpu", "cuda" or "mps".
     foreground: bool [T, H, W] in px of the video, where you know better than we find what moves.
@@ -186,7 +193,7 @@ def fit(
     watch = Watch(progress)
     with watch.stage("read"):
         clip = read_video(video, progress)
-    if "training.steps" not in (settings or {}):
+    if not settings or "training.steps" not in settings:
         steps = default_steps(config.training, len(clip.frames))
         config = override(config, {"training.steps": steps})
     masks = None
@@ -229,6 +236,14 @@ def load(
         raise InputError(
             f"{folder} was fitted to another video than {clip.name}; name that one, or fit this one"
         )
+    steps = identity.config.training.steps
+    if stored.step < steps:
+        unfinished = f"{folder} holds an unfinished fit, step {stored.step} of {steps}"
+        going_on = Argument("resume", True)
+        warnings.warn(
+            DinotrackWarning(f"{unfinished}; tracks are better once fit goes on with ", going_on),
+            stacklevel=2,
+        )
     run = Run(identity.config, where, identity.seed, watch, open_cache(identity.video_hash))
     return Fitted(clip, identity, run, pipeline.recall(clip, run, stored), 0)
 
@@ -237,8 +252,8 @@ def track(
     video: Source,
     queries: npt.ArrayLike | None = None,
     *,
-    grid: int = GRID,
-    query_frame: int = 0,
+    grid: SupportsIndex = GRID,
+    query_frame: SupportsIndex = 0,
     mask: npt.ArrayLike | None = None,
     progress: Progress = silent,
     **options: Any,
@@ -267,6 +282,8 @@ def choose_device(device: str | torch.device) -> torch.device:
     }
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not isinstance(device, str):
+        raise InputError(f"unknown device {device!r}; choose auto, {', '.join(counts)}")
     kind, _, number = device.partition(":")
     if kind not in counts or (number and not number.isdecimal()):
         raise InputError(f"unknown device {device!r}; choose auto, {', '.join(counts)}")
@@ -279,6 +296,9 @@ def choose_config(
     preset: str | None, settings: Mapping[str, Any] | None, device: torch.device
 ) -> Config:
     """The preset, or the one that suits the device, with the settings that differ."""
+    if settings is not None and not isinstance(settings, Mapping):
+        example = "{'training.steps': 2000}"
+        raise InputError(f"settings are given by their keys, as in {example}, not as {settings!r}")
     name = preset or ("quality" if device.type == "cuda" else "fast")
     return override(named_preset(name), settings or {})
 

@@ -102,9 +102,8 @@ def _style(name: str) -> str:
 
 
 def _seed(text: str) -> int:
-    seed = int(text)
-    if not 0 <= seed <= LARGEST_SEED:
+    if not text.isdecimal() or int(text) > LARGEST_SEED:
         raise argparse.ArgumentTypeError(
-            f"a seed is a whole number from 0 to {LARGEST_SEED}, not {seed}"
+            f"a seed is a whole number from 0 to {LARGEST_SEED}, not {text}"
         )
-    return seed
+    return int(text)

@@ -3,8 +3,9 @@
 What is wrong with them is found out here, before anything is computed.
 """
 
+import operator
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +20,8 @@ def choose_queries(
     video: Video,
     queries: npt.ArrayLike | None,
     *,
-    grid: int = GRID,
-    query_frame: int = 0,
+    grid: SupportsIndex = GRID,
+    query_frame: SupportsIndex = 0,
     mask: npt.ArrayLike | None = None,
 ) -> Float[np.ndarray, "N 3"]:
     """The queries, checked, or a grid of them: float32 rows of (t, x, y) in px of the video.
@@ -29,8 +30,17 @@ def choose_queries(
     """
     held = None if mask is None else as_masks(mask, video.size, "mask")
     if queries is None:
-        queries = grid_queries(grid, video.size, query_frame, held)
+        side = whole_number(grid, "grid")
+        queries = grid_queries(side, video.size, whole_number(query_frame, "query_frame"), held)
     return check_queries(queries, len(video.frames), video.size)
+
+
+def whole_number(value: Any, name: str) -> int:
+    """A number of any whole kind. Raises InputError, which calls it by `name`, for another."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise InputError(f"{name}={value!r} is no whole number; give one") from None
 
 
 def as_masks(masks: npt.ArrayLike, shape: tuple[int, ...], name: str) -> Bool[np.ndarray, "..."]:

@@ -63,6 +63,9 @@ def read_video(source: Source, progress: Progress = silent) -> Video:
         return source
     if isinstance(source, np.ndarray):
         return Video(_checked(source), ffmpeg.DEFAULT_FPS, "array")
+    if not isinstance(source, str | Path):
+        kinds = "a path, or an array uint8 [T, H, W, 3] of RGB"
+        raise InputError(f"a video is {kinds}, not {type(source).__name__}")
     path = Path(source)
     if path.is_dir():
         return _read_folder(path, progress)

@@ -323,7 +323,7 @@ def test_bad_queries(
     [
         (["--preset", "slow"], "fast"),
         (["--backbone", "dino_vits99"], "dino_vits"),
-        (["--flow", "farneback"], "raft_large"),
+        (["--flow", "no-such-flow"], "raft_large"),
         (["--overlay-style", "dots"], "trails"),
         (["--device", "tpu"], "cuda"),
         (["--device", "mps"], "mps"),
@@ -343,6 +343,7 @@ def test_bad_queries(
         (["--mask", "missing.png"], "no such file"),
         (["--foreground", "missing"], "no such file"),
         (["--seed", "-1"], "seed"),
+        (["--seed", "x"], "a seed is a whole number"),
         (["--resum", "--fast"], "unrecognized"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -376,7 +377,7 @@ def test_folder_that_takes_no_files(
     assert "choose another --out" in refused(capfd, clip, "--out", f"{in_the_way}/run", *QUICK)
 
 
-@pytest.mark.parametrize("content", ["text", "another program's"])
+@pytest.mark.parametrize("content", ["text", "junk", "another program's"])
 def test_foreign_checkpoint(
     content: str, clip: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -385,6 +386,8 @@ def test_foreign_checkpoint(
     path = tmp_path / "model" / FILE
     if content == "text":
         path.write_text("not a checkpoint")
+    elif content == "junk":
+        path.write_bytes(b"junk")
     else:
         torch.save({"state_dict": {"a": torch.zeros(2)}}, path)
     capfd.readouterr()

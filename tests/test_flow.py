@@ -283,4 +283,4 @@ def test_auto_on_cuda_is_raft_where_its_weights_are(no_weights: Path) -> None:
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
     with pytest.raises(InputError, match="auto, dis, raft_small, raft_large"):
-        resolve_flow_name("farneback", CPU)
+        resolve_flow_name("no-such-flow", CPU)

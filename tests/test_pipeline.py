@@ -1,6 +1,8 @@
 """The Python API, whole: fit, track, save, load, stop and go on, on clips of a few tiny frames."""
 
 import dataclasses
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from dinotrack.video import Video
 from dinotrack.vits import TimmBackbone
 from tests.same import same
 
+ROOT = Path(__file__).resolve().parent.parent
 SIZE, FRAMES, STEPS = (64, 96), 6, 3
 SETTINGS = {"training.steps": STEPS, "model.widths": "8,16", "model.dims": 16, "model.blocks": 1}
 VIT = {"backbone.name": "vit_tiny_patch16_224", "backbone.pretrained": False, "flow.name": "dis"}
@@ -112,6 +115,8 @@ def test_saved_and_loaded(fitted: Fitted, tracks: Tracks, clip: Clip, tmp_path: 
         dinotrack.load(tmp_path / "model")
     with pytest.raises(InputError, match="another video"):
         dinotrack.load(tmp_path / "model", clip.frames[:-1])
+    with pytest.raises(InputError, match="not to this video"):
+        fit(clip.frames[:2]).save(tmp_path / "model")
     back = dinotrack.load(tmp_path / "model", clip.frames, device="cpu")
     assert (back.steps, back.steps_trained_now) == (STEPS, 0)
     assert back.config == fitted.config
@@ -184,6 +189,8 @@ def test_stopped_and_continued(clip: Clip, tracks: Tracks, tmp_path: Path) -> No
         fit(clip.frames, folder=tmp_path, progress=stop)
     with pytest.raises(InputError, match=f"step 1 of {STEPS}"):
         fit(clip.frames, folder=tmp_path)
+    with pytest.warns(DinotrackWarning, match=f"unfinished fit, step 1 of {STEPS}"):
+        assert dinotrack.load(tmp_path, clip.frames, device="cpu").steps == 1
     resumed = fit(clip.frames, folder=tmp_path, resume=True)
     assert (resumed.steps, resumed.steps_trained_now) == (STEPS, STEPS - 1)
     assert all(len(values) == STEPS for values in resumed.record["losses"].values())
@@ -225,6 +232,28 @@ def test_what_is_wrong_is_said_before_any_fit(clip: Clip) -> None:
             fit(clip.frames, device=device, progress=never)
     with pytest.raises(InputError, match="this machine has no cuda:99; take device='cpu'"):
         fit(clip.frames, device="cuda:99", progress=never)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"settings": ["training.steps=2"]}, "settings are given by their keys"),
+        ({"settings": "training.steps=2"}, "settings are given by their keys"),
+        ({"device": 0}, "unknown device 0"),
+        ({"seed": 1.5}, "seed 1.5 is no whole number"),
+        ({"grid": "4"}, "grid='4' is no whole number"),
+        ({"query_frame": 1.5}, "query_frame=1.5 is no whole number"),
+        ({"video": [1, 2]}, "a video is a path, or an array"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_arguments_of_another_kind_are_named(arguments: dict[str, Any], said: str) -> None:
+    """In a process of its own, as the types of calls are checked in this one."""
+    call = {"video": "videos/demo.mp4", "preset": "fast", "device": "cpu"} | arguments
+    code = f"import dinotrack; dinotrack.track(**{call!r})"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert f"InputError: {said}" in run.stderr.splitlines()[-1]
 
 
 def test_foreground_given(clip: Clip, tracks: Tracks, tmp_path: Path) -> None:

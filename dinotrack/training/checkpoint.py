@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from dinotrack.training.loop import State
 FILE = "checkpoint.pt"
 ELSEWHERE = ("choose another ", Argument("folder"))
 """What messages advise, in parts."""
-PARSE_ERRORS = (LookupError, AttributeError, TypeError, ValueError)
+PARSE_ERRORS = (LookupError, AttributeError, TypeError, ValueError, struct.error)
 """What taking values apart raises where they are not what they should be."""
 
 
