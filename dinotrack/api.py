@@ -29,7 +29,7 @@ from dinotrack.errors import Argument, DinotrackWarning, InputError
 from dinotrack.flow import VideoFlow
 from dinotrack.maps import FeatureMaps
 from dinotrack.overlay import render as render
-from dinotrack.pipeline import Inputs, Learnt
+from dinotrack.pipeline import Learnt
 from dinotrack.points import as_masks, choose_queries
 from dinotrack.progress import Progress, Watch, silent
 from dinotrack.queries import Queries, Trajectories
@@ -58,11 +58,6 @@ class Fitted:
         return self.identity.config
 
     @property
-    def inputs(self) -> Inputs:
-        """What was seen in the video before anything was learnt."""
-        return self.learnt.inputs
-
-    @property
     def state(self) -> State:
         """The networks, the optimizer, and how far the fit is."""
         return self.learnt.state
@@ -70,7 +65,7 @@ class Fitted:
     @property
     def maps(self) -> FeatureMaps:
         """Refined features of all frames."""
-        return self.learnt.maps
+        return self.learnt.video.maps
 
     @property
     def steps(self) -> int:
@@ -80,12 +75,12 @@ class Fitted:
     @property
     def frames(self) -> UInt8[Tensor, "T 3 H W"]:
         """The working frames."""
-        return self.inputs.frames
+        return self.learnt.video.frames
 
     @property
     def flow(self) -> VideoFlow:
         """Flow between neighbouring frames, in working px."""
-        return self.inputs.flow
+        return self.learnt.video.flow
 
     @property
     def record(self) -> dict[str, Any]:
@@ -133,11 +128,11 @@ class Fitted:
     def working_queries(self, rows: Float[np.ndarray, "N 3"]) -> Queries:
         """Rows of (t, x, y) px of the video, in working px and where points are tracked."""
         asked = Queries.from_rows(torch.from_numpy(rows)).to(self.maps.device)
-        return asked.rescaled(self.video.size, self.inputs.size)
+        return asked.rescaled(self.video.size, self.learnt.video.size)
 
     def in_video(self, found: Trajectories) -> Trajectories:
         """Trajectories in working px, in px of the video."""
-        return found.rescaled(self.inputs.size, self.video.size)
+        return found.rescaled(self.learnt.video.size, self.video.size)
 
     @property
     def tracked(self) -> TrackedVideo:
@@ -201,7 +196,7 @@ def fit(
         masks = as_masks(foreground, clip.frames.shape[:3], "foreground")
     fingerprint = content_hash(clip)
     identity = Identity(config, number, fingerprint, checkpoint.hash_masks(masks), clip.path)
-    kept = None if folder is None else Path(folder)
+    kept = Path(folder) if folder else None
     stored = None if kept is None else checkpoint.find(kept, identity, resume)
     cache = open_cache(fingerprint)
     run = Run(config, where, number, watch, cache, required=preset is not None)

@@ -68,18 +68,17 @@ class Features:
 
 
 def video_features(
-    frames: UInt8[Tensor, "T 3 H W"], run: Run, finds_foreground: bool
+    frames: UInt8[Tensor, "T 3 H W"], backbone: Backbone | None, run: Run, finds_foreground: bool
 ) -> Features | None:
-    """The stage: what a frozen ViT sees in a video; None where no ViT is asked for.
+    """The stage: what a frozen ViT sees in a video; None without a ViT.
 
     finds_foreground: whether it is of use which cells are foreground. The ViT tells that where the
     config asks for it (foreground.method "pca").
     """
+    if backbone is None:
+        return None
+    by_cells = finds_foreground and run.config.foreground.method == "pca"
     with run.stage("features"):
-        backbone = make_backbone(run.config.backbone, run.device, required=run.required)
-        if backbone is None:
-            return None
-        by_cells = finds_foreground and run.config.foreground.method == "pca"
         return frozen_features(frames, backbone, run, by_cells)
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from dinotrack.buddies import video_buddies
-from dinotrack.features import video_features
+from dinotrack.features import make_backbone, video_features
 from dinotrack.flow import FlowEstimator, VideoFlow, make_flow_estimator, video_flow
 from dinotrack.labels import video_labels
 from dinotrack.maps import FeatureMaps
@@ -64,16 +64,9 @@ class Prepared:
 class Learnt:
     """A tracker that was fitted to a video, and what it tracks with."""
 
-    inputs: Inputs
     state: State
-    maps: FeatureMaps
-    """Refined features of all frames."""
-
-    @property
-    def video(self) -> TrackedVideo:
-        """The video as points are tracked in it."""
-        inputs = self.inputs
-        return TrackedVideo(self.state.tracker, self.maps, inputs.flow, inputs.frames)
+    video: TrackedVideo
+    """The video as points are tracked in it. What was only learned from is not held any more."""
 
 
 def learn(video: Video, run: Run, masks: Masks | None, store: Store) -> Learnt:
@@ -81,16 +74,17 @@ def learn(video: Video, run: Run, masks: Masks | None, store: Store) -> Learnt:
 
     A fit that was found in the store is continued, and a finished one is taken as it is.
     """
-    if store.stored is not None and store.holds_finished:
+    if store.is_finished:
         return recall(video, run, store.stored)
     inputs, state = _fitted(video, run, masks, store)
-    return _refined(inputs, state, run)
+    return ready_to_track(inputs, state, run)
 
 
-def recall(video: Video, run: Run, stored: Stored) -> Learnt:
+def recall(video: Video, run: Run, stored: Stored | None) -> Learnt:
     """A fit as it was stored, finished or not. Nothing is learned."""
     inputs = observe(video, run, finds_foreground=False)
-    return _refined(inputs, begin(inputs.features, run, stored), run)
+    state = begin(inputs.features, run, stored)
+    return ready_to_track(inputs, state, run)
 
 
 def prepare(
@@ -112,9 +106,11 @@ def observe(video: Video, run: Run, finds_foreground: bool) -> Inputs:
     masks, or nothing is to be learned, it need not be.
     """
     frames = working_frames(video, run)
+    # the networks first, so that what is missing is told before anything takes long
     estimator = make_flow_estimator(video, frames, run)
+    backbone = make_backbone(run.config.backbone, run.device, required=run.required)
     flow = video_flow(estimator, run)
-    features = video_features(frames, run, finds_foreground)
+    features = video_features(frames, backbone, run, finds_foreground)
     if features is None:
         return Inputs(frames, estimator, flow, None, None)
     return Inputs(frames, estimator, flow, features.maps, features.foreground)
@@ -132,7 +128,7 @@ def _fitted(video: Video, run: Run, masks: Masks | None, store: Store) -> tuple[
     return fit.inputs, fit.state
 
 
-def _refined(inputs: Inputs, state: State, run: Run) -> Learnt:
-    """A fit, ready to track."""
+def ready_to_track(inputs: Inputs, state: State, run: Run) -> Learnt:
+    """A fit whose features of all frames are refined."""
     maps = refined_features(state.tracker, inputs.frames, inputs.features, run)
-    return Learnt(inputs, state, maps)
+    return Learnt(state, TrackedVideo(state.tracker, maps, inputs.flow, inputs.frames))

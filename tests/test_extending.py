@@ -14,6 +14,7 @@ from torch import Tensor
 
 import dinotrack
 from dinotrack import cli, features, flow, formats, overlay
+from dinotrack.config import BackboneConfig
 from dinotrack.frames import Frame
 from dinotrack.synthesis import Clip, generate
 from dinotrack.tracks import Tracks
@@ -35,12 +36,17 @@ def sound(tracks: Tracks, clip: Clip) -> None:
 @pytest.mark.parametrize("preset", ["fast", "paper"])
 def test_a_family_of_backbones(preset: str, clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     """The class is tests/fakes.py; this is its line."""
-    monkeypatch.setitem(features.MAKERS, "colours", lambda config, device: FakeBackbone())
+    seen: list[torch.device] = []
+
+    def make(config: BackboneConfig, device: torch.device) -> FakeBackbone:
+        seen.append(device)
+        return FakeBackbone()
+
+    monkeypatch.setitem(features.MAKERS, "colours", make)
     size = {"video.height": 48, "video.width": 64} if preset == "paper" else {}
     named = {"backbone.name": "colours", "flow.name": "dis", "foreground.method": "pca"}
     fitted = dinotrack.fit(clip.frames, preset=preset, settings=SMALL | size | named, device="cpu")
-    assert fitted.inputs.features is not None
-    assert fitted.inputs.features.channels == FakeBackbone.dims
+    assert seen, "the backbone was asked"
     sound(fitted.track(clip.queries), clip)
 
 

@@ -570,7 +570,8 @@ def test_cells_are_told_only_where_the_config_asks_for_them_and_they_are_of_use(
     backbone = Watched()
     monkeypatch.setitem(MAKERS, "colours", lambda config, device: backbone)
     config = override(QUALITY, {"backbone.name": "colours", "foreground.method": method})
-    found = video_features(video(6), Run(config, CPU), of_use)
+    made = make_backbone(config.backbone, CPU)
+    found = video_features(video(6), made, Run(config, CPU), of_use)
     assert found is not None
     told = method == "pca" and of_use
     assert (found.foreground is not None) == told
@@ -578,8 +579,7 @@ def test_cells_are_told_only_where_the_config_asks_for_them_and_they_are_of_use(
 
 
 def test_without_a_vit_nothing_is_seen() -> None:
-    run = Run(override(QUALITY, {"backbone.name": "none"}), CPU)
-    assert video_features(video(6), run, True) is None
+    assert video_features(video(6), None, Run(QUALITY, CPU), True) is None
 
 
 def test_the_stage_gives_what_the_blocks_see(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The Python API, whole: fit, track, save, load, stop and go on, on clips of a few tiny frames."""
 
 import dataclasses
+import pickle
 import subprocess
 import sys
 from collections import defaultdict
@@ -254,6 +255,29 @@ def test_arguments_of_another_kind_are_named(arguments: dict[str, Any], said: st
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 1
     assert f"InputError: {said}" in run.stderr.splitlines()[-1]
+
+
+def test_what_is_missing_is_told_before_flow_is_computed(clip: Clip) -> None:
+    def never(stage: str, done: int, total: int) -> None:
+        assert stage == "read"
+
+    for settings in ({"backbone.name": "nope"}, {"flow.name": "nope"}):
+        with pytest.raises(InputError, match=r"unknown .* 'nope'"):
+            fit(clip.frames, settings, progress=never)
+
+
+def test_a_fit_can_be_pickled_and_holds_no_frozen_features(clip: Clip) -> None:
+    fitted = fit(clip.frames, VIT)
+    copied = pickle.loads(pickle.dumps(fitted))
+    assert same(copied.track(clip.queries), fitted.track(clip.queries))
+    assert fitted.learnt.video.maps is fitted.maps
+
+
+def test_no_steps_are_no_fit(clip: Clip, tmp_path: Path) -> None:
+    untrained = fit(clip.frames, {"training.steps": 0}, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert "labels" not in untrained.record["seconds"]
+    sound(untrained.track(grid=2), 4, FRAMES)
 
 
 def test_foreground_given(clip: Clip, tracks: Tracks, tmp_path: Path) -> None:

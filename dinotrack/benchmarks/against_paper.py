@@ -18,10 +18,8 @@ from dinotrack.benchmarks.report import Say
 from dinotrack.benchmarks.step_times import Block, Contender, Phase, Trial, listed, time_steps
 from dinotrack.benchmarks.summary import Row
 from dinotrack.config import PAPER, Config, VideoConfig
-from dinotrack.pipeline import Learnt
 from dinotrack.points import grid_queries
 from dinotrack.queries import Queries
-from dinotrack.refinement import refined_features
 from dinotrack.run import Run
 from dinotrack.video import Video
 from dinotrack.working import working_size
@@ -153,9 +151,8 @@ def track_grid(video: Video, contender: Contender, points: int) -> None:
     """Refines all frames, and tracks a grid of points, with their seconds."""
     run = contender.run
     inputs, state = contender.fit.inputs, contender.fit.state
-    maps = refined_features(state.tracker, inputs.frames, inputs.features, run)
     queries = _grid(video, points).rescaled(video.size, inputs.size)
-    pipeline.track(Learnt(inputs, state, maps), queries, run)
+    pipeline.track(pipeline.ready_to_track(inputs, state, run), queries, run)
 
 
 def account(run: Run, timed: Mapping[Phase, list[Block]]) -> Account:

@@ -124,7 +124,7 @@ def compare(
         anchors=plan.anchors,
         points=len(queries),
         frames=len(fitted.frames),
-        size=fitted.inputs.size,
+        size=fitted.flow.size,
         reference=oracle,
         own=own,
         match=match,
@@ -163,7 +163,7 @@ def track_one_by_one(
         tracks.append(reference.track_point(tracker, maps, working[n : n + 1], config))
         seconds.append(clock(maps.device) - start)
     found = torch.stack([xy for xy, _ in tracks])
-    xy = rescale(found, fitted.inputs.size, fitted.video.size)
+    xy = rescale(found, fitted.flow.size, fitted.video.size)
     visible = torch.stack([visible for _, visible in tracks])
     return xy.cpu().numpy(), visible.cpu().numpy(), seconds
 

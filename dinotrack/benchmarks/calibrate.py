@@ -114,7 +114,7 @@ def _joined(
     joined = [found for _, found in parts]
     xy = torch.cat([found.xy for found in joined])
     features = torch.cat([found.evidence.regressors() for found in joined])
-    in_video = rescale(xy, fitted.inputs.size, fitted.video.size)
+    in_video = rescale(xy, fitted.flow.size, fitted.video.size)
     return in_video.cpu().numpy(), features.cpu().numpy()
 
 

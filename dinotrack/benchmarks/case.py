@@ -129,7 +129,7 @@ def best_cells(fitted: Fitted, queries: Float[np.ndarray, "N 3"]) -> Float[np.nd
         correlations(fitted, queries, t).flatten(1).argmax(dim=1) for t in range(len(fitted.maps))
     ]
     xy = torch.stack([centres[cells] for cells in best], dim=1)
-    return rescale(xy, fitted.inputs.size, fitted.video.size).cpu().numpy()
+    return rescale(xy, fitted.flow.size, fitted.video.size).cpu().numpy()
 
 
 def faults(case: Case) -> Faults:

@@ -194,11 +194,11 @@ def _heat_figure(case: Case, n: int, t: int) -> str:
     grid = fitted.maps.grid
     cosines = correlations(fitted, case.truth.queries[n : n + 1], t)
     places = np.stack((case.true_xy[n, t], case.xy[n, t]))
-    working = rescale(torch.from_numpy(places).float(), fitted.video.size, fitted.inputs.size)
+    working = rescale(torch.from_numpy(places).float(), fitted.video.size, fitted.flow.size)
     read = grid.sample(cosines[None], working.to(cosines.device)[None])
     true, found = read[0, :, 0].tolist()
     frame = one_frame(fitted.video.frames, t)
-    picture = pictures.heat(frame, cosines[0].cpu().numpy(), grid, fitted.inputs.size)
+    picture = pictures.heat(frame, cosines[0].cpu().numpy(), grid, fitted.flow.size)
     scale = WIDE / case.truth.size[1]
     for place, colour in zip(places, (TRUE, FOUND), strict=True):
         pictures.mark(picture, (place + 0.5) * scale - 0.5, colour)

@@ -52,6 +52,11 @@ class TrackedVideo:
     flow: VideoFlow
     frames: UInt8[Tensor, "T 3 H W"]
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the working frames."""
+        return self.flow.size
+
     def to(self, device: torch.device) -> TrackedVideo:
         """With everything on a device, but for the networks, which stay where they are."""
         moved = self.flow.to(device), self.frames.to(device)

@@ -61,9 +61,10 @@ class Store:
     """The same fit, finished or not, that the folder holds."""
 
     @property
-    def holds_finished(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether there is nothing left to learn."""
-        return self.stored is not None and self.stored.step >= self.identity.config.training.steps
+        step = 0 if self.stored is None else self.stored.step
+        return step >= self.identity.config.training.steps
 
     def save(self, state: State) -> None:
         """Keep a fit as it is now."""

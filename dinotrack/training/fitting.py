@@ -32,9 +32,8 @@ def begin(features: FeatureMaps | None, run: Run, stored: Stored | None = None) 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(run.seed)
         tracker = Tracker(config, None if features is None else features.channels)
-    learns = stored is None or stored.step < run.config.training.steps
     own_features = features is None or config.fusion == "beside"
-    if learns and own_features and config.start != "random":
+    if stored is None and own_features and config.start != "random":
         fill_pretrained(tracker.delta_dino, required=config.start == "pretrained")
     tracker = tracker.to(run.device).to(memory_format=memory_format(run.device))
     state = loop.initial_state(tracker, run.config.training)
