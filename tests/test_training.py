@@ -267,13 +267,16 @@ def test_without_labels_there_is_nothing_to_fit(
     known = emptied(training_data())
     train_steps(known, TINY_FAST, 0, state, lambda now: pytest.fail("a step without labels"))
     assert (state.step, state.losses) == (0, {})
-    assert all(torch.equal(v, before[k]) for k, v in weights_of(state).items())
+    assert same(weights_of(state), before)
 
 
 def test_a_finished_fit_stays_as_it_is() -> None:
     state = fresh(TINY_FAST)
     state.step = TINY_FAST.training.steps
+    before = copy.deepcopy(weights_of(state))
     train_steps(training_data(), TINY_FAST, 0, state, lambda now: pytest.fail("a step too many"))
+    assert (state.step, state.losses) == (TINY_FAST.training.steps, {})
+    assert same(weights_of(state), before)
 
 
 def test_steps_that_find_no_labels_pass(monkeypatch: pytest.MonkeyPatch) -> None:
