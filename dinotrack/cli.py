@@ -8,7 +8,7 @@ import argparse
 import json
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -159,14 +159,20 @@ def _report(
         "device": str(fitted.run.device),
         "versions": _versions(),
         **record,
-        "seconds": _summed(record["seconds"], watch.seconds),
-        "peak_megabytes": record["peak_megabytes"] | watch.peak_megabytes,
+        "seconds": _by_stage(sum, record["seconds"], watch.seconds),
+        "peak_megabytes": _by_stage(max, record["peak_megabytes"], watch.peak_megabytes),
     }
 
 
-def _summed(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
-    """Seconds by stage of two watches."""
-    return first | {stage: first.get(stage, 0.0) + taken for stage, taken in second.items()}
+def _by_stage(
+    join: Callable[[list[float]], float], first: dict[str, float], second: dict[str, float]
+) -> dict[str, float]:
+    """What two watches noted of each stage, joined where both saw one."""
+    stages = first | second
+    return {
+        stage: join([noted[stage] for noted in (first, second) if stage in noted])
+        for stage in stages
+    }
 
 
 def _versions() -> dict[str, str]:

@@ -138,6 +138,8 @@ def test_record(clip: str, tmp_path: Path) -> None:
     assert record["settings"]["training"]["steps"] == STEPS
     assert {"read", "flow", "labels", "fit", "track", "write"} <= record["seconds"].keys()
     assert record["seconds"].keys() == record["peak_megabytes"].keys()
+    peaks = list(record["peak_megabytes"].values())
+    assert peaks == sorted(peaks), "a process does not forget its peak"
     assert record["steps"] == record["steps_trained_now"] == STEPS
     assert all(len(values) == STEPS for values in record["losses"].values())
     assert {"dinotrack", "torch", "torchvision", "timm", "cv2", "numpy", "python"} <= record[
