@@ -1,7 +1,8 @@
 """Optical flow: where every pixel of a frame is in another frame.
 
 Flow is a value here: one can sample it, follow it, and ask how far a point misses itself after
-going there and back. A method of flow is a function of two frames, named in `FLOWS`.
+going there and back. A method of flow is a function of two batches of frames, and `FLOWS` names
+what makes it for a config and a device.
 """
 
 from __future__ import annotations
@@ -137,9 +138,7 @@ class FlowEstimator:
         there, back = self._both_ways(self.frames[t], self.frames[u])
         return Flow(there), Flow(back)
 
-    def neighbours(
-        self, progress: Progress = silent, dtype: torch.dtype = torch.float16
-    ) -> VideoFlow:
+    def neighbours(self, progress: Progress = silent) -> VideoFlow:
         """Flow between all neighbours. float16 keeps motion of under 32 px to 1/64 px.
 
         One frame gives empty tensors. The result lies where the frames do.
@@ -147,7 +146,7 @@ class FlowEstimator:
         pairs = len(self.frames) - 1
         first = self.frames[0]
         shape = 2, pairs, 2, *self.size
-        flows = torch.empty(shape, dtype=dtype, device=first.device)
+        flows = torch.empty(shape, dtype=torch.float16, device=first.device)
         for t in range(pairs):
             second = self.frames[t + 1]
             flows[:, t] = self._both_ways(first, second)
