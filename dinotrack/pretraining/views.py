@@ -197,7 +197,7 @@ def _blur_kernels(
     return kernels / kernels.sum((1, 2), keepdim=True)
 
 
-# Crops, windows and masks
+# --- crops, windows and masks
 
 
 def random_crops(

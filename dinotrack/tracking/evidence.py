@@ -57,14 +57,18 @@ class Evidence:
 
     def regressors(self) -> Float[Tensor, "N T 8"]:
         """The terms, one after the other."""
-        return torch.stack([term.float() for term in self.terms().values()], dim=-1)
+        return _stacked(self.terms())
 
     def confidence(self, config: ConfidenceConfig) -> Float[Tensor, "N T"]:
         """The probability of being visible and within 8 px of the truth at 256 x 256."""
-        features = self.regressors()
-        named = [getattr(config, name) for name in self.terms()]
-        weights = torch.tensor(named, dtype=features.dtype, device=features.device)
-        return (features @ weights).sigmoid()
+        terms = self.terms()
+        named = [getattr(config, name) for name in terms]
+        weights = torch.tensor(named, dtype=torch.float32, device=self.cosine.device)
+        return (_stacked(terms) @ weights).sigmoid()
+
+
+def _stacked(terms: dict[str, Float[Tensor, "N T"]]) -> Float[Tensor, "N T 8"]:
+    return torch.stack([term.float() for term in terms.values()], dim=-1)
 
 
 class Joined(NamedTuple):
