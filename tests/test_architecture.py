@@ -19,8 +19,8 @@ PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
     {"defaults", "errors", "progress"},
-    {"config", "chunks", "files"},
-    {"geometry", "frames", "tracks"},
+    {"config", "chunks", "files", "levels", "tiff"},
+    {"geometry", "frames", "images", "tracks"},
     {"queries", "cache", "weights", "ffmpeg", "metrics", "pairs", "delta_dino", "backbones"},
     {"maps", "video", "run", "kernels"},
     {"correlation", "working", "points", "overlay", "vits"},
