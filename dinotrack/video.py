@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Float
 from PIL import Image, ImageOps
 
 from dinotrack import ffmpeg
@@ -29,18 +30,27 @@ class Video:
     """A video whose frames can be looked at in any order.
 
     frames: RGB. fps: frames a second. name: that of its file or folder. path: where that lies, or
-    "" for an array.
+    "" for an array. uneven_times: when each frame is shown, in s, ascending from 0, where the rate
+    varies (fps is the mean rate then); None where frame t is shown at t / fps.
     """
 
     frames: Frames
     fps: float
     name: str
     path: str = ""
+    uneven_times: Float[np.ndarray, " T"] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
         """(H, W)."""
         return self.frames.shape[1], self.frames.shape[2]
+
+    @property
+    def times(self) -> Float[np.ndarray, " T"]:
+        """When each frame is shown, in s, float64; the first one at 0."""
+        if self.uneven_times is not None:
+            return self.uneven_times
+        return np.arange(len(self.frames)) / self.fps
 
 
 Source = str | Path | npt.NDArray[Any] | Video
