@@ -24,13 +24,14 @@ from dinotrack import pipeline
 from dinotrack.cache import open_cache
 from dinotrack.config import Config, TrainingConfig, override
 from dinotrack.config import preset as named_preset
-from dinotrack.defaults import GRID, LARGEST_SEED
+from dinotrack.defaults import LARGEST_SEED
 from dinotrack.errors import Argument, DinotrackWarning, InputError
 from dinotrack.flow import VideoFlow
 from dinotrack.maps import FeatureMaps
+from dinotrack.masks import as_masks
 from dinotrack.overlay import render as render
 from dinotrack.pipeline import Learnt
-from dinotrack.points import as_masks, choose_queries
+from dinotrack.points import choose_queries
 from dinotrack.progress import Progress, Watch, silent
 from dinotrack.queries import Queries, Trajectories
 from dinotrack.run import Run
@@ -97,19 +98,20 @@ class Fitted:
         self,
         queries: npt.ArrayLike | None = None,
         *,
-        grid: SupportsIndex = GRID,
-        query_frame: SupportsIndex = 0,
+        grid: SupportsIndex | None = None,
+        query_frame: SupportsIndex | None = None,
         mask: npt.ArrayLike | None = None,
         progress: Progress | None = None,
     ) -> Tracks:
         """Track points through the video, forwards and backwards, without any training.
 
         queries: [N, 3] rows of (t, x, y): the frame, counted from 0, and the position in px of the
-        video. Without queries, a grid of grid x grid points of query_frame is tracked, of which
-        mask, bool [H, W], keeps those on its true pixels.
+        video. Without queries, a grid of grid x grid points (16) of query_frame (0) is tracked, of
+        which mask, bool [H, W], keeps those on its true pixels.
         progress: who is told how far tracking is; by default the one that `fit` was given.
 
-        Raises InputError for queries outside the video and for a mask of another size.
+        Raises InputError for queries outside the video, for queries together with what chooses a
+        grid, and for a mask of another size.
         """
         asked = choose_queries(self.video, queries, grid=grid, query_frame=query_frame, mask=mask)
         watch = self.run.watch if progress is None else replace(self.run.watch, progress=progress)
@@ -247,8 +249,8 @@ def track(
     video: Source,
     queries: npt.ArrayLike | None = None,
     *,
-    grid: SupportsIndex = GRID,
-    query_frame: SupportsIndex = 0,
+    grid: SupportsIndex | None = None,
+    query_frame: SupportsIndex | None = None,
     mask: npt.ArrayLike | None = None,
     progress: Progress = silent,
     **options: Any,

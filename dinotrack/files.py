@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever meets half of one, and looking at paths before they are used."""
+"""Writing files so that nobody ever meets half of one, and looking at paths before their use."""
 
 import contextlib
 import errno

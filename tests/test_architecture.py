@@ -19,9 +19,9 @@ PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
     {"defaults", "errors", "progress"},
-    {"config", "chunks", "files", "levels", "tiff"},
+    {"arrays", "config", "chunks", "files", "levels", "tiff"},
     {"locks", "tensor_files"},
-    {"geometry", "frames", "images", "tracks"},
+    {"geometry", "frames", "images", "masks", "tracks"},
     {"queries", "cache", "weights", "ffmpeg", "metrics", "pairs", "delta_dino", "backbones"},
     {"maps", "video", "run", "kernels"},
     {"correlation", "working", "points", "overlay", "vits"},

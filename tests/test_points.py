@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dinotrack.errors import InputError
-from dinotrack.points import as_masks, check_queries, choose_queries, grid_queries
+from dinotrack.points import check_queries, choose_queries, grid_queries
 from dinotrack.video import Video
 
 
@@ -21,13 +21,6 @@ def test_queries_or_a_grid_of_them() -> None:
         choose_queries(video, None, mask=left[:8])
     with pytest.raises(InputError, match="t = 5"):
         choose_queries(video, None, query_frame=5)
-
-
-def test_masks_hold_where_they_are_not_zero() -> None:
-    masks = as_masks([[[0.0, 0.5], [2, -1]]], (1, 2, 2), "foreground")
-    assert masks.tolist() == [[[False, True], [True, True]]]
-    with pytest.raises(InputError, match=r"the foreground has shape \(2,\)"):
-        as_masks([1, 2], (1, 2, 2), "foreground")
 
 
 def test_check_queries_accepts_the_whole_picture() -> None:
