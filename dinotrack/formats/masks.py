@@ -1,6 +1,7 @@
 """Masks of files: pictures of every kind, and numpy's arrays."""
 
 import itertools
+import os
 import warnings
 from pathlib import Path
 from typing import Any, NoReturn
@@ -52,7 +53,7 @@ def read_masks(path: str | Path, length: int, size: tuple[int, int]) -> Bool[np.
     InputError for another number or size.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # which takes names of any length
         return _folder(path, length, size)
     if path.suffix.lower() == ".npy":
         masks, word = _array(path, length, size)

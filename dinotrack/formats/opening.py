@@ -22,8 +22,12 @@ def opened(path: Path, kind: str) -> Iterator[io.BufferedReader]:
     a file is damaged: numpy alone lets through errors of tokenize, ast, zipfile, zlib and struct.
     So every exception counts as that, and what stands inside should be the library's call alone.
     """
-    if not path.exists():
-        raise InputError(f"{path}: no such file; check the path")
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the path") from None
+    except (OSError, ValueError):
+        pass  # `regular` says what is wrong
     try:
         with regular(path).open("rb") as file:
             yield file
