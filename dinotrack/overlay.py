@@ -167,7 +167,8 @@ def draw_trails(frame: Frame, tracks: Tracks, t: int) -> Frame:
         before = t - age
         starts = _fixed(tracks.xy[:, before], tracks.size)
         ends = _fixed(tracks.xy[:, before + 1], tracks.size)
-        step = np.linalg.norm(tracks.xy[:, before + 1] - tracks.xy[:, before], axis=1)
+        with np.errstate(invalid="ignore"):
+            step = np.linalg.norm(tracks.xy[:, before + 1] - tracks.xy[:, before], axis=1)
         seen = tracks.visible[:, before] & tracks.visible[:, before + 1] & (step < leap)
         layer = out.copy()
         for i in np.flatnonzero(seen):

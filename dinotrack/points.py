@@ -6,10 +6,9 @@ What is wrong with them is found out here, before anything is computed.
 import math
 import operator
 from dataclasses import dataclass
-from typing import Any, SupportsIndex
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from jaxtyping import Bool, Float
 
 from dinotrack.arrays import plain_array, shown
@@ -42,17 +41,19 @@ class QueryRows:
 
 def choose_queries(
     video: Video,
-    queries: npt.ArrayLike | QueryRows | None,
+    queries: Any = None,
     *,
-    grid: SupportsIndex | None = None,
-    query_frame: SupportsIndex | None = None,
-    mask: npt.ArrayLike | None = None,
+    grid: Any = None,
+    query_frame: Any = None,
+    mask: Any = None,
 ) -> Float[np.ndarray, "N 3"]:
     """The queries, checked, or a grid of them: float32 rows of (t, x, y) in px of the video.
 
-    Without queries, `grid` is GRID and `query_frame` 0 where they are None. Raises InputError for
-    queries outside the video, for queries together with what chooses a grid, and for a mask of
-    another size than the frames.
+    queries: an array, a list, a tensor, or QueryRows. Without them, `grid` is GRID and
+    `query_frame` 0 where they are None; a mask has the size of the frames.
+
+    Raises InputError for queries outside the video, for queries together with what chooses a grid,
+    and for whatever else a user may give for one of these.
     """
     length = len(video.frames)
     if queries is not None:
@@ -62,8 +63,8 @@ def choose_queries(
                 "give either queries, or grid, query_frame and mask"
             )
         return check_queries(queries, length, video.size)
-    side = whole_number(GRID if grid is None else grid, "grid")
-    frame = whole_number(0 if query_frame is None else query_frame, "query_frame")
+    side = whole_number(GRID if grid is None else grid, "grid", GRID)
+    frame = whole_number(0 if query_frame is None else query_frame, "query_frame", 0)
     if not 0 <= frame < length:
         raise InputError(
             Argument("query_frame"),
@@ -74,12 +75,14 @@ def choose_queries(
     return grid_queries(side, video.size, frame, held)
 
 
-def whole_number(value: Any, name: str) -> int:
+def whole_number(value: Any, name: str, example: int) -> int:
     """A number of any whole kind. Raises InputError, which calls it by `name`, for another."""
     try:
         return operator.index(value)
     except Exception:  # also what an array of several, or a tensor, raises
-        raise InputError(f"{name}={shown(value)} is no whole number; give one") from None
+        raise InputError(
+            f"{name}={shown(value)} is no whole number; give one, as in {name}={example}"
+        ) from None
 
 
 def check_queries(queries: Any, length: int, size: tuple[int, int]) -> Float[np.ndarray, "N 3"]:

@@ -44,7 +44,7 @@ TEXTS = {
     "quoted_decimal_commas": b't,x,y\n0,"50,5","60,25"\n3,"-0,5",7\n',
     "space_around": b" t , x , y \n 0 ,\t50.5 , 60.25 \n3, -0.5,7\n",
     "capitals": b"T,X,Y\n0,50.5,60.25\n3,-0.5,7\n",
-    "more_columns": b"name,y,t,x\nnose,60.25,0,50.5\n\"a, b\n;c\",7,3,-0.5\n",
+    "more_columns": b'name,y,t,x\nnose,60.25,0,50.5\n"a, b\n;c",7,3,-0.5\n',
     "pandas": b",t,x,y\n0,0,50.5,60.25\n1,3,-0.5,7\n",
     "numpys_savetxt": b"# t x y\n0.0e+00 5.05e+01 6.025e+01\n3.0e+00 -5.0e-01 7.0e+00\n",
     "numpys_savetxt_commas": b"# t,x,y\n0,50.5,60.25\n3,-0.5,7\n",
