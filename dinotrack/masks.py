@@ -27,8 +27,9 @@ def as_masks(masks: npt.ArrayLike, shape: tuple[int, ...], name: str) -> Bool[np
     """Masks as bool.
 
     True is what is not zero. Grey edges and probabilities count from the middle on: see `inside`.
-    Warns (DinotrackWarning) of masks that hold every pixel, or none. Raises InputError, which calls
-    them by `name`, where they are of another shape or hold what is no mask.
+    Warns (DinotrackWarning) of masks that hold every pixel, and where it is in doubt which ones
+    they hold. Raises InputError, which calls them by `name`, where they are of another shape, hold
+    no pixel, or what is no mask.
     """
     values = plain_array(masks, name)
     if values.shape != shape:
@@ -38,9 +39,10 @@ def as_masks(masks: npt.ArrayLike, shape: tuple[int, ...], name: str) -> Bool[np
     found, word = inside(values, f"the {name}")
     if word:
         warnings.warn(word, DinotrackWarning, stacklevel=3)
-    if found.all() or not found.any():
-        count = "every pixel" if found.all() else "no pixel"
-        warnings.warn(f"the {name} holds {count}", DinotrackWarning, stacklevel=3)
+    if not found.any():
+        raise InputError(f"the {name} holds no pixel; give another one, or leave it out")
+    if found.all():
+        warnings.warn(f"the {name} holds every pixel", DinotrackWarning, stacklevel=3)
     return found
 
 

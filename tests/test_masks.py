@@ -176,7 +176,7 @@ def test_masks_of_arrays() -> None:
 def test_all_and_nothing_get_a_word() -> None:
     with pytest.warns(DinotrackWarning, match="the mask holds every pixel"):
         as_masks(np.ones(SIZE), SIZE, "mask")
-    with pytest.warns(DinotrackWarning, match="the foreground holds no pixel"):
+    with pytest.raises(InputError, match="the foreground holds no pixel; give another one"):
         as_masks(np.zeros((2, *SIZE)), (2, *SIZE), "foreground")
 
 
