@@ -19,9 +19,10 @@ PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
     {"defaults", "errors", "progress"},
-    {"config", "chunks", "files", "levels", "tiff"},
+    {"config", "chunks", "files", "levels", "numbering", "tiff"},
     {"geometry", "frames", "images", "tracks"},
     {"queries", "cache", "weights", "ffmpeg", "metrics", "pairs", "delta_dino", "backbones"},
+    {"arrays", "folders"},
     {"maps", "video", "run", "kernels"},
     {"correlation", "working", "points", "overlay", "vits"},
     {"losses", "flow", "formats"},
