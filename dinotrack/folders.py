@@ -69,21 +69,12 @@ def read_folder(folder: Path, progress: Progress) -> Frames:
     _check_twins(folder, files)
     for doubt in doubts(files):
         _warn(folder, doubt)
-    frames = _read(folder, files, progress)
-    if frames is None:
-        raise InputError(
-            f"{folder}: holds no image that can be read; "
-            "give a video file or a folder of jpg or png frames"
-        )
-    return frames
+    return _read(folder, files, progress)
 
 
 def read_stack(file: Path, progress: Progress) -> Frames:
     """All pictures of one file as frames. Raises InputError where none can be read."""
-    frames = _read(file, [file], progress)
-    if frames is None:
-        raise InputError(f"{file}: holds no picture that can be read; give another file")
-    return frames
+    return _read(file, [file], progress)
 
 
 # --- which files
@@ -142,8 +133,8 @@ class _Aside:
         return np.frombuffer(data, self.dtype).reshape(self.shape)
 
 
-def _read(place: Path, files: Sequence[Path], progress: Progress) -> Frames | None:
-    """The pictures of files, one after another; None where there are none."""
+def _read(place: Path, files: Sequence[Path], progress: Progress) -> Frames:
+    """The pictures of files, one after another."""
     pages: Counter[Path] = Counter()
     damage: dict[Path, str] = {}
     aside: list[_Aside] = []
@@ -153,10 +144,11 @@ def _read(place: Path, files: Sequence[Path], progress: Progress) -> Frames | No
                 aside.append(_put_aside(store, pixels))
                 pages[file] += 1
         finally:  # also where a later picture is refused
-            _say_damage(place, damage, pages)
-        _say_stacks(place, files, pages)
+            if aside:
+                _say_damage(place, damage, pages)
         if not aside:
-            return None
+            raise _no_pictures(place, damage)
+        _say_stacks(place, files, pages)
         deep = any(picture.span for picture in aside)
         height, width = aside[0].shape[:2]
         shape = len(aside), height, width, 3
@@ -228,6 +220,16 @@ def _scaled(
 
 def _warn(place: Path, told: str) -> None:
     warnings.warn(f"{place}: {told}", DinotrackWarning, stacklevel=5)
+
+
+def _no_pictures(place: Path, damage: Mapping[Path, str]) -> InputError:
+    if place in damage:
+        return InputError(f"{place}: can't be read ({damage[place]}); give another file")
+    reasons = listed([f"{file.name}: {reason}" for file, reason in damage.items()])
+    return InputError(
+        f"{place}: holds no image that can be read{f' ({reasons})' if damage else ''}; "
+        "give a video file or a folder of jpg or png frames"
+    )
 
 
 def _refuse_size(file: Path, found: Size, before: Size) -> NoReturn:
