@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,6 +28,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from dinotrack import tiff
 from dinotrack.errors import InputError
+from dinotrack.tiff import File
 
 Pixels = Shaped[np.ndarray, "H W"] | Shaped[np.ndarray, "H W 3"]
 """Grey or RGB: uint8, or the deeper numbers that a file holds."""
@@ -37,7 +38,7 @@ Look = Callable[[Size], None]
 """Is shown the size of a picture before it is decoded, and raises where it won't do. A photo that
 lies on its side is shown as it lies."""
 
-Decode = Callable[[Image.Image, IO[bytes]], Pixels]
+Decode = Callable[[Image.Image, File], Pixels]
 """Takes the pixels of an opened image and its file."""
 
 MOST_PIXELS = 1 << 29
@@ -93,7 +94,7 @@ def read_stored(source: Path | bytes, look: Look = any_size) -> Stored:
         return Stored(values, _alpha(image), _palette(image), _is_lossy(image, file))
 
 
-def read_pages(source: Path, look: Look = any_size) -> Iterator[Pixels]:
+def read_pages(source: Path | bytes, look: Look = any_size) -> Iterator[Pixels]:
     """All pictures of a file in order, upright: one of a photo, all of an animation or a stack.
 
     Pages of a TIFF that are marked as smaller copies of others are passed over. Errors are those
@@ -116,7 +117,7 @@ def read_pages(source: Path, look: Look = any_size) -> Iterator[Pixels]:
 
 
 @contextmanager
-def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
+def _opened(source: Path | bytes) -> Iterator[File]:
     """A picture's file. What goes wrong inside is told as InputError."""
     name = _name(source)
     try:
@@ -148,7 +149,7 @@ def _damaged(name: str, reason: str) -> DamagedPicture:
     return DamagedPicture(f"{name}: can't be read as a picture (", plain, ")")
 
 
-def _starts(file: IO[bytes], length: int = 4) -> bytes:
+def _starts(file: File, length: int = 4) -> bytes:
     """The first bytes of a file, which is left at its start."""
     file.seek(0)
     start = file.read(length)
@@ -156,10 +157,10 @@ def _starts(file: IO[bytes], length: int = 4) -> bytes:
     return start
 
 
-def _opener(file: IO[bytes]) -> Callable[[IO[bytes]], Image.Image]:
+def _opener(file: File) -> Callable[[File], Image.Image]:
     """What opens a file that begins like this one."""
     start = _starts(file, 16)
-    openers: dict[tuple[bytes, ...], Callable[[IO[bytes]], Image.Image]] = {
+    openers: dict[tuple[bytes, ...], Callable[[File], Image.Image]] = {
         (b"\x89PNG\r\n\x1a\n",): PngImageFile,
         (b"\xff\xd8\xff",): JpegImageFile,
         tiff.MAGIC: TiffImageFile,
@@ -184,7 +185,7 @@ def _bounded(source: Path | bytes, look: Look) -> Look:
         if height * width > MOST_PIXELS:
             raise InputError(
                 f"{_name(source)}: is {width} x {height}, which is too large; "
-                f"give pictures of at most {MOST_PIXELS >> 20} million pixels"
+                f"give pictures of at most {MOST_PIXELS // 10**6} million pixels"
             )
 
     return looked
@@ -193,14 +194,14 @@ def _bounded(source: Path | bytes, look: Look) -> Look:
 # --- pixels
 
 
-def _upright(image: Image.Image, file: IO[bytes]) -> Pixels:
+def _upright(image: Image.Image, file: File) -> Pixels:
     """The pixels as they are meant to be seen."""
     if _is_deep_colour(image):
         return _turned(_by_opencv(file), image.getexif().get(ORIENTATION, 1))
     return _grey_or_rgb(ImageOps.exif_transpose(image))
 
 
-def _stored_values(image: Image.Image, file: IO[bytes]) -> Pixels:
+def _stored_values(image: Image.Image, file: File) -> Pixels:
     """The pixels as they are stored: of a palette its indices."""
     if _is_deep_colour(image):
         return _by_opencv(file)
@@ -233,7 +234,7 @@ def _palette(image: Image.Image) -> UInt8[np.ndarray, "N 3"] | None:
     return np.frombuffer(listed, np.uint8).reshape(-1, 3)
 
 
-def _is_lossy(image: Image.Image, file: IO[bytes]) -> bool:
+def _is_lossy(image: Image.Image, file: File) -> bool:
     """A WebP says that it is lossless where its first picture begins."""
     if image.format == "WEBP":
         return b"VP8 " in _starts(file, 1 << 12)
@@ -245,7 +246,9 @@ def _is_lossy(image: Image.Image, file: IO[bytes]) -> bool:
 
 def _is_deep_colour(image: Image.Image) -> bool:
     """Whether Pillow would drop the low bytes of a picture's colours."""
-    if image.mode not in ("RGB", "RGBA", "LA") or getattr(image, "n_frames", 1) > 1:
+    if image.format not in ("PNG", "PPM") or image.mode not in ("RGB", "RGBA", "LA"):
+        return False
+    if getattr(image, "n_frames", 1) > 1:  # OpenCV would show the first one only
         return False
     tiles = getattr(image, "tile", None)
     how = tiles[0][3] if tiles else ""
@@ -254,7 +257,7 @@ def _is_deep_colour(image: Image.Image) -> bool:
     return image.format == "PNG" and str(how).endswith(";16B")
 
 
-def _by_opencv(file: IO[bytes]) -> Pixels:
+def _by_opencv(file: File) -> Pixels:
     data = np.frombuffer(_starts(file, -1), np.uint8)
     return _rgb(cv2.imdecode(data, cv2.IMREAD_UNCHANGED))
 
@@ -283,7 +286,7 @@ def _turned(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def _tiff_pages(
-    source: Path | bytes, file: IO[bytes], look: Look, decode: Decode
+    source: Path | bytes, file: File, look: Look, decode: Decode
 ) -> Iterator[tuple[Pixels, Image.Image | None]]:
     """The pages of a TIFF, and Pillow's image for those which it decodes."""
     image: Image.Image | None = None
@@ -303,7 +306,7 @@ def _tiff_pages(
             yield _signed(decode(image, file), page), image
 
 
-def _pillow_s(file: IO[bytes]) -> Image.Image | None:
+def _pillow_s(file: File) -> Image.Image | None:
     """Pillow's image of a TIFF; None where it does not know such pixels."""
     file.seek(0)
     try:

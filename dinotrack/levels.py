@@ -7,6 +7,7 @@ sequence span tells how they are meant.
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
@@ -15,8 +16,13 @@ Numbers = Shaped[np.ndarray, "*shape"]
 
 SHORT = 16
 """Bits of a picture that is as deep as it looks: its low byte is dropped without a word."""
+Levels = UInt8[np.ndarray, "H W"] | UInt8[np.ndarray, "H W 3"]
+"""Grey or RGB."""
+
+NARROW = 32
+"""Levels: integers and fractions that would leave fewer are spread out."""
 FEW = 8
-"""Grey levels: a sequence that has no more is as good as flat."""
+"""Levels: a sequence that has no more is as good as flat."""
 STRAY = 1e-4
 """The share of the darkest and of the brightest pixels that does not count: a camera has broken
 ones."""
@@ -78,24 +84,31 @@ def scale_for(span: Span) -> Scale:
     """The one scale of a sequence of that span.
 
     Integers count by the bits in use: of 12 bits the lower 4 are dropped. Floats from 0 to 1 take
-    all levels. Other numbers, and those that would leave no more than `FEW` levels, go from the
+    all levels. Other numbers, and those that would leave fewer than `NARROW` levels, go from the
     sequence's own darkest to its brightest.
     """
     low, high = span.low, span.high
     if span.whole and low >= 0:
         bits = int(high).bit_length()
         step = 2.0 ** (bits - 8)
-        if high - low > FEW * step or high == low:
+        if high - low >= NARROW * step or high == low:
             return Scale(0.0, step, "" if bits == SHORT else f"they are taken as {bits}-bit ones")
-    elif low >= 0 and high <= 1 and (high - low > FEW / 255 or high == low):
+    elif low >= 0 and high <= 1 and (high - low >= NARROW / 255 or high == low):
         return Scale(0.0, 1 / 255, "0 becomes black and 1 white")
     step = (high - low) / 255 or 1.0
     return Scale(low, step, f"{low:g} becomes black and {high:g} white")
 
 
+def as_rgb(pixels: Levels) -> UInt8[np.ndarray, "H W 3"]:
+    """Grey as three equal channels; colours as they are."""
+    return np.repeat(pixels[..., None], 3, axis=-1) if pixels.ndim == 2 else pixels
+
+
 def count_levels(frame: UInt8[np.ndarray, "*shape"]) -> Float[np.ndarray, " 256"]:
     """How many numbers of a picture have each level."""
-    return np.bincount(frame.ravel(), minlength=256).astype(np.float64)
+    counts = cv2.calcHist([frame.reshape(1, -1)], [0], None, [256], [0, 256])
+    exact: Float[np.ndarray, " 256"] = counts.ravel().astype(np.float64)
+    return exact
 
 
 def levels_in_use(counts: Float[np.ndarray, " 256"]) -> int:

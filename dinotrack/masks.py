@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Bool, Num
 
-from dinotrack.arrays import plain_array
 from dinotrack.errors import DinotrackWarning, InputError
+from dinotrack.plain import plain_array
 
 FLAT = 0.8
 """Of the pixels between darkest and brightest, in a picture of objects, at least so many lie among

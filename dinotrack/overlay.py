@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from dinotrack.arrays import plain_array
 from dinotrack.errors import InputError
 from dinotrack.ffmpeg import write_video
 from dinotrack.files import same_file
 from dinotrack.frames import Frame, each_frame
+from dinotrack.plain import plain_array
 from dinotrack.progress import Progress, silent
 from dinotrack.tracks import Tracks
 from dinotrack.video import Source, read_video

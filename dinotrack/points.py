@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from dinotrack.arrays import plain_array, shown
 from dinotrack.defaults import GRID
 from dinotrack.errors import Argument, InputError
 from dinotrack.masks import as_masks
+from dinotrack.plain import plain_array, shown
 from dinotrack.video import Video
 
 MOST_POINTS = 1_000_000

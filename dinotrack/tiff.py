@@ -7,11 +7,14 @@ and sees one page where a microscope's program lists one and stores the others b
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any
+from io import BufferedReader, BytesIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+File = BufferedReader | BytesIO
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How a TIFF begins: of either byte order, and of more than 4 GB."""
@@ -58,7 +61,7 @@ class Run:
     step: int
     """Bytes from one picture to the next."""
 
-    def read(self, file: IO[bytes]) -> Iterator[npt.NDArray[Any]]:
+    def read(self, file: File) -> Iterator[npt.NDArray[Any]]:
         """The pictures [H, W]. Raises ValueError where the file ends too early."""
         height, width = self.size
         for index in range(self.count):
@@ -67,7 +70,7 @@ class Run:
             yield np.frombuffer(data, self.dtype).reshape(height, width)
 
 
-def pages_of(file: IO[bytes]) -> Iterator[TiffPage | Run]:
+def pages_of(file: File) -> Iterator[TiffPage | Run]:
     """The pages of a TIFF; or the run of pictures that its only page stands for.
 
     Raises ValueError where the file is cut short, or promises pictures that aren't there.
@@ -125,7 +128,7 @@ def _promised(directory: ImageFileDirectory_v2) -> int:
     return int(images[1]) if images and text.startswith("ImageJ=") else 0
 
 
-def _check_room(file: IO[bytes], run: Run) -> None:
+def _check_room(file: File, run: Run) -> None:
     height, width = run.size
     needed = run.start + (run.count - 1) * run.step + height * width * run.dtype.itemsize
     if run.step == 0 or needed > file.seek(0, 2):

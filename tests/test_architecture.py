@@ -19,10 +19,11 @@ PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
     {"defaults", "errors", "progress"},
-    {"arrays", "config", "chunks", "files", "levels", "tiff"},
+    {"config", "chunks", "files", "levels", "numbering", "plain", "tiff"},
     {"locks", "tensor_files"},
     {"geometry", "frames", "images", "masks", "tracks"},
     {"queries", "cache", "weights", "ffmpeg", "metrics", "pairs", "delta_dino", "backbones"},
+    {"arrays", "folders"},
     {"maps", "video", "run", "kernels"},
     {"correlation", "working", "points", "overlay", "vits"},
     {"losses", "flow", "formats"},

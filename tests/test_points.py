@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from dinotrack.arrays import shown
 from dinotrack.errors import InputError
+from dinotrack.plain import shown
 from dinotrack.points import check_queries, choose_queries, grid_queries
 from dinotrack.video import Video
 

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dinotrack.arrays import shown
 from dinotrack.errors import InputError
+from dinotrack.plain import shown
 
 DELIMITERS = (",", ";", "\t", "|", " ")
 """What may stand between fields; the first that gives the columns that are wanted."""
