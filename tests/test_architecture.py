@@ -20,6 +20,7 @@ PACKAGE = structure.modules(ROOT)
 LAYERS: list[set[str]] = [
     {"defaults", "errors", "interrupts", "progress"},
     {"config", "chunks", "files"},
+    {"locks", "tensor_files"},
     {"geometry", "frames", "tracks"},
     {"queries", "cache", "weights", "ffmpeg", "metrics", "pairs", "delta_dino", "backbones"},
     {"maps", "video", "run", "kernels"},
