@@ -21,7 +21,7 @@ LAYERS: list[set[str]] = [
     {"defaults", "errors", "interrupts", "progress"},
     {"config", "chunks", "files"},
     {"locks", "tensor_files"},
-    {"geometry", "frames", "tracks"},
+    {"geometry", "frames", "mishaps", "options", "tracks"},
     {"queries", "cache", "weights", "ffmpeg", "metrics", "pairs", "delta_dino", "backbones"},
     {"maps", "video", "run", "kernels"},
     {"correlation", "working", "points", "overlay", "vits"},
