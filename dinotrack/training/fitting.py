@@ -8,8 +8,12 @@ import warnings
 
 import torch
 
+<<<<<<< HEAD
 from dinotrack import weights
 from dinotrack.config import Config
+=======
+from dinotrack import state_dicts, weights
+>>>>>>> store
 from dinotrack.delta_dino import DeltaDino, memory_format
 from dinotrack.errors import DinotrackWarning, InputError, setting
 from dinotrack.maps import FeatureMaps
@@ -68,7 +72,7 @@ def fill_pretrained(network: DeltaDino, required: bool) -> None:
         advice = "put them into ./weights; starting from random ones instead"
         warnings.warn(DinotrackWarning(missing, advice), stacklevel=2)
         return
-    state = weights.read(path)
+    state = state_dicts.read(path)
     own = network.state_dict()
     fits = state.keys() == own.keys() and all(state[name].shape == own[name].shape for name in own)
     if fits:
