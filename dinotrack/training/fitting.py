@@ -8,12 +8,8 @@ import warnings
 
 import torch
 
-<<<<<<< HEAD
-from dinotrack import weights
-from dinotrack.config import Config
-=======
 from dinotrack import state_dicts, weights
->>>>>>> store
+from dinotrack.config import FAST, Config
 from dinotrack.delta_dino import DeltaDino, memory_format
 from dinotrack.errors import DinotrackWarning, InputError, setting
 from dinotrack.maps import FeatureMaps
@@ -60,8 +56,9 @@ def _blank(config: Config, dims: int | None) -> State:
 def fill_pretrained(network: DeltaDino, required: bool) -> None:
     """Fill the CNN with our own pretrained weights (dinotrack.pretraining.start).
 
-    Where they are `required`, weights that are missing, or are of another shape, are an
-    InputError. Otherwise missing ones are a DinotrackWarning, and another shape is left as it is.
+    Where they are `required`, a file that is missing or does not fit is an InputError. Otherwise
+    the network stays random, with a DinotrackWarning, unless it is the network that is of another
+    make than ours.
     """
     path = weights.find(START)
     if path is None:
@@ -73,15 +70,26 @@ def fill_pretrained(network: DeltaDino, required: bool) -> None:
         warnings.warn(DinotrackWarning(missing, advice), stacklevel=2)
         return
     state = state_dicts.read(path)
-    own = network.state_dict()
-    fits = state.keys() == own.keys() and all(state[name].shape == own[name].shape for name in own)
-    if fits:
+    problem = state_dicts.misfit(network, state)
+    if not problem:
         network.load_state_dict(state)
     elif required:
         raise InputError(
-            f"{path} is for other model.* settings; leave those as in `fast`, or take ",
+            f"{path} is for other model.* settings ({problem}); leave those as in `fast`, or take ",
             setting("model.start", "random"),
         )
+    elif _is_of_our_make(network):
+        misfit = f"{path} is not what a fit starts from ({problem}); fetch the file again"
+        warnings.warn(
+            DinotrackWarning(f"{misfit}; starting from random ones instead"), stacklevel=2
+        )
+
+
+def _is_of_our_make(network: DeltaDino) -> bool:
+    """Whether a network has the shape of the one that our weights are for."""
+    with torch.device("meta"):
+        ours = DeltaDino(FAST.model, FAST.model.dims)
+    return not state_dicts.misfit(ours, network.state_dict())
 
 
 def train(data: TrainingData, state: State, run: Run, store: Store) -> None:
