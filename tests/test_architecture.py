@@ -18,10 +18,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
-    {"defaults", "errors", "progress"},
+    {"defaults", "errors", "interrupts", "progress"},
     {"config", "chunks", "files", "levels", "numbering", "plain", "tiff"},
     {"locks", "tensor_files"},
-    {"geometry", "frames", "images", "masks", "tracks"},
+    {"geometry", "frames", "images", "masks", "mishaps", "options", "tracks"},
     {"weights"},
     {"queries", "cache", "state_dicts", "ffmpeg", "metrics", "pairs", "delta_dino", "backbones"},
     {"arrays", "folders"},
