@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Float
 from PIL import Image, ImageOps
 
-from dinotrack import ffmpeg
+from dinotrack.decoding import decode
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.frames import Frame, Frames, each_frame, frames_of, open_scratch, put
 from dinotrack.progress import Progress, silent
+from dinotrack.rates import DEFAULT_FPS
 
 IMAGE_SUFFIXES = frozenset(
     (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -28,14 +30,23 @@ IMAGE_SUFFIXES = frozenset(
 class Video:
     """A video whose frames can be looked at in any order.
 
-    frames: RGB. fps: frames a second. name: that of its file or folder. path: where that lies, or
-    "" for an array.
+    frames: RGB. fps: frames a second, the mean where the rate varies. name: that of its file or
+    folder. path: where that lies, or "" for an array. uneven_times: when each frame is shown, in
+    seconds from the first one, where the rate varies; None where frame t is shown at t / fps.
     """
 
     frames: Frames
     fps: float
     name: str
     path: str = ""
+    uneven_times: Float[np.ndarray, " T"] | None = None
+
+    @property
+    def times(self) -> Float[np.ndarray, " T"]:
+        """When each frame is shown, in seconds from the first one."""
+        if self.uneven_times is not None:
+            return self.uneven_times
+        return np.arange(len(self.frames)) / self.fps
 
     @property
     def size(self) -> tuple[int, int]:
@@ -62,7 +73,7 @@ def read_video(source: Source, progress: Progress = silent) -> Video:
     if isinstance(source, Video):
         return source
     if isinstance(source, np.ndarray):
-        return Video(_checked(source), ffmpeg.DEFAULT_FPS, "array")
+        return Video(_checked(source), DEFAULT_FPS, "array")
     if not isinstance(source, str | Path):
         kinds = "a path, or an array uint8 [T, H, W, 3] of RGB"
         raise InputError(f"a video is {kinds}, not {type(source).__name__}")
@@ -71,8 +82,9 @@ def read_video(source: Source, progress: Progress = silent) -> Video:
         return _read_folder(path, progress)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path")
-    frames, fps = ffmpeg.decode(path, progress)
-    return Video(frames, fps, path.stem, str(path.resolve()))
+    decoded = decode(path, progress)
+    place = str(path.resolve())
+    return Video(decoded.frames, decoded.fps, path.stem, place, decoded.uneven_times)
 
 
 def content_hash(video: Video) -> str:
@@ -130,7 +142,7 @@ def _read_folder(folder: Path, progress: Progress) -> Video:
             )
         frames = frames_of(store, (count, *shape))
     place = folder.resolve()
-    return Video(frames, ffmpeg.DEFAULT_FPS, place.name, str(place))
+    return Video(frames, DEFAULT_FPS, place.name, str(place))
 
 
 def _check_shape(file: Path, shape: tuple[int, ...], before: tuple[int, ...]) -> None:

@@ -18,11 +18,13 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
-    {"defaults", "errors", "progress"},
-    {"config", "chunks", "files"},
+    {"defaults", "errors", "progress", "rates", "matroska", "levels"},
+    {"config", "chunks", "files", "ffmpeg"},
     {"locks", "tensor_files"},
     {"geometry", "frames", "tracks"},
-    {"queries", "cache", "weights", "ffmpeg", "metrics", "pairs", "delta_dino", "backbones"},
+    {"queries", "cache", "weights", "metrics", "pairs", "delta_dino", "backbones"},
+    {"streams", "deep", "encoding"},
+    {"decoding"},
     {"maps", "video", "run", "kernels"},
     {"correlation", "working", "points", "overlay", "vits"},
     {"losses", "flow", "formats"},
