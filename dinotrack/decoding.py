@@ -21,10 +21,10 @@ from jaxtyping import Float
 from dinotrack import ffmpeg
 from dinotrack.deep import RGB, Layout, layout_of, to_rgb
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.frames import Frames, frames_of, open_scratch, put
+from dinotrack.frames import Frames, frames_of, in_words, open_scratch, put
 from dinotrack.progress import Progress
 from dinotrack.rates import Pace, pace_of
-from dinotrack.streams import LONGEST_SIDE, Stream, ended, no_frames, opening, streams_of
+from dinotrack.streams import LONGEST_SIDE, PIXEL, Stream, ended, no_frames, opening, streams_of
 
 HD = 720
 """Lines from which on players take colours without a tag for those of BT.709, below for BT.601."""
@@ -86,11 +86,14 @@ def _chosen(streams: list[Stream]) -> Stream:
 
 def _check_size(path: Path, stream: Stream) -> None:
     height, width = stream.size
-    if max(height, width) > LONGEST_SIDE or height * width > stream.most_pixels:
+    pixels = height * width
+    if max(height, width) > LONGEST_SIDE or pixels > stream.most_pixels:
+        memory, disk = PIXEL * stream.held * pixels, 3 * stream.packets * pixels
         raise InputError(
-            f"{path}: its frames are {width} x {height}, which is more than can be decoded in the "
-            f"memory of a usual computer (at most {stream.most_pixels / 1e6:.0f} million pixels, "
-            f"and {LONGEST_SIDE} a side); make the frames smaller"
+            f"{path}: {stream.packets} frames of {width} x {height} would take "
+            f"{in_words(memory)} of memory and {in_words(disk)} of disk, which is too much (at "
+            f"most {stream.most_pixels / 1e6:.0f} million pixels a frame, and {LONGEST_SIDE} a "
+            "side); make the frames smaller"
         )
 
 

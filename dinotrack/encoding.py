@@ -118,10 +118,13 @@ def _raw(size: tuple[int, int], fps: float) -> list[str]:
 
 
 def _timed(times: Float[np.ndarray, " T"]) -> list[str]:
-    """Frames with times of their own."""
+    """Frames with times of their own.
+
+    None of them is predicted from a later one, as an .mp4 then has no way to tell their lengths.
+    """
     ticks = TICKS if np.diff(times).max() < LONG else SLOW_TICKS
     exact = ("-fps_mode", "passthrough", "-enc_time_base", f"1:{ticks}")
-    return ["-f", "matroska", "-i", "-", *exact, "-video_track_timescale", str(ticks)]
+    return ["-f", "matroska", "-i", "-", "-bf", "0", *exact, "-video_track_timescale", str(ticks)]
 
 
 def _look(size: tuple[int, ...]) -> list[str]:

@@ -62,8 +62,8 @@ def open_scratch(needed: int = 0, name: str = "the video") -> IO[bytes]:
         room = shutil.disk_usage(folder).free if needed else needed
         if room < needed:
             raise InputError(
-                f"{name}: its frames take {_size(needed)} of disk, and {folder} has room for "
-                f"{_size(room)}; set TMPDIR to a folder with room, or make the video smaller"
+                f"{name}: its frames take {in_words(needed)} of disk, and {folder} has room for "
+                f"{in_words(room)}; set TMPDIR to a folder with room, or make the video smaller"
             )
         return tempfile.TemporaryFile(dir=folder)
     except OSError as error:
@@ -98,8 +98,8 @@ def _full(error: OSError) -> InputError:
     )
 
 
-def _size(count: int) -> str:
-    """Bytes in words."""
+def in_words(count: int) -> str:
+    """Bytes as a user reads them."""
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 

@@ -20,6 +20,10 @@ MIN_FPS = 1 / 86_400
 """One a day; less is a broken header."""
 MAX_FPS = 1_000_000.0
 """More than any camera takes, so it is a broken header."""
+FINE = 100
+"""Ticks a frame: then what is exactly even is no matter of rounding."""
+ALIKE = 2e-6
+"""Rates that differ by this share are one."""
 JITTER = 0.02
 """Of the time between two frames: as far as they may be from even times and count as even."""
 
@@ -52,7 +56,7 @@ def pace_of(stamps: Sequence[int], tick: Fraction, claimed: Fraction | None, cou
             return _uneven(ticks, tick)
     if claimed is None:
         return Pace(DEFAULT_FPS, None, f"it has no frame rate; {DEFAULT_FPS:g} a second is taken")
-    pace = _sensible(claimed)
+    pace = _sensible(_exact(claimed))
     if count > 1 and not pace.warning:
         wrong = f"its time stamps are damaged; an even {pace.fps:.6g} frames a second is taken"
         return Pace(pace.fps, None, wrong)
@@ -61,7 +65,7 @@ def pace_of(stamps: Sequence[int], tick: Fraction, claimed: Fraction | None, cou
 
 def is_writable(fps: float) -> bool:
     """Whether a file can be written at this rate."""
-    return MIN_FPS * (1 - 1e-9) <= fps <= MAX_FPS
+    return bool(MIN_FPS * (1 - ALIKE) <= fps <= MAX_FPS)
 
 
 def _sensible(rate: Fraction) -> Pace:
@@ -80,17 +84,26 @@ def _even_rate(
     index = np.arange(len(ticks))
     if last <= 0:
         return None
-    if claimed and np.abs(ticks - index * float(1 / (claimed * tick))).max() <= 1:
-        return claimed
     mean = Fraction(len(ticks) - 1) / (last * tick)
     step = last / (len(ticks) - 1)
-    if (ticks == index * step).all():
+    # A tick of 1001 / 30000 s is a frame, and one that goes a hundred times into it is a fine clock
+    sure = tick.numerator > 1 or step >= FINE
+    if sure and (ticks == index * step).all():
         return mean
+    if claimed and np.abs(ticks - index * float(1 / (claimed * tick))).max() <= 1:
+        return _exact(claimed)
     longest = ((ticks[1:] + 1) / index[1:]).min()  # ticks a frame, as far as rounding allows
     shortest = ((ticks[1:] - 1) / index[1:]).max()
     if 0 < shortest <= longest:
         return simplest(1 / (Fraction(longest) * tick), 1 / (Fraction(shortest) * tick))
     return mean if np.abs(ticks - index * step).max() <= JITTER * step else None
+
+
+def _exact(rate: Fraction) -> Fraction:
+    """A claimed rate, which containers may round, as Matroska does to a nanosecond a frame."""
+    whole = Fraction(round(rate))
+    ntsc = Fraction(1000 * round(rate * Fraction(1001, 1000)), 1001)
+    return next((near for near in (whole, ntsc) if abs(near - rate) <= ALIKE * rate), rate)
 
 
 def simplest(low: Fraction, high: Fraction) -> Fraction:

@@ -7,7 +7,7 @@ and the disk that decoding will take, and tells which stream is the video.
 import contextlib
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -42,9 +42,10 @@ PATTERN = frozenset("%*?[]{}")
 """With these, the name of a picture is one pattern for the names of many to FFmpeg."""
 
 HELD = 10
-"""Frames that FFmpeg may hold at once."""
+"""Frames that FFmpeg may hold at once, of PIXEL bytes a pixel."""
+PIXEL = 4
 MOST_PIXELS = 1 << 30
-"""Of all the frames that it holds: they take some 4 GB."""
+"""Of all the frames that it holds: they take 4.3 GB."""
 LONGEST_SIDE = 1 << 16
 
 
@@ -65,9 +66,14 @@ class Stream:
     seconds: Fraction
 
     @property
+    def held(self) -> int:
+        """How many frames FFmpeg holds at once."""
+        return max(1, min(self.packets, HELD))
+
+    @property
     def most_pixels(self) -> int:
         """How large a frame may be."""
-        return MOST_PIXELS // max(1, min(self.packets, HELD))
+        return MOST_PIXELS // self.held
 
 
 @contextlib.contextmanager
@@ -127,30 +133,47 @@ def ended(path: Path, status: int, frames: int = 0) -> InputError:
     )
 
 
+@dataclass
+class _Span:
+    """From the first to the last packet of a stream, in ticks."""
+
+    first: int = 0
+    last: int = 0
+    duration: int = 0
+    """Of the first one; those of others may be in another order than they are shown in."""
+    packets: int = 0
+
+    @property
+    def ticks(self) -> Fraction:
+        """How long they last."""
+        if self.packets < 2:
+            return Fraction(self.duration * self.packets)
+        return Fraction((self.last - self.first) * self.packets, self.packets - 1)
+
+
 def _listed(lines: Iterable[str]) -> list[Stream]:
     """The streams of a list of packets."""
     facts: dict[tuple[str, int], str] = {}
-    spans: dict[int, list[int]] = {}
+    spans: dict[int, _Span] = {}
     for line in lines:
         if head := re.match(r"#(tb|dimensions|sar) (\d+): (\S+)", line):
             facts[head[1], int(head[2])] = head[3]
         elif packet := re.match(r"(\d+), *[^,]+, *(-?\d+), *(-?\d+),", line):
             number, start, duration = (int(part) for part in packet.groups())
-            span = spans.setdefault(number, [0, start, start])
-            span[0] += 1
-            span[1] = min(span[1], start)
-            span[2] = max(span[2], start + duration)
+            span = spans.setdefault(number, _Span(start, start, duration))
+            span.packets += 1
+            span.first = min(span.first, start)
+            span.last = max(span.last, start)
     numbers = sorted(number for fact, number in facts if fact == "tb")
-    return [_stream(number, facts, spans.get(number, [0, 0, 0])) for number in numbers]
+    return [_stream(number, facts, spans.get(number, _Span())) for number in numbers]
 
 
-def _stream(number: int, facts: dict[tuple[str, int], str], span: Sequence[int]) -> Stream:
+def _stream(number: int, facts: dict[tuple[str, int], str], span: _Span) -> Stream:
     tick = Fraction(facts["tb", number])
     width, height = (int(side) for side in facts["dimensions", number].split("x"))
     across, _, down = facts.get(("sar", number), "0/1").partition("/")
-    packets, start, end = span
     square = across in ("0", down)
-    return Stream(number, tick, (height, width), square, packets, (end - start) * tick)
+    return Stream(number, tick, (height, width), square, span.packets, span.ticks * tick)
 
 
 def _check_file(path: Path) -> None:
@@ -160,12 +183,12 @@ def _check_file(path: Path) -> None:
 
 def _reason(path: Path, text: str) -> str:
     """Why FFmpeg found no video stream in a file."""
+    with path.open("rb") as file:
+        start = file.read(4096)
+    if b"\0" not in start:
+        return "it is a text file, a playlist or a script, and not a video"
     if "Format not on whitelist" in text:
-        with path.open("rb") as file:
-            start = file.read(4096)
-        if b"\0" not in start:
-            return "it is a text file, a playlist or a script, and not a video"
-        return "it is no kind of file that holds a video itself"
+        return "it is of no kind that holds a video itself"
     if "matches no streams" in text:
         return "it holds no video stream"
     return ffmpeg.complaint(text) or "FFmpeg decodes none"

@@ -107,8 +107,11 @@ def test_every_bad_file_is_covered(shared_data: Path) -> None:
     "name", ["decord_video_90.mov", "decord_video_180.mov", "nasa_13013_rotated.mp4"]
 )
 def test_frames_are_opencv_s_rotation_too(name: str, shared_data: Path) -> None:
-    """But for rounding, and for colours, of which a file has one for every four pixels: OpenCV takes
-    the nearest, we interpolate. So the brightness is compared, which every pixel has of its own."""
+    """But for rounding, and for colours, of which a file has one for every four pixels.
+
+    OpenCV takes the nearest of these, and we interpolate. So the brightness is compared, which
+    every pixel has of its own.
+    """
     video = read_video(shared_data / "bad" / name)
     capture = cv2.VideoCapture(str(shared_data / "bad" / name))
     for frame in video.frames:
