@@ -107,7 +107,7 @@ def as_rgb(pixels: Levels) -> UInt8[np.ndarray, "H W 3"]:
 def count_levels(frame: UInt8[np.ndarray, "*shape"]) -> Float[np.ndarray, " 256"]:
     """How many numbers of a picture have each level."""
     counts = cv2.calcHist([frame.reshape(1, -1)], [0], None, [256], [0, 256])
-    exact: Float[np.ndarray, " 256"] = counts[:, 0].astype(np.float64)
+    exact: Float[np.ndarray, " 256"] = counts.ravel().astype(np.float64)
     return exact
 
 

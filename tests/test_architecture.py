@@ -18,12 +18,12 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
-    {"defaults", "errors", "progress", "rates", "matroska", "levels"},
-    {"config", "chunks", "files", "ffmpeg"},
+    {"defaults", "errors", "progress", "rates", "matroska"},
+    {"config", "chunks", "files", "ffmpeg", "levels", "numbering", "tiff"},
     {"locks", "tensor_files"},
-    {"geometry", "frames", "tracks"},
+    {"geometry", "frames", "images", "tracks"},
     {"queries", "cache", "weights", "metrics", "pairs", "delta_dino", "backbones"},
-    {"streams", "deep", "encoding"},
+    {"arrays", "folders", "streams", "deep", "encoding"},
     {"decoding"},
     {"maps", "video", "run", "kernels"},
     {"correlation", "working", "points", "overlay", "vits"},
