@@ -8,7 +8,7 @@ import warnings
 
 import torch
 
-from dinotrack import weights
+from dinotrack import state_dicts, weights
 from dinotrack.delta_dino import DeltaDino, memory_format
 from dinotrack.errors import DinotrackWarning, InputError, setting
 from dinotrack.maps import FeatureMaps
@@ -57,7 +57,7 @@ def fill_pretrained(network: DeltaDino, required: bool) -> None:
         advice = "put them into ./weights; starting from random ones instead"
         warnings.warn(DinotrackWarning(missing, advice), stacklevel=2)
         return
-    state = weights.read(path)
+    state = state_dicts.read(path)
     own = network.state_dict()
     fits = state.keys() == own.keys() and all(state[name].shape == own[name].shape for name in own)
     if fits:
