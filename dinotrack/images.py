@@ -271,7 +271,7 @@ def _rgb(decoded: npt.NDArray[Any] | None) -> Pixels:
     return decoded[..., 0] if decoded.shape[2] < 3 else decoded[..., 2::-1]
 
 
-def _turned(pixels: Pixels, orientation: int) -> Pixels:
+def _turned(pixels: Pixels, orientation: int) -> Shaped[np.ndarray, "..."]:
     """Pixels upright, by the number that EXIF calls their orientation."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
