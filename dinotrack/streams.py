@@ -99,7 +99,7 @@ def opening(path: Path) -> Iterator[tuple[list[str], Path]]:
 
 
 def streams_of(path: Path) -> list[Stream]:
-    """The video streams of a file, at least one.
+    """The video streams of a file, of which at least one holds something.
 
     Raises InputError where there is none, and for what is no regular file.
     """
@@ -113,7 +113,7 @@ def streams_of(path: Path) -> list[Stream]:
             status = process.wait()
         if status < 0:
             raise ended(path, status)
-        if not streams:
+        if not any(stream.packets for stream in streams):
             raise no_frames(path, _reason(path, ffmpeg.said(log)))
     return streams
 
