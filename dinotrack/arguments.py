@@ -1,6 +1,7 @@
 """What the command line takes. Nothing here needs more than the standard library and the config."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,6 +18,11 @@ examples:
   dinotrack my.mp4 --out runs/long --set training.steps=2000
   dinotrack --out runs/x -- -x.mp4                 a name that starts with a dash
 """
+
+
+RESUME = "of no effect: an interrupted fit goes on by itself"
+MOST_DIGITS = 9
+"""Of a whole number: no video has more frames, and no grid more points."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,6 +44,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     _add_points(parser)
     _add_method(parser)
     args = parser.parse_args(argv)
+    if args.video is None:
+        args.video = _video_among(args.set)
     if args.queries and (args.mask or args.query_frame is not None):
         raise InputError(
             "--mask and --query-frame choose the points of a grid; leave them out, or --queries"
@@ -56,11 +64,20 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     return chosen
 
 
+def _video_among(assignments: list[str]) -> Path:
+    """The video, where --set stood before it and took it for a setting; it is taken out of them."""
+    for place, text in enumerate(assignments):
+        if "=" not in text:
+            return _path(assignments.pop(place))
+    raise InputError("VIDEO is missing; see dinotrack --help")
+
+
 def _add_files(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("video", type=Path, metavar="VIDEO", help="a video file, a GIF, or a folder of images")
+    kinds = "a video file, a GIF, or a folder of images"
+    add("video", nargs="?", type=_path, metavar="VIDEO", help=kinds)
     where = "where results go (default runs/<name of the video>/)"
-    add("--out", type=Path, metavar="DIR", help=where)
+    add("--out", type=_path, metavar="DIR", help=where)
     drawn = "how points are drawn (default trails)"
     add("--overlay-style", type=_style, metavar="STYLE", default="trails", help=drawn)
     add("--no-overlay", action="store_true", help="do not write overlay.mp4")
@@ -70,17 +87,18 @@ def _add_points(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     points = parser.add_mutually_exclusive_group()
     kinds = "points t,x,y: .csv, .json, .npy or .npz"
-    points.add_argument("--queries", type=Path, metavar="FILE", help=kinds)
-    points.add_argument("--grid", type=int, metavar="N", help=f"N x N points (default {GRID})")
+    points.add_argument("--queries", type=_path, metavar="FILE", help=kinds)
+    points.add_argument("--grid", type=_whole, metavar="N", help=f"N x N points (default {GRID})")
     inside = "only those points of the grid inside this image or .npy"
-    add("--mask", type=Path, metavar="FILE", help=inside)
-    add("--query-frame", type=int, metavar="T", help="the frame the grid lies in (default 0)")
+    add("--mask", type=_path, metavar="FILE", help=inside)
+    where = "the frame the grid lies in (default 0)"
+    add("--query-frame", type=_whole, metavar="T", help=where)
 
 
 def _add_method(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     masks = "what is foreground: one mask for all frames, or one for each"
-    add("--foreground", type=Path, metavar="FILE|DIR", help=masks)
+    add("--foreground", type=_path, metavar="FILE|DIR", help=masks)
     add("--preset", choices=PRESETS, help="default: quality on CUDA, else fast")
     add("--backbone", metavar="NAME", help="a timm ViT by short or full name, auto, or none")
     add("--flow", metavar="NAME", help="dis, raft_small, raft_large or auto")
@@ -88,7 +106,7 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=_seed, default=0, metavar="N", help="of all random numbers (default 0)")
     any_setting = "any setting, as in training.steps=2000"
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=any_setting)
-    add("--resume", action="store_true", help="continue an interrupted fit")
+    add("--resume", action="store_true", help=RESUME)
 
 
 def _style(name: str) -> str:
@@ -101,9 +119,26 @@ def _style(name: str) -> str:
     return name
 
 
+def _path(text: str) -> Path:
+    """A path. An empty one would be the current folder, and is what an unset variable gives."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty; name a file or a folder")
+    return Path(text)
+
+
+def _whole(text: str) -> int:
+    """A whole number that is no larger than anything it could count."""
+    number = re.fullmatch(r"\s*([+-]?)0*([0-9]+)\s*", text)
+    if number is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+    if len(number[2]) > MOST_DIGITS:
+        raise argparse.ArgumentTypeError(f"a number of {len(number[2])} digits is too large")
+    return int(number[1] + number[2])
+
+
 def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) > LARGEST_SEED:
         raise argparse.ArgumentTypeError(
-            f"a seed is a whole number from 0 to {LARGEST_SEED}, not {text}"
+            f"a seed is a whole number from 0 to {LARGEST_SEED}, not {text[:40]}"
         )
     return int(text)

@@ -1,0 +1,137 @@
+"""What the command lines say: lines of text on streams that may be gone, full, or of few letters.
+
+Saying something never ends a run. Whatever can't be written is dropped, and what a stream has no
+letters for is written as Python writes it in quotes.
+"""
+
+import contextlib
+import io
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from dinotrack.errors import DinotrackWarning, on_command_line, printable
+
+FLAGS = {"folder": "--out", "video": "VIDEO"}
+"""What the command line calls the arguments of the API that have other names there."""
+
+
+class Unfailing(io.TextIOBase):
+    """A stream that takes every text and never complains, whatever becomes of the one behind it.
+
+    That one may be None, as `sys.stderr` is where the shell has closed it.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """That of the stream behind."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        if self._stream is not None:
+            spelt = text.encode(self.encoding, "backslashreplace").decode(self.encoding)
+            with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
+                self._stream.write(spelt)
+        return len(text)
+
+    def flush(self) -> None:
+        """Pass on what waits, if that can be done."""
+        if self._stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether the stream behind is a terminal."""
+        with contextlib.suppress(OSError, ValueError):
+            return self._stream is not None and self._stream.isatty()
+        return False
+
+    def fileno(self) -> int:
+        """The number of the file behind. Raises OSError where there is none."""
+        if self._stream is None:
+            raise OSError("there is no file")
+        return self._stream.fileno()
+
+
+@contextlib.contextmanager
+def unfailing_streams() -> Iterator[None]:
+    """Nothing that is printed inside, by us or by a library, can raise because of its stream."""
+    with (
+        contextlib.redirect_stdout(Unfailing(sys.stdout)),
+        contextlib.redirect_stderr(Unfailing(sys.stderr)),
+    ):
+        yield
+
+
+def say(message: str) -> None:
+    """One line on stderr, above the bar if there is one."""
+    tqdm.write(f"dinotrack: {printable(message)}", file=sys.stderr)
+
+
+def say_of(kind: str, message: BaseException) -> None:
+    """An error or a warning as one line, in the words of the command line."""
+    say(f"{kind}: {on_command_line(message, **FLAGS)}")
+
+
+def say_bug(error: Exception) -> None:
+    """The traceback of an error of ours, and where it is wanted."""
+    sys.stderr.write("".join(traceback.format_exception(error)))
+    say("that is a bug of ours; please report it together with the lines above")
+
+
+@contextlib.contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Our warnings as one line each, always; those of others as Python shows them."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def one_line(message: Warning | str, *place: Any, **more: Any) -> None:
+            if isinstance(message, DinotrackWarning):
+                say_of("warning", message)
+            else:
+                show(message, *place, **more)
+
+        warnings.simplefilter("always", DinotrackWarning)
+        warnings.showwarning = one_line
+        yield
+
+
+# --- a process of ours
+
+
+def fill_closed_streams() -> None:
+    """Give a place to standard streams that the shell has closed.
+
+    Otherwise the next file that is opened, such as the tracks, takes the number of stderr, and
+    what libraries of C complain of is written into it.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+
+
+def let_go_of_streams() -> None:
+    """Write what still waits in stdout and stderr, or drop it; the end of Python would complain."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            _drop(stream)
+
+
+def _drop(stream: TextIO) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
