@@ -18,8 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
-    {"defaults", "errors", "progress"},
+    {"defaults", "errors", "interrupts", "progress"},
     {"config", "chunks", "files"},
+    {"locks", "tensor_files"},
     {"geometry", "frames", "tracks"},
     {"queries", "cache", "weights", "ffmpeg", "metrics", "pairs", "delta_dino", "backbones"},
     {"maps", "video", "run", "kernels"},
