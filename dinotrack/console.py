@@ -7,11 +7,12 @@ letters for is written as Python writes it in quotes.
 import contextlib
 import io
 import os
+import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from tqdm import tqdm
 
@@ -65,10 +66,9 @@ class Unfailing(io.TextIOBase):
 @contextlib.contextmanager
 def unfailing_streams() -> Iterator[None]:
     """Nothing that is printed inside, by us or by a library, can raise because of its stream."""
-    with (
-        contextlib.redirect_stdout(Unfailing(sys.stdout)),
-        contextlib.redirect_stderr(Unfailing(sys.stderr)),
-    ):
+    out = cast(TextIO, Unfailing(sys.stdout))
+    err = cast(TextIO, Unfailing(sys.stderr))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         yield
 
 
@@ -121,8 +121,11 @@ def fill_closed_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
 
 
-def let_go_of_streams() -> None:
-    """Write what still waits in stdout and stderr, or drop it; the end of Python would complain."""
+def end_quietly() -> None:
+    """Write what still waits in stdout and stderr, or drop it, and hear of no Ctrl-C any more: the
+    end of Python would tell of both at length."""
+    with contextlib.suppress(ValueError):  # of another thread
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

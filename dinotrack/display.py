@@ -10,7 +10,7 @@ from tqdm import tqdm
 from dinotrack.console import Unfailing
 
 SOON_SECONDS = 3.0
-"""Until the first line about a stage, where lines go into a file: what is over sooner needs none."""
+"""Until the first line about a stage, where lines go into a file; what ends sooner needs none."""
 QUIET_SECONDS = 30.0
 """Between two further lines about it."""
 BAR_SECONDS = 0.2
@@ -29,6 +29,8 @@ class Display:
         self.clock = clock
         self.terminal = self.stream.isatty()
         self.stage = ""
+        self.ended_in = ""
+        """The stage that the run was in when it ended; "" where it was between two."""
         self.bar: Any = None
         self.first = 0
         self.since = 0.0
@@ -38,6 +40,7 @@ class Display:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.ended_in = self.stage
         self._close()
 
     def __call__(self, stage: str, done: int, total: int) -> None:

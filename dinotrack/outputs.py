@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dinotrack.errors import Argument, InputError
-from dinotrack.files import make_folder, replacing
+from dinotrack.files import check_outputs, make_folder, replacing
 from dinotrack.formats import FORMATS
 from dinotrack.report import as_json
 from dinotrack.tracks import Tracks
@@ -53,9 +53,12 @@ def check(out: Path, inputs: Iterable[Path]) -> None:
     that the run would replace, under whatever name, and where something stands in the way.
     """
     _refuse_inputs(out, inputs)
-    for name in (*FORMATS, OVERLAY, RECORD):
-        _check_file(out / name)
     make_folder(out, *ELSEWHERE)
+    results = _results(out)
+    check_outputs(results, *ELSEWHERE)
+    for path in results:
+        if path.exists() and not os.access(path, os.W_OK):
+            raise InputError(f"{path} is write-protected; allow to write it, or ", *ELSEWHERE)
     model = out / MODEL
     if model.exists():
         make_folder(model, *ELSEWHERE)
@@ -79,7 +82,7 @@ def replace(out: Path, tracks: Tracks, record: dict[str, Any]) -> dict[str, str]
             part = stack.enter_context(replacing(out / name))
             save(part, tracks)
             hashes[name] = sha256(part)
-        record_part.write_text(as_json(record | {"outputs": hashes}))
+        record_part.write_text(as_json(record | {"outputs": hashes, "complete": False}))
         (out / RECORD).unlink(missing_ok=True)
         (out / OVERLAY).unlink(missing_ok=True)
     return hashes
@@ -98,13 +101,16 @@ def sha256(path: Path) -> str:
 
 
 def _refuse_inputs(out: Path, inputs: Iterable[Path]) -> None:
-    names = [out / name for name in (*FORMATS, OVERLAY, RECORD)]
-    written = {_identity(path): path for path in (*names, *_checkpoints(out))}
+    written = {_identity(path): path for path in (*_results(out), *_checkpoints(out))}
     for path in _files(inputs):
         identity = _identity(path)
         if identity is not None and identity in written:
             problem = f"{path} would be lost, as results are written to {written[identity]}; "
             raise InputError(problem, *ELSEWHERE)
+
+
+def _results(out: Path) -> list[Path]:
+    return [out / name for name in (*FORMATS, OVERLAY, RECORD)]
 
 
 def _files(inputs: Iterable[Path]) -> Iterator[Path]:
@@ -130,13 +136,3 @@ def _checkpoints(out: Path) -> list[Path]:
         return list((out / MODEL).glob("checkpoint.*"))
     except OSError:  # where it may not be looked at; `make_folder` says so
         return []
-
-
-def _check_file(path: Path) -> None:
-    """Raises InputError where a file can't be put in the place of what lies at a path."""
-    if not path.exists():
-        return
-    if not path.is_file():
-        raise InputError(f"{path} is no file, but one is to be written there; ", *ELSEWHERE)
-    if not os.access(path, os.W_OK):
-        raise InputError(f"{path} may not be written; allow it, or ", *ELSEWHERE)
