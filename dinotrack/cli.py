@@ -7,18 +7,16 @@ what is wrong with them is said at once. What can't be written is said before th
 import argparse
 import contextlib
 import os
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dinotrack import arguments, shortage
-from dinotrack.console import say, say_bug, say_of, unfailing_streams, warnings_as_lines
+from dinotrack import arguments, console, shortage
 from dinotrack.defaults import GRID
 from dinotrack.display import Display
-from dinotrack.errors import InputError, printable
-from dinotrack.interrupts import as_interrupts, held
+from dinotrack.errors import printable
+from dinotrack.interrupts import held
 from dinotrack.progress import Watch
 
 if TYPE_CHECKING:
@@ -29,8 +27,8 @@ if TYPE_CHECKING:
     from dinotrack.tracks import Tracks
     from dinotrack.video import Video
 
-GOES_ON = "the same command goes on from here"
-BEGINS_AGAIN = "nothing was learnt yet, and the same command begins again"
+GOES_ON = "interrupted; the same command goes on from here"
+BEGINS_AGAIN = "interrupted; nothing was learnt yet, and the same command begins again"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,26 +37,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: all went well; 2: the user can mend it; 1: a bug of ours; 128 and the number of a signal that
     ended it, so 130 for Ctrl-C.
     """
-    with unfailing_streams(), warnings_as_lines(), as_interrupts():
-        display = Display(sys.stderr)
-        args = None
-        try:
-            args = arguments.parse(argv)
-            with display:
-                _run(args, display)
-        except InputError as error:
-            say_of("error", error)
-            return 2
-        except KeyboardInterrupt as stop:
-            with held():
-                say(f"interrupted; {getattr(stop, '__notes__', [BEGINS_AGAIN])[0]}")
-            return 128 + int(getattr(stop, "signal", signal.SIGINT))
-        except Exception as error:
-            if not shortage.ran_out(error):
-                say_bug(error)
-                return 1
-            say(f"error: {shortage.advice(display.ended_in, args.set if args else [])}")
-            return 2
+    return console.run(lambda: _command(argv), BEGINS_AGAIN)
+
+
+def _command(argv: Sequence[str] | None) -> int:
+    args = arguments.parse(argv)
+    display = Display(sys.stderr)
+    try:
+        with display:
+            _run(args, display)
+    except Exception as error:
+        if shortage.ran_out(error):
+            raise shortage.told(display.ended_in, args.set) from error
+        raise
     return 0
 
 

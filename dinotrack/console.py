@@ -11,15 +11,45 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO, cast
 
 from tqdm import tqdm
 
-from dinotrack.errors import DinotrackWarning, on_command_line, printable
+from dinotrack import shortage
+from dinotrack.errors import DinotrackWarning, InputError, on_command_line, printable
+from dinotrack.interrupts import ENDING, as_interrupts, held
 
 FLAGS = {"folder": "--out", "video": "VIDEO"}
 """What the command line calls the arguments of the API that have other names there."""
+
+
+def run(work: Callable[[], int], interrupted: str) -> int:
+    """Run what a command line does, tell how it ended, and give the exit code.
+
+    That is what `work` returns; 2 for what the user can mend; 1 for a bug of ours; and 128 and the
+    number of a signal that ended it, so 130 for Ctrl-C.
+
+    interrupted: what is said then, unless the exception has a note that says it better.
+    """
+    with unfailing_streams(), warnings_as_lines(), as_interrupts():
+        try:
+            return work()
+        except InputError as error:
+            say_of("error", error)
+            return 2
+        except KeyboardInterrupt as stop:
+            with held():
+                say(getattr(stop, "__notes__", [interrupted])[0])
+            return 128 + int(getattr(stop, "signal", signal.SIGINT))
+        except Exception as error:
+            if shortage.ran_out(error):
+                say(
+                    f"error: {shortage.OUT_OF_MEMORY}; make frames smaller, or ask for less at once"
+                )
+                return 2
+            say_bug(error)
+            return 1
 
 
 class Unfailing(io.TextIOBase):
@@ -122,10 +152,10 @@ def fill_closed_streams() -> None:
 
 
 def end_quietly() -> None:
-    """Write what still waits in stdout and stderr, or drop it, and hear of no Ctrl-C any more: the
-    end of Python would tell of both at length."""
-    with contextlib.suppress(ValueError):  # of another thread
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Write what still waits in stdout and stderr, or drop it, and heed no signal any more: the end
+    of Python would tell of both at length."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

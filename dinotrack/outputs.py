@@ -60,6 +60,8 @@ def check(out: Path, inputs: Iterable[Path]) -> None:
         if path.exists() and not os.access(path, os.W_OK):
             raise InputError(f"{path} is write-protected; allow to write it, or ", *ELSEWHERE)
     model = out / MODEL
+    if model.exists() and not model.is_dir():
+        raise InputError(f"{model} is a file, where the fit is to be kept; ", *ELSEWHERE)
     if model.exists():
         make_folder(model, *ELSEWHERE)
 
@@ -105,7 +107,8 @@ def _refuse_inputs(out: Path, inputs: Iterable[Path]) -> None:
     for path in _files(inputs):
         identity = _identity(path)
         if identity is not None and identity in written:
-            problem = f"{path} would be lost, as results are written to {written[identity]}; "
+            result = written[identity].relative_to(out)
+            problem = f"{path} would be lost, as the run writes {result} into {out}; "
             raise InputError(problem, *ELSEWHERE)
 
 

@@ -2,6 +2,8 @@
 
 import errno
 
+from dinotrack.errors import InputError, setting
+
 SAID_BY_LIBRARIES = (
     "can't allocate memory",  # torch on a CPU
     "not enough memory",  # torch on Windows
@@ -11,6 +13,7 @@ SAID_BY_LIBRARIES = (
     "integer multiplication overflow",
     "invalid size, cannot be computed",
 )
+OUT_OF_MEMORY = "out of memory"
 ADVICE = {
     "read": "give a smaller video, or one with fewer frames",
     "track": "ask for fewer points at once, as in --grid 8",
@@ -18,7 +21,6 @@ ADVICE = {
     "overlay": "leave it out with --no-overlay",
 }
 """What helps in a stage. Elsewhere, the frames that the networks see can be made smaller."""
-SMALLER_FRAMES = "make frames smaller, as in --set video.area=50000"
 
 
 def ran_out(error: BaseException) -> bool:
@@ -30,11 +32,13 @@ def ran_out(error: BaseException) -> bool:
     return any(words in str(error) for words in SAID_BY_LIBRARIES)
 
 
-def advice(stage: str, settings: list[str]) -> str:
-    """One sentence: where memory ran out, and what to do.
+def told(stage: str, settings: list[str]) -> InputError:
+    """The error that says where memory ran out, and what to do.
 
-    settings: those that the user has given, as they were typed.
+    stage: "" where it is not known. settings: those that the user has given, as they were typed.
     """
-    where = f" in the stage {stage}" if stage else ""
+    where = f"{OUT_OF_MEMORY} in the stage {stage}; " if stage else f"{OUT_OF_MEMORY}; "
+    smaller = ("make frames smaller, as in ", setting("video.area", 50_000))
+    advice = (ADVICE[stage],) if stage in ADVICE else smaller
     given = f", or choose other values than {' '.join(settings)}" if settings else ""
-    return f"out of memory{where}; {ADVICE.get(stage, SMALLER_FRAMES)}{given}"
+    return InputError(where, *advice, given)

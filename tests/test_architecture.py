@@ -19,7 +19,7 @@ PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
     {"defaults", "errors", "interrupts", "progress"},
-    {"config", "chunks", "files"},
+    {"config", "chunks", "files", "parsing", "shortage"},
     {"locks", "tensor_files"},
     {"geometry", "frames", "tracks"},
     {"queries", "cache", "weights", "ffmpeg", "metrics", "pairs", "delta_dino", "backbones"},
@@ -31,7 +31,7 @@ LAYERS: list[set[str]] = [
     {"tracking", "training"},
     {"pipeline"},
     {"api"},
-    {"arguments", "console", "report", "shortage"},
+    {"arguments", "console", "report"},
     {"display", "outputs"},
     {"cli"},
     {"synthesis"},

@@ -241,10 +241,7 @@ def test_interrupted_and_resumed(
         assert main([*argv, str(tmp_path / "cut")]) == 130
     assert next(calls) == 4, "the step in which it came was the last"
     err = capfd.readouterr().err
-    assert (
-        err.splitlines()[-1]
-        == "dinotrack: interrupted; the same command goes on from here"
-    )
+    assert err.splitlines()[-1] == "dinotrack: interrupted; the same command goes on from here"
     assert "Traceback" not in err
 
     assert main([*argv, str(tmp_path / "cut")]) == 0
@@ -344,7 +341,7 @@ def test_bad_queries(
         (["--mask", "missing.png"], "no such file"),
         (["--foreground", "missing"], "no such file"),
         (["--seed", "-1"], "seed"),
-        (["--seed", "x"], "a seed is a whole number"),
+        (["--seed", "x"], "no whole number"),
         (["--resum", "--fast"], "unrecognized"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
