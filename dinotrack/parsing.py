@@ -54,8 +54,7 @@ def whole(least: int = -LARGEST, most: int = LARGEST) -> Callable[[str], int]:
         digits = number[2] if len(number[2]) < len(str(LARGEST)) + 2 else str(10 * LARGEST)
         value = int(number[1] + digits)
         if not least <= value <= most:
-            wanted = f"it must be at least {least} and at most {most}"
-            raise argparse.ArgumentTypeError(f"{_shown(text)} is out of range; {wanted}")
+            raise _out_of_range(text, f"from {least} to {most}")
         return value
 
     return read
@@ -70,11 +69,14 @@ def real(least: float = -math.inf, most: float = math.inf) -> Callable[[str], fl
         except ValueError:
             raise argparse.ArgumentTypeError(f"{_shown(text)} is no number") from None
         if not (math.isfinite(value) and least <= value <= most):
-            wanted = f"it must be finite, at least {least:g} and at most {most:g}"
-            raise argparse.ArgumentTypeError(f"{_shown(text)} is out of range; {wanted}")
+            raise _out_of_range(text, f"from {least:g} to {most:g}, and finite")
         return value
 
     return read
+
+
+def _out_of_range(text: str, wanted: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f"{_shown(text)} is out of range; it may be {wanted}")
 
 
 def _shown(text: str) -> str:
