@@ -12,8 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dinotrack import arguments, console, shortage
-from dinotrack.defaults import GRID
+from dinotrack import arguments, console
 from dinotrack.display import Display
 from dinotrack.errors import printable
 from dinotrack.interrupts import held
@@ -42,14 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _command(argv: Sequence[str] | None) -> int:
     args = arguments.parse(argv)
-    display = Display(sys.stderr)
-    try:
-        with display:
-            _run(args, display)
-    except Exception as error:
-        if shortage.ran_out(error):
-            raise shortage.told(display.ended_in, args.set) from error
-        raise
+    with Display(sys.stderr) as display:
+        _run(args, display)
     return 0
 
 
@@ -101,9 +94,9 @@ def _check_names(args: argparse.Namespace) -> None:
     if args.device == "auto" and flow_name is None and vit_name is None:
         return
     with held():
-        from dinotrack import api, features, flow
+        from dinotrack import features, flow, options
 
-    device = api.choose_device(args.device)
+    device = options.choose_device(args.device)
     if flow_name not in (None, "auto"):
         flow.resolve_flow_name(flow_name, device)
     if vit_name is not None:
@@ -131,8 +124,8 @@ def _queries(args: argparse.Namespace, video: "Video") -> "Float[np.ndarray, 'N 
     return choose_queries(
         video,
         read_queries(args.queries) if args.queries else None,
-        grid=GRID if args.grid is None else args.grid,
-        query_frame=args.query_frame or 0,
+        grid=args.grid,
+        query_frame=args.query_frame,
         mask=read_mask(args.mask, video.size) if args.mask else None,
     )
 

@@ -16,10 +16,11 @@ from typing import Any, TextIO, cast
 
 from tqdm import tqdm
 
-from dinotrack import shortage
 from dinotrack.errors import DinotrackWarning, InputError, on_command_line, printable
 from dinotrack.interrupts import ENDING, as_interrupts, held
+from dinotrack.mishaps import lacks_memory
 
+OUT_OF_MEMORY = "out of memory; give a smaller video, or ask for less at once"
 FLAGS = {"folder": "--out", "video": "VIDEO"}
 """What the command line calls the arguments of the API that have other names there."""
 
@@ -43,10 +44,8 @@ def run(work: Callable[[], int], interrupted: str) -> int:
                 say(getattr(stop, "__notes__", [interrupted])[0])
             return 128 + int(getattr(stop, "signal", signal.SIGINT))
         except Exception as error:
-            if shortage.ran_out(error):
-                say(
-                    f"error: {shortage.OUT_OF_MEMORY}; make frames smaller, or ask for less at once"
-                )
+            if lacks_memory(error):
+                say(f"error: {OUT_OF_MEMORY}")
                 return 2
             say_bug(error)
             return 1

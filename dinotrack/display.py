@@ -29,8 +29,6 @@ class Display:
         self.clock = clock
         self.terminal = self.stream.isatty()
         self.stage = ""
-        self.ended_in = ""
-        """The stage that the run was in when it ended; "" where it was between two."""
         self.bar: Any = None
         self.first = 0
         self.since = 0.0
@@ -40,7 +38,6 @@ class Display:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.ended_in = self.stage
         self._close()
 
     def __call__(self, stage: str, done: int, total: int) -> None:

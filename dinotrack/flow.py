@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from dinotrack import weights
+from dinotrack import state_dicts, weights
 from dinotrack.config import FlowConfig
 from dinotrack.errors import InputError
 from dinotrack.geometry import inside, pixel_grid
@@ -271,7 +271,7 @@ def _raft(
     model: torch.nn.Module, name: str, config: FlowConfig, device: torch.device
 ) -> FlowFunction:
     path = weights.obtain(raft_origin(name))
-    weights.load_into(model, weights.read(path), path)
+    state_dicts.load_into(model, state_dicts.read(path), path)
     return raft_estimator(model.to(device), config.updates)
 
 

@@ -14,10 +14,11 @@ from typing import Any
 
 from dinotrack.errors import Argument, InputError
 from dinotrack.files import check_outputs, make_folder, replacing
+from dinotrack.folders import images_in
 from dinotrack.formats import FORMATS
 from dinotrack.report import as_json
 from dinotrack.tracks import Tracks
-from dinotrack.video import Video, images_in
+from dinotrack.video import Video
 
 OVERLAY = "overlay.mp4"
 RECORD = "run.json"

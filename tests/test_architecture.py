@@ -19,10 +19,12 @@ PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
     {"defaults", "errors", "interrupts", "progress"},
-    {"config", "chunks", "files", "parsing", "shortage"},
+    {"config", "chunks", "files", "levels", "numbering", "parsing", "plain", "tiff"},
     {"locks", "tensor_files"},
-    {"geometry", "frames", "tracks"},
-    {"queries", "cache", "weights", "ffmpeg", "metrics", "pairs", "delta_dino", "backbones"},
+    {"geometry", "frames", "images", "masks", "mishaps", "options", "tracks"},
+    {"weights"},
+    {"queries", "cache", "state_dicts", "ffmpeg", "metrics", "pairs", "delta_dino", "backbones"},
+    {"arrays", "folders"},
     {"maps", "video", "run", "kernels"},
     {"correlation", "working", "points", "overlay", "vits"},
     {"losses", "flow", "formats"},
