@@ -67,6 +67,7 @@ class Cache:
         known = self.find(stage, settings)
         if known is None:
             return self.keep(stage, settings, compute())
+        progress(stage, 0, 1)
         progress(stage, 1, 1)
         return known
 

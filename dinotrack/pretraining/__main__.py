@@ -15,7 +15,7 @@ from dinotrack import console, parsing
 from dinotrack.defaults import LARGEST_SEED
 from dinotrack.errors import InputError
 from dinotrack.files import make_folder, replacing
-from dinotrack.pretraining import trainer
+from dinotrack.pretraining import checkpoints, trainer
 from dinotrack.pretraining.network import export
 from dinotrack.pretraining.recipes import RECIPES, PretrainConfig
 
@@ -109,7 +109,7 @@ class Journal:
 
 def checkpoint(out: Path) -> Path:
     """Where the state of a run that writes `out` lies."""
-    return out.with_suffix(".pt")
+    return out.with_suffix(checkpoints.SUFFIX)
 
 
 def _run(args: argparse.Namespace) -> int:
