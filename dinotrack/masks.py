@@ -5,6 +5,7 @@ probabilities. Here these become true and false, and what has no sure meaning is
 """
 
 import warnings
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +24,8 @@ MUCH = 0.05
 """Of the pixels inside: from so many doubtful ones on, it is said how they were counted."""
 
 
-def as_masks(masks: npt.ArrayLike, shape: tuple[int, ...], name: str) -> Bool[np.ndarray, "..."]:
-    """Masks as bool.
+def as_masks(masks: Any, shape: tuple[int, ...], name: str) -> Bool[np.ndarray, "..."]:
+    """Masks as bool, from an array, lists or a tensor.
 
     True is what is not zero. Grey edges and probabilities count from the middle on: see `inside`.
     Warns (DinotrackWarning) of masks that hold every pixel, and where it is in doubt which ones
@@ -47,7 +48,7 @@ def as_masks(masks: npt.ArrayLike, shape: tuple[int, ...], name: str) -> Bool[np
 
 
 def inside(
-    values: Num[np.ndarray, "..."] | Bool[np.ndarray, "..."], what: str, lossy: bool = False
+    values: npt.NDArray[Any], what: str, lossy: bool = False
 ) -> tuple[Bool[np.ndarray, "..."], str]:
     """Where a mask [H, W], or each of [T, H, W], is true; and a sentence on how, where in doubt.
 
@@ -100,7 +101,7 @@ def _from(
     return found, f"{what} holds greys; {np.ceil(bound):g} and more counts as inside"
 
 
-def _check_range(values: Num[np.ndarray, "..."], what: str) -> None:
+def _check_range(values: npt.NDArray[Any], what: str) -> None:
     if values.dtype.kind not in "iuf":
         raise InputError(f"{what} holds {values.dtype}; give true and false, or numbers")
     if not np.isfinite(values).all():

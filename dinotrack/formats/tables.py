@@ -22,6 +22,8 @@ DELIMITERS = (",", ";", "\t", "|", " ")
 RIVALS = {"t": ("frame", "frames")}
 """What a column may be called as well; beside one of these, T is something else, as a temperature.
 """
+POINTED = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
+"""The common kind of number; with `NUMBER` there may be a comma, and nothing before it."""
 NUMBER = re.compile(r"[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?")
 THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+")
 BYTE_ORDER_MARKS = {
@@ -58,13 +60,18 @@ class Table:
         names = _split(header, delimiter)
         columns = self._columns(names, first)
         width = len(_without_empty_end(names))
-        points: set[str] = set()
+        marks: set[str] = set()
         for line, fields in self._records(lines, delimiter):
             if any(fields):
-                place = f"{self.where}, line {line}"
-                _check_width(fields, width, place)
+                if len(fields) != width:
+                    self._check_width(fields, width, line)
                 texts = [fields[column] for column in columns]
-                yield line, self._numbers(texts, delimiter, points, place)
+                if "," in marks or not all(map(POINTED.fullmatch, texts)):
+                    self._check_numbers(texts, delimiter, marks, line)
+                    texts = [text.replace(",", ".") for text in texts]
+                elif not marks and any("." in text for text in texts):
+                    marks.add(".")
+                yield line, [float(text) for text in texts]
 
     def _header(self, lines: Numbered) -> tuple[int, str, str]:
         """The line with the names of the columns, its number, and what stands between them."""
@@ -126,38 +133,39 @@ class Table:
                 f"{self.where}, line {last}: is no row of a table ({error}); mend this line"
             ) from None
 
-    def _numbers(
-        self, texts: list[str], delimiter: str, points: set[str], place: str
-    ) -> list[float]:
-        """The numbers of a row. points: what stood for a decimal point so far, for this to note."""
-        numbers = []
+    def _check_width(self, fields: Sequence[str], width: int, line: int) -> None:
+        count = len(_without_empty_end(fields))
+        if count > width or len(fields) < width:
+            found = count if count > width else len(fields)
+            raise InputError(
+                f"{self.where}, line {line}: has {found} fields, the header {width}; give each row "
+                "one for each column, and where numbers have decimal commas, part the fields by ;"
+            )
+
+    def _check_numbers(
+        self, texts: Sequence[str], delimiter: str, marks: set[str], line: int
+    ) -> None:
+        """Raise InputError for what is no number, or not surely one.
+
+        marks: what stood for a decimal point in the file so far, for this to add to.
+        """
         for name, text in zip(self.wanted, texts, strict=True):
+            place = f"{self.where}, line {line}: {name}"
+            if not text:
+                raise InputError(f"{place} is empty; give a number")
             if NUMBER.fullmatch(text) is None:
-                found = f"{name} = {shown(text)} is no number" if text else f"{name} is empty"
-                raise InputError(f"{place}: {found}; give t, x and y")
-            points |= {mark for mark in ".," if mark in text}
-            if len(points) > 1 or (delimiter != ";" and THOUSANDS.fullmatch(text)):
+                raise InputError(f"{place} = {shown(text)} is no number; give one")
+            marks |= {mark for mark in ".," if mark in text}
+            if len(marks) > 1 or (delimiter != ";" and THOUSANDS.fullmatch(text)):
                 raise InputError(
-                    f"{place}: {name} = {shown(text)}: the comma may part thousands or be a "
-                    "decimal point; write numbers with points and without thousands"
+                    f"{place} = {shown(text)}: the comma may part thousands or be a decimal "
+                    "point; write numbers with points and without thousands"
                 )
-            numbers.append(float(text.replace(",", ".")))
-        return numbers
 
 
 def _first_of(lines: Numbered) -> tuple[int, str]:
     """The next line that holds anything, and its number; (1, "") where none does."""
     return next((found for found in lines if found[1].strip()), (1, ""))
-
-
-def _check_width(fields: Sequence[str], width: int, place: str) -> None:
-    count = len(_without_empty_end(fields))
-    if count > width or len(fields) < width:
-        found = count if count > width else len(fields)
-        raise InputError(
-            f"{place}: has {found} fields, the header {width}; give each row one for each column, "
-            "and where numbers have decimal commas, part the fields by ;"
-        )
 
 
 def decoded(content: bytes) -> str:
