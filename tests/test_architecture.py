@@ -19,7 +19,7 @@ PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
     {"defaults", "errors", "progress"},
-    {"config", "chunks", "files", "levels", "numbering", "tiff"},
+    {"config", "chunks", "deep_colours", "files", "levels", "numbering", "tiff"},
     {"geometry", "frames", "images", "tracks"},
     {"queries", "cache", "weights", "ffmpeg", "metrics", "pairs", "delta_dino", "backbones"},
     {"arrays", "folders"},
