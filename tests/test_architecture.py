@@ -19,7 +19,7 @@ PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
     {"defaults", "errors", "interrupts", "progress"},
-    {"config", "chunks", "files", "levels", "numbering", "parsing", "plain", "tiff"},
+    {"config", "chunks", "deep_colours", "files", "levels", "numbering", "parsing", "plain", "tiff"},
     {"locks", "tensor_files"},
     {"geometry", "frames", "images", "masks", "mishaps", "options", "tracks"},
     {"weights"},

@@ -111,7 +111,7 @@ def tapvid(request: Request) -> Iterator[AnnotatedClip]:
     labels = {mode: f"{request.path.stem} {mode} {size}" for mode in _modes(request)}
     files = [request.path]
     if request.path.is_dir():
-        files = in_order(request.path.glob("*.pkl"))
+        files = in_order(file for file in request.path.glob("*.pkl") if file.is_file())
     if not files or not files[0].is_file():
         raise InputError(
             f"{request.path}: holds no .pkl; give one of TAP-Vid's files, or the folder they are in"
