@@ -19,7 +19,8 @@ PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
     {"defaults", "errors", "interrupts", "progress"},
-    {"config", "chunks", "deep_colours", "files", "levels", "numbering", "parsing", "plain", "tiff"},
+    {"config", "chunks", "files", "parsing", "plain"},
+    {"deep_colours", "levels", "numbering", "tiff"},
     {"locks", "tensor_files"},
     {"geometry", "frames", "images", "masks", "mishaps", "options", "tracks"},
     {"weights"},
