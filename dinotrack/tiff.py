@@ -21,7 +21,7 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 LARGE = b"+"
 
 WIDTH, HEIGHT, BITS, COMPRESSION, SAMPLES, SAMPLE_FORMAT = 256, 257, 258, 259, 277, 339
-KIND, DESCRIPTION, OFFSETS, BYTES, METAMORPH = 254, 270, 273, 279, 33629
+KIND, DESCRIPTION, ORIENTATION, OFFSETS, BYTES, METAMORPH = 254, 270, 274, 273, 279, 33629
 REDUCED = 0b101
 """Bits of a page's kind: a smaller copy of another page, or the mask of its transparency."""
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
@@ -40,6 +40,7 @@ class TiffPage:
     """Of the deepest channel."""
     samples: int
     sample_format: int
+    orientation: int
     reduced: bool
     """Whether it is a smaller copy of another page."""
 
@@ -100,6 +101,7 @@ def _page(index: int, directory: ImageFileDirectory_v2) -> TiffPage:
         bits=max(bits) if isinstance(bits, tuple) else int(bits),
         samples=int(directory.get(SAMPLES, 1)),
         sample_format=_first(directory.get(SAMPLE_FORMAT, UNSIGNED)),
+        orientation=int(directory.get(ORIENTATION, 1)),
         reduced=bool(int(directory.get(KIND, 0)) & REDUCED),
     )
 

@@ -19,7 +19,8 @@ PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
     {"defaults", "errors", "interrupts", "matroska", "progress", "rates"},
-    {"config", "chunks", "ffmpeg", "files", "levels", "numbering", "plain", "tiff"},
+    {"config", "chunks", "ffmpeg", "files", "parsing", "plain"},
+    {"deep_colours", "levels", "numbering", "tiff"},
     {"locks", "tensor_files"},
     {"geometry", "frames", "images", "masks", "mishaps", "options", "tracks"},
     {"weights"},
@@ -34,7 +35,8 @@ LAYERS: list[set[str]] = [
     {"tracking", "training"},
     {"pipeline"},
     {"api"},
-    {"arguments", "display"},
+    {"arguments", "console", "report"},
+    {"display", "outputs"},
     {"cli"},
     {"synthesis"},
     {"pretraining"},
