@@ -18,9 +18,9 @@ from PIL import Image
 
 from dinotrack.errors import InputError
 from dinotrack.files import replacing
+from dinotrack.folders import images_in
 from dinotrack.points import query_array
 from dinotrack.tracks import Tracks
-from dinotrack.video import images_in
 
 READ_ERRORS = (OSError, ValueError, EOFError, zipfile.BadZipFile)
 """How numpy, csv, json and Pillow say that a file is not what its name promises."""
