@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dinotrack import arguments
-from dinotrack.defaults import GRID
 from dinotrack.display import (
     Display,
     interrupted_between_steps,
@@ -79,12 +78,11 @@ def _run(args: argparse.Namespace, progress: Progress) -> None:
     watch = Watch(progress)
     with watch.stage("read"):
         video = read_video(args.video, progress)
-    queries = read_queries(args.queries) if args.queries else None
     queries = choose_queries(
         video,
-        queries,
-        grid=GRID if args.grid is None else args.grid,
-        query_frame=args.query_frame or 0,
+        read_queries(args.queries) if args.queries else None,
+        grid=args.grid,
+        query_frame=args.query_frame,
         mask=read_mask(args.mask, video.size) if args.mask else None,
     )
     foreground = None

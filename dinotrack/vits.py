@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -41,6 +42,8 @@ VIT_MODULES = ("vision_transformer", "eva", "deit")
 """The files of timm's with ViTs as TimmBackbone takes them."""
 FINGERPRINT = 1000
 """Values of a tensor that tell weights apart."""
+ONE_AT_A_TIME = threading.Lock()
+"""timm draws random weights from torch's default generator, which all threads share."""
 
 
 class TimmBackbone:
@@ -328,7 +331,7 @@ def load_vit(name: str, path: Path | None, **facts: Any) -> torch.nn.Module:
     """
     state = state_dicts.read(path) if path else None
     try:
-        with torch.random.fork_rng(devices=[]):
+        with ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
             model: Any = timm.create_model(
                 name,

@@ -17,7 +17,7 @@ from dinotrack import api, load, weights
 from dinotrack.cli import main
 from dinotrack.config import FAST
 from dinotrack.display import Display
-from dinotrack.ffmpeg import write_video
+from dinotrack.encoding import write_video
 from dinotrack.formats import load_tracks
 from dinotrack.model import Tracker
 from dinotrack.synthesis import generate
@@ -293,16 +293,16 @@ def test_no_video(
         ("q.csv", "", "t,x,y"),
         ("q.csv", "t,x,y\n", "no query"),
         ("q.csv", "1,2,3\n4,5,6\n", "t,x,y"),
-        ("q.csv", "t,x,y\n0,1,2\n0,one,2\n", "row 1"),
-        ("q.csv", "t,x,y\n0,1,2\n0,nan,2\n", "row 1"),
-        ("q.csv", "t,x,y\n0,1,2\n0,5,5\n6,1,2\n", "row 2"),
-        ("q.csv", "t,x,y\n0,64,2\n", "row 0"),
-        ("q.csv", "t,x,y\n0.5,6,2\n", "row 0"),
-        ("q.json", "{", "can't be read as queries"),
+        ("q.csv", "t,x,y\n0,1,2\n0,one,2\n", "q.csv, line 3: x = 'one' is no number"),
+        ("q.csv", "t,x,y\n0,1,2\n0,nan,2\n", "q.csv, line 3: x = 'nan' is no number"),
+        ("q.csv", "t,x,y\n0,1,2\n0,5,5\n6,1,2\n", "q.csv, line 4: t = 6"),
+        ("q.csv", "t,x,y\n0,64,2\n", "q.csv, line 2: x = 64"),
+        ("q.csv", "t,x,y\n0.5,6,2\n", "q.csv, line 2: t = 0.5"),
+        ("q.json", "{", "q.json, line 1: is no JSON"),
         ("q.json", "[[0, 1], [2]]", "row 0"),
         ("q.npy", "not numpy", "can't be read as queries"),
         ("q.npz", "not numpy", "can't be read as queries"),
-        ("q.txt", "t,x,y\n0,1,2\n", ".csv"),
+        ("q.xls", "t,x,y\n0,1,2\n", ".csv"),
     ],
 )
 def test_bad_queries(
@@ -366,7 +366,7 @@ def test_bad_masks(clip: str, tmp_path: Path, capfd: pytest.CaptureFixture[str])
     Image.new("L", (WIDTH, HEIGHT), 255).save(tmp_path / "masks" / "0.png")
     run = [clip, "--out", tmp_path / "run", *QUICK]
     assert "64 x 49, the video 64 x 48" in refused(capfd, *run, "--mask", tmp_path / "other.png")
-    assert "no point" in refused(capfd, *run, "--mask", tmp_path / "empty.png")
+    assert "no pixel" in refused(capfd, *run, "--mask", tmp_path / "empty.png")
     assert "64 x 49" in refused(capfd, *run, "--foreground", tmp_path / "other.png")
     assert "1 masks" in refused(capfd, *run, "--foreground", tmp_path / "masks")
 

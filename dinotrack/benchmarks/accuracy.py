@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from dinotrack.api import choose_config, choose_device
 from dinotrack.benchmarks import (
     accuracy_report,
     datasets,
@@ -38,6 +37,7 @@ from dinotrack.benchmarks.truth import AnnotatedClip
 from dinotrack.files import replacing
 from dinotrack.frames import each_frame
 from dinotrack.metrics import Certainty, Scores
+from dinotrack.options import choose_config, choose_device
 from dinotrack.progress import peak_memory
 from dinotrack.tracks import Tracks
 from dinotrack.video import read_video

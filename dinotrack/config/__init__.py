@@ -28,6 +28,7 @@ from dinotrack.config.numbers import (
 )
 from dinotrack.config.presets import FAST, PAPER, PRESETS, QUALITY, preset
 from dinotrack.config.settings import (
+    GONE,
     RENAMED,
     difference,
     flatten,
@@ -39,6 +40,7 @@ from dinotrack.config.settings import (
 
 __all__ = [
     "FAST",
+    "GONE",
     "PAPER",
     "PRESETS",
     "QUALITY",
