@@ -57,6 +57,14 @@ def make_backbone(
     return make_vit(config, device, required, offline)
 
 
+def check_name(name: str) -> None:
+    """Raises InputError for the name of a backbone that nobody knows."""
+    if name not in ("none", "auto", *MAKERS):
+        from dinotrack.vits import full_name
+
+        full_name(name)
+
+
 @dataclass(frozen=True)
 class Features:
     """What a backbone sees in all frames of a video."""

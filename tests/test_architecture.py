@@ -18,12 +18,13 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
-    {"defaults", "errors", "progress"},
-    {"config", "chunks", "files"},
+    {"defaults", "errors", "interrupts", "progress"},
+    {"config", "chunks", "deep_colours", "files", "levels", "numbering", "parsing", "plain", "tiff"},
     {"locks", "tensor_files"},
-    {"geometry", "frames", "tracks"},
+    {"geometry", "frames", "images", "masks", "mishaps", "options", "tracks"},
     {"weights"},
     {"queries", "cache", "state_dicts", "ffmpeg", "metrics", "pairs", "delta_dino", "backbones"},
+    {"arrays", "folders"},
     {"maps", "video", "run", "kernels"},
     {"correlation", "working", "points", "overlay", "vits"},
     {"losses", "flow", "formats"},
@@ -32,7 +33,8 @@ LAYERS: list[set[str]] = [
     {"tracking", "training"},
     {"pipeline"},
     {"api"},
-    {"arguments", "display"},
+    {"arguments", "console", "report"},
+    {"display", "outputs"},
     {"cli"},
     {"synthesis"},
     {"pretraining"},
