@@ -142,6 +142,7 @@ class Fitted:
     def _tracks(self, rows: Float[np.ndarray, "N 3"], run: Run) -> Tracks:
         """Tracks of checked queries. Positions are in working px only in here."""
         found = self.in_video(pipeline.track(self.learnt, self.working_queries(rows), run))
+        found = found.seen_within(self.video.size)
         if self.config.inference.pin_query:
             found = Queries.from_rows(torch.from_numpy(rows)).to(self.maps.device).pinned(found)
         return Tracks(

@@ -92,7 +92,7 @@ def flow_chains(
     progress("labels", 1, flow.frame_count)
     for t in range(1, flow.frame_count):
         there, back = flow.between(t - 1, t), flow.between(t, t - 1)
-        step = there.step(back, alive.xy)
+        step = flow.step(alive.xy, t - 1, t)
         alive = alive.keep_where(step.xy, step.holds(config.cycle_error, flow.size))
         if direct is not None:
             alive = _drop_drifted(alive, t, direct, config)

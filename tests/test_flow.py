@@ -174,7 +174,7 @@ def test_flow_sees_larger_frames_than_the_networks() -> None:
     told: list[tuple[str, int, int]] = []
     run = Run(config, CPU, watch=Watch(lambda *report: told.append(report)))
     video = Video(shifted(60, 80, (1, 0), 3).permute(0, 2, 3, 1).numpy(), 24.0, "shifted")
-    estimator = make_flow_estimator(video, shifted(15, 20, (1, 0), 3), run)
+    estimator = make_flow_estimator(video, shifted(15, 20, (1, 0), 3), range(3), run)
     assert estimator.frames[0].shape == (3, 60, 80)
     flow = video_flow(estimator, run)
     assert flow.size == (15, 20)

@@ -151,5 +151,6 @@ def _pass(
         distinctness=matches.distinctness(),
         likeness=chain.likeness,
         disagreement=disagreement(flow, xy),
+        cuts=flow.cuts,
     )
     return Joined(xy, evidence)
