@@ -84,6 +84,7 @@ def flow_chains(
 
     Chains come in the order of their start frames, then row by row. There may be none.
     """
+    progress("labels", 0, flow.frame_count)
     lattice = _Lattice(*flow.size, config.step)
     points = lattice.points(flow.forward.device)
     alive = _Alive.born(points, frame=0, count=0)

@@ -160,6 +160,7 @@ class FlowEstimator:
         first = self.frames[0]
         shape = 2, pairs, 2, *self.size
         flows = torch.empty(shape, dtype=torch.float16, device=first.device)
+        progress("flow", 0, pairs)
         for t in range(pairs):
             second = self.frames[t + 1]
             flows[:, t] = self._both_ways(first, second)

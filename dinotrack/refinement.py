@@ -52,6 +52,7 @@ def refine_video(
     tracker.eval()
     each = CNN_LAYERS_HELD * 4 * max(tracker.config.widths) * size[0] * size[1]
     at_once = fitting(device, each, CNN_FRAMES)
+    progress("refine", 0, len(frames))
     for part, values in in_chunks(refine, len(frames), at_once, "frames"):
         refined[part] = values
         progress("refine", part.stop, len(frames))

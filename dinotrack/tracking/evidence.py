@@ -21,6 +21,7 @@ from dinotrack.config import ConfidenceConfig
 from dinotrack.flow import VideoFlow
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
+from dinotrack.progress import Tick, unheard
 from dinotrack.queries import Queries
 
 
@@ -82,7 +83,11 @@ class Joined(NamedTuple):
 
 
 def cycle_errors(
-    tracker: Tracker, maps: FeatureMaps, queries: Queries, xy: Float[Tensor, "N T 2"]
+    tracker: Tracker,
+    maps: FeatureMaps,
+    queries: Queries,
+    xy: Float[Tensor, "N T 2"],
+    tick: Tick = unheard,
 ) -> Float[Tensor, "N T"]:
     """How far (px) from its query the feature at xy is found in the query's own frame."""
     frames, which = queries.frame.unique(return_inverse=True)
@@ -95,6 +100,7 @@ def cycle_errors(
         found = tracker.locate(vectors.flatten(0, 1), own_maps, rows)
         off = found.view(*vectors.shape[:2], 2) - queries.xy[:, None]
         errors[:, part] = off.norm(dim=-1)
+        tick(vectors.shape[1])
     return errors
 
 
