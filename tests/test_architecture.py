@@ -28,7 +28,7 @@ LAYERS: list[set[str]] = [
     {"maps", "video", "run", "kernels"},
     {"correlation", "working", "points", "overlay", "vits"},
     {"losses", "flow", "formats"},
-    {"model", "foreground", "chains"},
+    {"model", "foreground", "chains", "shots"},
     {"refinement", "features", "buddies", "labels"},
     {"tracking", "training"},
     {"pipeline"},
