@@ -185,9 +185,9 @@ def _quietly(argv: Sequence[str]) -> tuple[int, str]:
 
 
 def damage_of(number: int, seed: int, made: Runs) -> Damage:
-    """The try of that number: files and kinds of damage take turns."""
+    """The try of that number: kinds of damage take turns, files are drawn."""
     rng = random.Random(f"{seed} {number}")
-    state = "unfinished" if number % 8 == 0 else "finished"
+    state = rng.choice(("unfinished", *["finished"] * 7))
     home = made.unfinished if state == "unfinished" else made.finished
     files = [str(path.relative_to(home)) for path in sorted(home.rglob("*")) if path.is_file()]
     weighty = [name for name in files if "checkpoint" in name or name.startswith("cache")]
@@ -195,7 +195,7 @@ def damage_of(number: int, seed: int, made: Runs) -> Damage:
         files = weighty
     file = rng.choice(weighty if rng.random() < 0.5 else files)
     kinds = (*DAMAGES, SWAPPED)
-    kind = kinds[number // 8 % len(kinds)]
+    kind = kinds[number % len(kinds)]
     has_reader = file in weighty or (file.endswith(".npz") and kind != SWAPPED)
     door = "API" if has_reader and rng.random() < 0.5 else "command"
     return Damage(number, state, file, kind, door)

@@ -375,6 +375,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = report.options(__doc__, tries=60)
     parser.add_argument("--long", type=int, default=4, metavar="N", help="default 4")
     args = parser.parse_args(argv)
+    runs.hear_signals()
     with report.workplace() as place:
         ground = Ground(place)
         verdicts = []

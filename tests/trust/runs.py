@@ -7,17 +7,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TRACK = (sys.executable, str(ROOT / "track.py"))
-FROM_THE_START = (signal.SIGINT, signal.SIGTERM)
-"""Signals that a background job of a shell may have been told to ignore, on every system."""
-ON_UNIX = ("SIGHUP", "SIGQUIT", "SIGPIPE")
-"""The same, on systems that have them."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ def environment(place: Path, **more: str) -> dict[str, str]:
 def start(
     argv: Sequence[str | Path], env: Mapping[str, str], out: int | IO[Any], err: int | IO[Any]
 ) -> subprocess.Popen[bytes]:
-    """Start `track.py` in a session of its own, with signals as a terminal leaves them."""
+    """Start `track.py` in a session of its own."""
     command = [*TRACK, *map(str, argv)]
     return subprocess.Popen(
         command,
@@ -87,32 +83,43 @@ def start(
         stdout=out,
         stderr=err,
         start_new_session=True,
-        preexec_fn=_default_signals,
     )
 
 
-def _default_signals() -> None:
-    found = [getattr(signal, name) for name in ON_UNIX if hasattr(signal, name)]
-    for number in (*FROM_THE_START, *found):
-        signal.signal(number, signal.SIG_DFL)
+def hear_signals() -> None:
+    """Take back that this process ignores signals, as its children would ignore them as well.
+
+    Shells start programs in the background that way.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def run(
-    argv: Sequence[str | Path], env: Mapping[str, str], limit: float = 600, head: float = 0
+    argv: Sequence[str | Path],
+    env: Mapping[str, str],
+    limit: float = 600,
+    addresses: float = 0,
+    on_start: Callable[[int], None] | None = None,
 ) -> Outcome:
     """Run `track.py` to its end, or kill it after `limit` seconds.
 
-    head: gigabytes of address space it may take; 0 for no limit.
+    addresses: gigabytes that it may address; 0 for no limit. on_start: is told the process id.
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = start(argv, env, out, err)
-        if head:
-            _limit_memory(process.pid, head)
+        if addresses:
+            _limit_addresses(process.pid, addresses)
+        if on_start is not None:
+            on_start(process.pid)
         code, seconds, megabytes = wait(process, limit)
         return Outcome(code, _text(out), _text(err), seconds, megabytes)
 
 
-def _limit_memory(process: int, gigabytes: float) -> None:
+def _limit_addresses(process: int, gigabytes: float) -> None:
     import resource
 
     limit = int(gigabytes * 1e9)
