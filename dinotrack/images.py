@@ -27,6 +27,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from dinotrack import deep_colours, tiff
 from dinotrack.errors import InputError
+from dinotrack.files import regular
 from dinotrack.tiff import File
 
 Pixels = Shaped[np.ndarray, "H W"] | Shaped[np.ndarray, "H W 3"]
@@ -123,11 +124,9 @@ def _opened(source: Path | bytes) -> Iterator[File]:
         if isinstance(source, bytes):
             yield io.BytesIO(source)
             return
-        if not source.is_file():  # opening a named pipe would wait for ever
-            missing = not source.exists() and not source.is_symlink()
-            wrong = "no such file; check the path" if missing else "is no file that can be read"
-            raise InputError(f"{name}: {wrong}")
-        with source.open("rb") as file:
+        if not source.exists():
+            raise InputError(f"{name}: no such file; check the path")
+        with regular(source).open("rb") as file:
             yield file
     except InputError:
         raise

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
+from dinotrack.encoding import write_video
 from dinotrack.errors import InputError
-from dinotrack.ffmpeg import write_video
 from dinotrack.frames import Frame, each_frame
 from dinotrack.progress import Progress, silent
 from dinotrack.tracks import Tracks

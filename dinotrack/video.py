@@ -15,12 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
-from dinotrack import ffmpeg
 from dinotrack.arrays import frames_of_arrays
+from dinotrack.decoding import decode
 from dinotrack.errors import InputError
+from dinotrack.files import regular
 from dinotrack.folders import STACK_SUFFIXES, read_folder, read_stack
 from dinotrack.frames import Frames, each_frame
 from dinotrack.progress import Progress, silent
+from dinotrack.rates import DEFAULT_FPS
 
 
 @dataclass(frozen=True)
@@ -72,32 +74,32 @@ def read_video(source: Source, progress: Progress = silent) -> Video:
     if isinstance(source, Video):
         return source
     if not isinstance(source, str | os.PathLike):
-        return Video(frames_of_arrays(source), ffmpeg.DEFAULT_FPS, "array")
+        return Video(frames_of_arrays(source), DEFAULT_FPS, "array")
     if not os.fspath(source):
         raise InputError("the path of the video is empty; give a video file or a folder of images")
     path = Path(source)
     if _is_folder(path):
-        place = path.resolve()
-        return Video(read_folder(path, progress), ffmpeg.DEFAULT_FPS, place.name, str(place))
+        folder = path.resolve()
+        return Video(read_folder(path, progress), DEFAULT_FPS, folder.name, str(folder))
+    place = str(path.resolve())
     if path.suffix.lower() in STACK_SUFFIXES:
-        frames, fps = read_stack(path, progress), ffmpeg.DEFAULT_FPS
-    else:
-        frames, fps = ffmpeg.decode(path, progress)
-    return Video(frames, fps, path.stem, str(path.resolve()))
+        return Video(read_stack(path, progress), DEFAULT_FPS, path.stem, place)
+    decoded = decode(path, progress)
+    return Video(decoded.frames, decoded.fps, path.stem, place, decoded.uneven_times)
 
 
 def _is_folder(path: Path) -> bool:
     """False for a regular file. Raises InputError for what is neither, and would be waited for."""
     try:
-        mode = path.stat().st_mode
+        if stat.S_ISDIR(path.stat().st_mode):
+            return True
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: no such file or folder; check the path") from None
     except (OSError, ValueError) as error:  # no permission, too long, or with a zero byte
         reason = getattr(error, "strerror", None) or "no file can have this name"
         raise InputError(f"{path}: can't be read ({reason}); check the path") from error
-    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-        raise InputError(f"{path}: is no file but a pipe or a device; give a video file")
-    return stat.S_ISDIR(mode)
+    regular(path)
+    return False
 
 
 def content_hash(video: Video) -> str:

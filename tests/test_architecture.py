@@ -18,11 +18,13 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
-    {"defaults", "errors", "progress"},
-    {"config", "chunks", "deep_colours", "files", "levels", "numbering", "tiff"},
+    {"defaults", "errors", "progress", "rates", "matroska", "levels", "numbering", "tiff"},
+    {"config", "chunks", "files", "ffmpeg", "deep_colours"},
+    {"locks", "tensor_files"},
     {"geometry", "frames", "images", "tracks"},
-    {"queries", "cache", "weights", "ffmpeg", "metrics", "pairs", "delta_dino", "backbones"},
-    {"arrays", "folders"},
+    {"queries", "cache", "weights", "metrics", "pairs", "delta_dino", "backbones"},
+    {"streams", "deep", "encoding", "arrays", "folders"},
+    {"decoding"},
     {"maps", "video", "run", "kernels"},
     {"correlation", "working", "points", "overlay", "vits"},
     {"losses", "flow", "formats"},

@@ -370,8 +370,8 @@ def test_pipes_and_folders_among_frames_are_not_waited_for(tmp_path: Path) -> No
     video, (said,) = read(tmp_path)
     assert firsts(video) == [0, 1]
     assert "passed over, as they are no pictures of the series: 2.png, 3.png, 4.png" in said
-    for name in ("2.png", os.devnull):
-        with pytest.raises(InputError, match="is no file but a pipe or a device"):
+    for name, kind in (("2.png", "a named pipe"), (os.devnull, "a device")):
+        with pytest.raises(InputError, match=f" is {kind}"):
             read_video(tmp_path / name)
 
 

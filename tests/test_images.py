@@ -311,9 +311,10 @@ def test_pillow_s_own_limit_does_not_count(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    for path in (tmp_path / "pipe.png", tmp_path):
-        with pytest.raises(InputError, match="is no file that can be read"):
-            only(path)
+    with pytest.raises(InputError, match=r"pipe.png is a named pipe"):
+        only(tmp_path / "pipe.png")
+    with pytest.raises(InputError, match=r" is a folder"):
+        only(tmp_path)
     with pytest.raises(InputError, match=r"absent.png: no such file; check the path"):
         only(tmp_path / "absent.png")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dinotrack.encoding import write_video
 from dinotrack.errors import InputError
-from dinotrack.ffmpeg import write_video
 from dinotrack.overlay import STYLES, draw_frame, rainbow, render
 from dinotrack.tracks import Tracks
 from dinotrack.video import read_video

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dinotrack.ffmpeg import write_video
+from dinotrack.encoding import write_video
 from dinotrack.synthesis.clip import Clip, generate
 
 
