@@ -273,7 +273,8 @@ def _tiff_pages(
         if page.reduced:
             continue
         if image is None:
-            yield deep_colours.turned(_deep_page(source, page.index), page.orientation), None
+            pixels = _deep_page(source, file, page)
+            yield deep_colours.turned(pixels, page.orientation), None
         else:
             image.seek(page.index)
             yield _signed(decode(image, file), page), image
@@ -290,10 +291,15 @@ def _pillow_s(file: File, first: tiff.TiffPage) -> Image.Image | None:
         return None
 
 
-def _deep_page(source: Path | bytes, index: int) -> Pixels:
+def _deep_page(source: Path | bytes, file: File, page: tiff.TiffPage) -> Pixels:
+    """A page that Pillow does not know, or not as deep as it is."""
+    if page.strips:
+        return _native(page.read(file))
+    if page.odd:
+        raise ValueError("its kind of pixels isn't known")
     if isinstance(source, bytes):
         return deep_colours.decode(source)
-    return deep_colours.decode_page(source, index)
+    return deep_colours.decode_page(source, page.index)
 
 
 def _signed(pixels: Pixels, page: tiff.TiffPage) -> Pixels:
