@@ -4,6 +4,7 @@ import os
 import random
 import re
 import warnings
+from collections import namedtuple
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -391,6 +392,16 @@ def test_a_picture_of_another_size_is_refused_before_it_is_decoded(
     with pytest.raises(InputError, match=r"2.png: is 1200 x 1000, the ones before it 16 x 12"):
         read_video(tmp_path)
     assert set(decoded) == {(16, 12)}
+
+
+def test_the_room_that_frames_take_is_known_after_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, ["0.png", "1.png"])
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage(1000, 0, 1000))
+    with pytest.raises(InputError, match=r"its frames take 0.0 MB of disk, .* room for 0.0 MB"):
+        read_video(tmp_path)
 
 
 def test_paths_that_cannot_be() -> None:
