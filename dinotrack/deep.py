@@ -13,11 +13,10 @@ from functools import reduce
 from typing import IO
 
 import numpy as np
-import numpy.typing as npt
 from jaxtyping import Shaped
 
 from dinotrack.frames import Frames, frames_of, open_scratch, put
-from dinotrack.levels import Span, scale_for, span_of
+from dinotrack.levels import Span, as_rgb, scale_for, span_of
 
 
 @dataclass(frozen=True)
@@ -68,25 +67,24 @@ def to_rgb(store: IO[bytes], shape: tuple[int, int, int], layout: Layout) -> tup
         with open_scratch(height * width * 3 * count) as rgb:
             for t in range(count):
                 small = scale.apply(_numbers(kept, t * size, shape, layout))
-                put(rgb, np.ascontiguousarray(np.broadcast_to(small, (height, width, 3))).data)
+                put(rgb, np.ascontiguousarray(as_rgb(small)).data)
             frames = frames_of(rgb, (count, height, width, 3))
     full = span.whole and int(span.high).bit_length() == layout.bits
-    told = scale.told and f"its pixels are of more than 8 bits; {scale.told}"
-    return frames, "" if full and "bit" in scale.told else told
+    numbers = f"its frames hold numbers from {span.low:g} to {span.high:g}"
+    expected = not scale.told or (full and scale.black == 0)
+    return frames, "" if expected else f"{numbers}; {scale.told}, in all frames alike"
 
 
 def _numbers(
     kept: mmap.mmap, start: int, shape: tuple[int, int, int], layout: Layout
-) -> Shaped[np.ndarray, "H W C"]:
+) -> Shaped[np.ndarray, "H W"] | Shaped[np.ndarray, "H W 3"]:
     """One frame as it was stored: grey or RGB."""
     _, height, width = shape
-    count = height * width * (layout.planes or 3)
     # A copy, as nothing may point into the file when it is closed
     flat = np.frombuffer(kept[start : start + layout.frame_bytes((height, width))], layout.dtype)
-    assert flat.size == count
-    if not layout.planes:
+    if layout.planes == 1:
+        return flat.reshape(height, width)
+    if layout.planes == 0:
         return flat.reshape(height, width, 3)
-    planes: npt.NDArray[np.generic] = flat.reshape(layout.planes, height, width)
-    if layout.planes == 3:
-        planes = planes[[2, 0, 1]]  # from G, B, R
-    return np.moveaxis(planes, 0, -1)
+    green, blue, red = flat.reshape(3, height, width)
+    return np.stack((red, green, blue), axis=-1)

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from dinotrack.errors import Argument, InputError
-from dinotrack.files import replacing
+from dinotrack.files import regular, replacing
 
 LOCK = ".lock"
 HOLDER = ".lock.json"
+LONGEST_NOTE = 1000
+"""Characters that are read of it."""
 
 
 @contextlib.contextmanager
@@ -28,24 +30,31 @@ def locked(folder: str | Path) -> Iterator[None]:
     Raises InputError at once where somebody else holds it, in another process or in this one. Where
     the folder takes no files, or its file system knows no locks, nothing is locked and all goes on.
     """
-    import filelock
-
     folder = Path(folder)
-    lock = filelock.FileLock(folder / LOCK, timeout=0, thread_local=False, fallback_to_soft=False)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise _in_use(folder) from None
-    except (OSError, NotImplementedError):
+    lock = _acquired(folder)
+    if lock is None:
         yield
         return
-    try:
+    with lock:
         _say_who(folder)
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            (folder / HOLDER).unlink()
-        lock.release()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                (folder / HOLDER).unlink()
+
+
+def _acquired(folder: Path) -> contextlib.AbstractContextManager[object] | None:
+    """The lock of a folder, held until the end of its `with`; None where nothing can be locked."""
+    import filelock
+
+    lock = filelock.FileLock(folder / LOCK, thread_local=False, fallback_to_soft=False)
+    try:
+        return lock.acquire(timeout=0) if folder.is_dir() else None
+    except filelock.Timeout:
+        raise _in_use(folder) from None
+    except OSError:
+        return None
 
 
 def _say_who(folder: Path) -> None:
@@ -64,7 +73,8 @@ def _in_use(folder: Path) -> InputError:
 def _holder(folder: Path) -> str:
     """Who holds a lock, as far as the file beside it can be read; any words may stand there."""
     try:
-        told: Any = json.loads((folder / HOLDER).read_text(encoding="utf-8")[:1000])
+        with regular(folder / HOLDER).open(encoding="utf-8") as file:
+            told: Any = json.loads(file.read(LONGEST_NOTE))
         pid, host, since = int(told["pid"]), str(told["host"]), float(told["since"])
         started = time.localtime(since)
     except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):

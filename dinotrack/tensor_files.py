@@ -9,9 +9,10 @@ another process cuts the file.
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -38,7 +39,14 @@ METADATA = "__metadata__"
 PREFIX = 8
 """Bytes that hold the length of the header; the header is padded to a multiple of it."""
 
+LONGEST_HEADER = 100_000_000
+"""Bytes, as every reader of the format has it."""
+
 AnyTensor = Shaped[Tensor, "..."]
+
+
+_WRONG = (LookupError, AttributeError, TypeError, ValueError, RuntimeError)
+"""What taking a file apart raises where it is not as it should be."""
 
 
 class DamagedFile(ValueError):
@@ -57,10 +65,26 @@ def save_tensors(
 
     Raises InputError where the file can't be written.
     """
-    ready = {name: values.detach().cpu().contiguous() for name, values in tensors.items()}
-    largest_first = sorted(ready, key=lambda name: (-ready[name].itemsize, name))
+    ready = _ready(tensors)
     told = json.dumps(about, sort_keys=True)
-    header: dict[str, Any] = {METADATA: {"about": told, "sha256": _digest(told, ready)}}
+    write_tensors(path, ready, {"about": told, "sha256": _digest(told, ready)}, durable)
+
+
+def write_tensors(
+    path: str | Path,
+    tensors: Mapping[str, AnyTensor],
+    metadata: Mapping[str, str],
+    durable: bool = True,
+) -> None:
+    """Write a plain safetensors file in one atomic step. The same give the same bytes.
+
+    The library's own writers give the metadata another order each time.
+
+    Raises InputError where the file can't be written.
+    """
+    ready = _ready(tensors)
+    largest_first = sorted(ready, key=lambda name: (-ready[name].itemsize, name))
+    header: dict[str, Any] = {METADATA: dict(sorted(metadata.items()))}
     end = 0
     for name in largest_first:  # so that all of them lie at multiples of their size
         values = ready[name]
@@ -77,61 +101,83 @@ def save_tensors(
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, AnyTensor], dict[str, Any]]:
-    """The tensors of a file, on the CPU, and what the file is.
+    """The tensors of a file of ours, on the CPU, and what the file is.
 
-    The tensors are the caller's own and lie in one piece of memory. Raises DamagedFile where the
-    file is not as `save_tensors` wrote it, InputError where the path is no regular file, and
-    OSError where it can't be read.
+    Raises DamagedFile where the file is not as `save_tensors` wrote it, and what `read_tensors`
+    raises.
     """
-    content = _read(regular(path))
+    tensors, metadata = read_tensors(path)
     try:
-        header, data = _split(content)
-        told, digest = header[METADATA]["about"], header[METADATA]["sha256"]
-        tensors = dict(_take_apart(header, data))
-        about = json.loads(told)
+        told, digest = metadata["about"], metadata["sha256"]
+        about = dict(json.loads(told))
         found = _digest(told, tensors)
-    except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
-        raise DamagedFile("it is no file of tensors of ours, or not a whole one") from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise DamagedFile("it does not say what it is") from error
     if found != digest:
         raise DamagedFile("its content is not what was written")
     return tensors, about
 
 
-def _read(path: Path) -> UInt8[np.ndarray, " N"]:
-    with path.open("rb") as file:
-        size = path.stat().st_size
-        try:
-            content = np.empty(size, np.uint8)
-        except MemoryError:
-            raise DamagedFile("it is larger than the memory") from None
-        if file.readinto(content.data) != size:
-            raise DamagedFile("it was cut while it was read")
-    return content
+def read_tensors(path: str | Path) -> tuple[dict[str, AnyTensor], dict[str, str]]:
+    """The tensors of any safetensors file, on the CPU, and its metadata.
+
+    The tensors are the caller's own and lie in one piece of memory.
+
+    Raises DamagedFile for what is no such file or not a whole one, InputError where the path is no
+    regular file, and OSError where it can't be read.
+    """
+    path = regular(path)
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            header = _header(file, size)
+            data = _rest(file, size)
+        metadata = header.pop(METADATA, {})
+        if not all(isinstance(text, str) for text in metadata.values()):
+            raise TypeError(METADATA)
+        return dict(_take_apart(header, data)), metadata
+    except _WRONG as error:
+        raise DamagedFile("it is no file of tensors, or not a whole one") from error
+    except MemoryError:
+        raise DamagedFile("it is larger than the memory") from None
 
 
-def _split(content: UInt8[np.ndarray, " N"]) -> tuple[dict[str, Any], UInt8[Tensor, " M"]]:
-    """The header of a file and what follows it."""
-    start = PREFIX + int.from_bytes(content[:PREFIX].tobytes(), "little")
-    header = json.loads(content[PREFIX:start].tobytes())
-    return header, torch.from_numpy(content)[start:]
+def _header(file: BinaryIO, size: int) -> dict[str, Any]:
+    length = int.from_bytes(file.read(PREFIX), "little")
+    if length > min(size - PREFIX, LONGEST_HEADER):
+        raise DamagedFile("it is no file of tensors, or not a whole one")
+    header: dict[str, Any] = json.loads(file.read(length))
+    return header
+
+
+def _rest(file: BinaryIO, size: int) -> UInt8[Tensor, " N"]:
+    """What follows the header, at a place in memory that suits all types."""
+    content = np.empty(size - file.tell(), np.uint8)
+    if file.readinto(content.data) != len(content):  # type: ignore[attr-defined]
+        raise DamagedFile("it was cut while it was read")
+    return torch.from_numpy(content)
 
 
 def _take_apart(
-    header: Mapping[str, Any], data: UInt8[Tensor, " M"]
+    header: Mapping[str, Any], data: UInt8[Tensor, " N"]
 ) -> Iterator[tuple[str, AnyTensor]]:
-    """The tensors that a header describes. Raises ValueError or RuntimeError for a wrong one."""
+    """The tensors that a header describes. Raises one of _WRONG for a header that is wrong."""
     done = 0
-    for name, described in header.items():
-        if name == METADATA:
-            continue
+    for name, described in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         dtype, shape = DTYPES[described["dtype"]], described["shape"]
         start, end = described["data_offsets"]
         if start != done or end - start != math.prod(shape) * dtype.itemsize:
             raise ValueError(name)
-        yield name, data[start:end].view(dtype).reshape(shape)
+        content = data[start:end]
+        aligned = content if start % dtype.itemsize == 0 else content.clone()
+        yield name, aligned.view(dtype).reshape(shape)
         done = end
     if done != len(data):
         raise ValueError("something follows the tensors")
+
+
+def _ready(tensors: Mapping[str, AnyTensor]) -> dict[str, AnyTensor]:
+    return {name: values.detach().cpu().contiguous() for name, values in tensors.items()}
 
 
 def _digest(told: str, tensors: Mapping[str, AnyTensor]) -> str:

@@ -61,15 +61,16 @@ tensor or one after another, or a video that was read before."""
 def read_video(source: Source, progress: Progress = silent) -> Video:
     """All frames of a video as they are stored, in the order they are shown, turned upright.
 
-    source: any file that FFmpeg reads, GIF too, of which the first video stream is taken; a TIFF,
-    of which all pages are taken; a folder of images of one size, in natural order; or frames, as
-    `frames_of_arrays` takes them. No frame of a file is dropped or repeated. Pictures deeper than
-    8 bits get one scale for the whole sequence. Where the source says nothing sensible about its
-    rate, that is 24 frames a second.
+    source: any file that FFmpeg reads, GIF too, of which the first video stream that moves is
+    taken; a TIFF, of which all pages are taken; a folder of images of one size, in natural order;
+    or frames, as `frames_of_arrays` takes them. No frame of a file is dropped or repeated. Pictures
+    deeper than 8 bits get one scale for the whole sequence. Where the source says nothing sensible
+    about its rate, that is 24 frames a second.
 
-    Warns (DinotrackWarning) of damage, of pixels that are not square, of a frame size that changes,
-    of what was done to deep pictures, and of names whose order or number is doubtful. Raises
-    InputError where no frame can be read.
+    Warns (DinotrackWarning) of damage, of pixels that are not square, of a frame size or a rate
+    that changes, of what was done to deep pictures, and of names whose order or number is doubtful.
+    Raises InputError where no frame can be read, where FFmpeg ends too early, and where frames
+    would take more memory or disk than there is.
     """
     if isinstance(source, Video):
         return source

@@ -244,6 +244,8 @@ def test_pipes_devices_and_sockets_are_refused_unopened(tmp_path: Path) -> None:
     for name, kind in (("pipe.mp4", "a named pipe"), ("zero.mp4", "a device")):
         with pytest.raises(InputError, match=f"{name} is {kind}"):
             read_video(tmp_path / name)
+        with pytest.raises(InputError, match=f"{name} is {kind}"):
+            decode(tmp_path / name, silent)
 
 
 def test_what_ffmpeg_says_is_shown_without_control_characters() -> None:
