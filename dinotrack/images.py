@@ -7,6 +7,7 @@ callers look at a picture's size before it is decoded.
 """
 
 import io
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from dinotrack import deep_colours, tiff
-from dinotrack.errors import InputError
+from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.files import regular
 from dinotrack.tiff import File
 
@@ -268,8 +269,9 @@ def _tiff_pages(
         if isinstance(page, tiff.Run):
             yield from ((_native(picture), None) for picture in page.read(file))
             return
-        if page.index == 0 and not page.deep_colour:
-            image = _pillow_s(file, page)
+        if page.index == 0:
+            _say_channels(source, page.channels)
+            image = None if page.deep_colour else _pillow_s(file, page)
         if page.reduced:
             continue
         if image is None:
@@ -278,6 +280,16 @@ def _tiff_pages(
         else:
             image.seek(page.index)
             yield _signed(decode(image, file), page), image
+
+
+def _say_channels(source: Path | bytes, channels: int) -> None:
+    if channels > 1:
+        warnings.warn(
+            f"{_name(source)}: its pages are {channels} channels of each picture, and are taken "
+            "one after another; save it as RGB, or one of the channels",
+            DinotrackWarning,
+            stacklevel=3,
+        )
 
 
 def _pillow_s(file: File, first: tiff.TiffPage) -> Image.Image | None:

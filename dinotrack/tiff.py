@@ -47,6 +47,8 @@ class TiffPage:
     order: str
     """Of the bytes of a number: "<" or ">"."""
     orientation: int
+    channels: int
+    """Pages that ImageJ made of each picture, one a colour."""
     reduced: bool
     """Whether it is a smaller copy of another page."""
 
@@ -143,6 +145,7 @@ def _page(index: int, directory: ImageFileDirectory_v2, head: bytes) -> TiffPage
         strips=tuple(strips) if plain else (),
         order="<" if head.startswith(b"II") else ">",
         orientation=int(directory.get(ORIENTATION, 1)),
+        channels=_by_imagej(directory, "channels"),
         reduced=bool(int(directory.get(KIND, 0)) & REDUCED),
     )
 
@@ -162,9 +165,14 @@ def _promised(directory: ImageFileDirectory_v2) -> int:
     """How many pictures the first page says that there are; 0 where it says nothing."""
     if METAMORPH in directory:
         return len(directory[METAMORPH])
+    return _by_imagej(directory, "images")
+
+
+def _by_imagej(directory: ImageFileDirectory_v2, name: str) -> int:
+    """A number that ImageJ writes into the description of a page; 0 where there is none."""
     text = str(directory.get(DESCRIPTION, ""))
-    images = re.search(r"^images=(\d+)", text, re.MULTILINE)
-    return int(images[1]) if images and text.startswith("ImageJ=") else 0
+    found = re.search(rf"^{name}=(\d+)", text, re.MULTILINE)
+    return int(found[1]) if found and text.startswith("ImageJ=") else 0
 
 
 def _check_room(file: File, run: Run) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from dinotrack.errors import InputError
+from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.images import DamagedPicture, read_pages, read_stored
 
 RNG = np.random.default_rng(7)
@@ -159,6 +159,15 @@ def test_an_imagej_stack_of_more_than_four_gigabytes_lists_one_page(tmp_path: Pa
     path = tmp_path / "large.tif"
     path.write_bytes(plain_tiff(planes[0], (270, 2, len(text), where), behind=behind + text))
     assert np.array_equal(np.stack(list(read_pages(path))), planes)
+
+
+def test_channels_that_follow_one_another_are_told(tmp_path: Path) -> None:
+    pages = [Image.fromarray(COLOURS[..., c]) for c in (0, 1)]
+    text = "ImageJ=1.54f\nimages=2\nchannels=2\n"
+    path = tmp_path / "composite.tif"
+    pages[0].save(path, save_all=True, append_images=pages[1:], description=text)
+    with pytest.warns(DinotrackWarning, match=r"composite.tif: its pages are 2 channels of each"):
+        assert len(list(read_pages(path))) == 2
 
 
 @pytest.mark.parametrize("kind", ["gif", "webp", "png", "tiff"])
