@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Shaped, UInt8
@@ -26,8 +25,9 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from dinotrack import tiff
+from dinotrack import deep_colours, tiff
 from dinotrack.errors import InputError
+from dinotrack.files import regular
 from dinotrack.tiff import File
 
 Pixels = Shaped[np.ndarray, "H W"] | Shaped[np.ndarray, "H W 3"]
@@ -124,16 +124,16 @@ def _opened(source: Path | bytes) -> Iterator[File]:
         if isinstance(source, bytes):
             yield io.BytesIO(source)
             return
-        if not source.is_file():  # opening a named pipe would wait for ever
-            missing = not source.exists() and not source.is_symlink()
-            wrong = "no such file; check the path" if missing else "is no file that can be read"
-            raise InputError(f"{name}: {wrong}")
-        with source.open("rb") as file:
+        if not source.exists():
+            raise InputError(f"{name}: no such file; check the path")
+        with regular(source).open("rb") as file:
             yield file
     except InputError:
         raise
     except MemoryError as error:
         raise _damaged(name, "it does not fit into memory") from error
+    except Image.DecompressionBombError as error:  # which GIF and WebP ask for by themselves
+        raise _damaged(name, "it is too large") from error
     except (OSError, ValueError, SyntaxError) as error:
         raise _damaged(name, getattr(error, "strerror", None) or str(error)) from error
     except Exception as error:  # decoders of damaged files raise whatever comes to pass
@@ -197,14 +197,15 @@ def _bounded(source: Path | bytes, look: Look) -> Look:
 def _upright(image: Image.Image, file: File) -> Pixels:
     """The pixels as they are meant to be seen."""
     if _is_deep_colour(image):
-        return _turned(_by_opencv(file), image.getexif().get(ORIENTATION, 1))
+        pixels = deep_colours.decode(_starts(file, -1))
+        return deep_colours.turned(pixels, image.getexif().get(ORIENTATION, 1))
     return _grey_or_rgb(ImageOps.exif_transpose(image))
 
 
 def _stored_values(image: Image.Image, file: File) -> Pixels:
     """The pixels as they are stored: of a palette its indices."""
     if _is_deep_colour(image):
-        return _by_opencv(file)
+        return deep_colours.decode(_starts(file, -1))
     if image.mode in ("P", "PA"):
         indices = np.asarray(image)
         return indices if image.mode == "P" else indices[..., 0]
@@ -241,9 +242,6 @@ def _is_lossy(image: Image.Image, file: File) -> bool:
     return image.format in ("JPEG", "MPO")
 
 
-# --- what Pillow loses
-
-
 def _is_deep_colour(image: Image.Image) -> bool:
     """Whether Pillow would drop the low bytes of a picture's colours."""
     if image.format not in ("PNG", "PPM") or image.mode not in ("RGB", "RGBA", "LA"):
@@ -255,31 +253,6 @@ def _is_deep_colour(image: Image.Image) -> bool:
     if image.format == "PPM":
         return isinstance(how, tuple) and max(how[1:]) > 255  # ("RGB", the largest number)
     return image.format == "PNG" and str(how).endswith(";16B")
-
-
-def _by_opencv(file: File) -> Pixels:
-    data = np.frombuffer(_starts(file, -1), np.uint8)
-    return _rgb(cv2.imdecode(data, cv2.IMREAD_UNCHANGED))
-
-
-def _rgb(decoded: npt.NDArray[Any] | None) -> Pixels:
-    """OpenCV's blue, green, red and alpha, as grey or RGB."""
-    if decoded is None:
-        raise ValueError("its kind of pixels isn't known")
-    if decoded.ndim == 2:
-        return decoded
-    return decoded[..., 0] if decoded.shape[2] < 3 else decoded[..., 2::-1]
-
-
-def _turned(pixels: Pixels, orientation: int) -> Shaped[np.ndarray, "..."]:
-    """Pixels upright, by the number that EXIF calls their orientation."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return pixels
 
 
 # --- TIFF
@@ -296,30 +269,37 @@ def _tiff_pages(
             yield from ((_native(picture), None) for picture in page.read(file))
             return
         if page.index == 0 and not page.deep_colour:
-            image = _pillow_s(file)
+            image = _pillow_s(file, page)
         if page.reduced:
             continue
         if image is None:
-            yield _page_by_opencv(source, page.index), None
+            pixels = _deep_page(source, file, page)
+            yield deep_colours.turned(pixels, page.orientation), None
         else:
             image.seek(page.index)
             yield _signed(decode(image, file), page), image
 
 
-def _pillow_s(file: File) -> Image.Image | None:
-    """Pillow's image of a TIFF; None where it does not know such pixels."""
+def _pillow_s(file: File, first: tiff.TiffPage) -> Image.Image | None:
+    """Pillow's image of a TIFF; None where it does not know such deep numbers."""
     file.seek(0)
     try:
         return TiffImageFile(file)
     except SyntaxError:
+        if first.bits <= 8:
+            raise
         return None
 
 
-def _page_by_opencv(source: Path | bytes, index: int) -> Pixels:
+def _deep_page(source: Path | bytes, file: File, page: tiff.TiffPage) -> Pixels:
+    """A page that Pillow does not know, or not as deep as it is."""
+    if page.strips:
+        return _native(page.read(file))
+    if page.odd:
+        raise ValueError("its kind of pixels isn't known")
     if isinstance(source, bytes):
-        return _by_opencv(io.BytesIO(source))
-    _, decoded = cv2.imreadmulti(str(source), index, 1, flags=cv2.IMREAD_UNCHANGED)
-    return _rgb(decoded[0] if decoded else None)
+        return deep_colours.decode(source)
+    return deep_colours.decode_page(source, page.index)
 
 
 def _signed(pixels: Pixels, page: tiff.TiffPage) -> Pixels:

@@ -19,7 +19,8 @@ PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
     {"defaults", "errors", "interrupts", "matroska", "progress", "rates"},
-    {"config", "chunks", "ffmpeg", "files", "levels", "numbering", "plain", "tiff"},
+    {"levels", "numbering", "tiff"},
+    {"config", "chunks", "deep_colours", "ffmpeg", "files", "plain"},
     {"locks", "tensor_files"},
     {"geometry", "frames", "images", "masks", "mishaps", "options", "tracks"},
     {"weights"},
