@@ -99,7 +99,7 @@ def opening(path: Path) -> Iterator[tuple[list[str], Path]]:
 
 
 def streams_of(path: Path) -> list[Stream]:
-    """The video streams of a file, at least one.
+    """The video streams of a file, of which at least one holds something.
 
     Raises InputError where there is none, and for what is no regular file.
     """
@@ -113,7 +113,7 @@ def streams_of(path: Path) -> list[Stream]:
             status = process.wait()
         if status < 0:
             raise ended(path, status)
-        if not streams:
+        if not any(stream.packets for stream in streams):
             raise no_frames(path, _reason(path, ffmpeg.said(log)))
     return streams
 
@@ -152,11 +152,11 @@ class _Span:
 
 
 def _listed(lines: Iterable[str]) -> list[Stream]:
-    """The streams of a list of packets."""
+    """The streams of a list of packets. FFmpeg may not have written the last line whole."""
     facts: dict[tuple[str, int], str] = {}
     spans: dict[int, _Span] = {}
     for line in lines:
-        if head := re.match(r"#(tb|dimensions|sar) (\d+): (\S+)", line):
+        if head := re.match(r"#(tb|dimensions|sar) (\d+): (\d+x\d+|\d+/[1-9]\d*)\s*\n", line):
             facts[head[1], int(head[2])] = head[3]
         elif packet := re.match(r"(\d+), *[^,]+, *(-?\d+), *(-?\d+),", line):
             number, start, duration = (int(part) for part in packet.groups())
@@ -164,7 +164,7 @@ def _listed(lines: Iterable[str]) -> list[Stream]:
             span.packets += 1
             span.first = min(span.first, start)
             span.last = max(span.last, start)
-    numbers = sorted(number for fact, number in facts if fact == "tb")
+    numbers = sorted(n for fact, n in facts if fact == "tb" and ("dimensions", n) in facts)
     return [_stream(number, facts, spans.get(number, _Span())) for number in numbers]
 
 

@@ -19,8 +19,8 @@ PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
     {"defaults", "errors", "interrupts", "matroska", "progress", "rates"},
-    {"config", "chunks", "deep_colours", "ffmpeg", "files", "levels", "numbering"},
-    {"parsing", "plain", "tiff"},
+    {"levels", "numbering", "parsing", "plain", "tiff"},
+    {"config", "chunks", "deep_colours", "ffmpeg", "files"},
     {"locks", "tensor_files"},
     {"geometry", "frames", "images", "masks", "mishaps", "options", "tracks"},
     {"weights"},
