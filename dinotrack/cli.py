@@ -50,7 +50,6 @@ def _run(args: argparse.Namespace, display: Display) -> None:
     """One run. All that the user can have got wrong is found out before the fit."""
     with held():  # libraries of C that Ctrl-C meets while they are loaded may crash
         from dinotrack import outputs, report
-        from dinotrack.files import sweep
         from dinotrack.formats import read_masks
         from dinotrack.locks import locked
         from dinotrack.video import read_video
@@ -68,7 +67,7 @@ def _run(args: argparse.Namespace, display: Display) -> None:
     given = (args.video, args.queries, args.mask, args.foreground)
     outputs.check(out, [path for path in given if path])
     with locked(out), _interrupted_in(out):
-        sweep(out)
+        outputs.clear(out)
         with held():
             from dinotrack import api  # loads torch, which takes seconds
 

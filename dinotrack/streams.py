@@ -152,11 +152,11 @@ class _Span:
 
 
 def _listed(lines: Iterable[str]) -> list[Stream]:
-    """The streams of a list of packets. FFmpeg may not have written the last line whole."""
+    """The streams of a list of packets."""
     facts: dict[tuple[str, int], str] = {}
     spans: dict[int, _Span] = {}
     for line in lines:
-        if head := re.match(r"#(tb|dimensions|sar) (\d+): (\d+x\d+|\d+/[1-9]\d*)\s*\n", line):
+        if head := re.match(r"#(tb|dimensions|sar) (\d+): (\S+)", line):
             facts[head[1], int(head[2])] = head[3]
         elif packet := re.match(r"(\d+), *[^,]+, *(-?\d+), *(-?\d+),", line):
             number, start, duration = (int(part) for part in packet.groups())
@@ -164,16 +164,21 @@ def _listed(lines: Iterable[str]) -> list[Stream]:
             span.packets += 1
             span.first = min(span.first, start)
             span.last = max(span.last, start)
-    numbers = sorted(n for fact, n in facts if fact == "tb" and ("dimensions", n) in facts)
-    return [_stream(number, facts, spans.get(number, _Span())) for number in numbers]
+    numbers = sorted({number for _, number in facts})
+    streams = (_stream(number, facts, spans.get(number, _Span())) for number in numbers)
+    return [stream for stream in streams if stream is not None]
 
 
-def _stream(number: int, facts: dict[tuple[str, int], str], span: _Span) -> Stream:
-    tick = Fraction(facts["tb", number])
-    width, height = (int(side) for side in facts["dimensions", number].split("x"))
+def _stream(number: int, facts: dict[tuple[str, int], str], span: _Span) -> Stream | None:
+    """One stream; None where the list was cut off while it was described."""
+    tick = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", facts.get(("tb", number), ""))
+    sides = re.fullmatch(r"(\d+)x(\d+)", facts.get(("dimensions", number), ""))
+    if tick is None or sides is None:
+        return None
+    seconds = Fraction(int(tick[1]), int(tick[2]))
     across, _, down = facts.get(("sar", number), "0/1").partition("/")
-    square = across in ("0", down)
-    return Stream(number, tick, (height, width), square, span.packets, span.ticks * tick)
+    size, square = (int(sides[2]), int(sides[1])), across in ("0", down)
+    return Stream(number, seconds, size, square, span.packets, span.ticks * seconds)
 
 
 def _check_file(path: Path) -> None:

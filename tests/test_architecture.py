@@ -19,8 +19,8 @@ PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
     {"defaults", "errors", "interrupts", "matroska", "progress", "rates"},
-    {"levels", "numbering", "parsing", "plain", "tiff"},
-    {"config", "chunks", "deep_colours", "ffmpeg", "files"},
+    {"config", "chunks", "ffmpeg", "files", "parsing", "plain"},
+    {"deep_colours", "levels", "numbering", "tiff"},
     {"locks", "tensor_files"},
     {"geometry", "frames", "images", "masks", "mishaps", "options", "tracks"},
     {"weights"},
@@ -30,7 +30,7 @@ LAYERS: list[set[str]] = [
     {"maps", "video", "run", "kernels"},
     {"correlation", "working", "points", "overlay", "vits"},
     {"losses", "flow", "formats"},
-    {"model", "foreground", "chains", "shots"},
+    {"model", "foreground", "chains"},
     {"refinement", "features", "buddies", "labels"},
     {"tracking", "training"},
     {"pipeline"},

@@ -472,7 +472,7 @@ def test_a_rerun_that_is_killed_between_files_is_told_from_a_whole_one(
 
     replace, unlink = os.replace, Path.unlink
     seen = set()
-    for stop in range(12):
+    for stop in range(20):
         run(1)
         left = iter(range(stop))
 
@@ -503,6 +503,32 @@ def state_of(out: Path) -> str:
     if hashes != record["outputs"]:
         return "mixed"
     return "complete" if record["complete"] else "unfinished"
+
+
+def test_what_a_killed_run_left_is_removed(clip: Path, tmp_path: Path) -> None:
+    out, others = tmp_path / "run", tmp_path / "others"
+    others.mkdir()
+    (others / "photo.png").write_text("mine")
+    (out / ".unfinished-abc").mkdir(parents=True)
+    (out / ".unfinished-abc" / "tracks.npz").write_text("half")
+    (out / ".tracks.csv.0123456789abcdef.part").write_text("half")
+    (out / "model").mkdir()
+    (out / "model" / ".checkpoint.safetensors.0123456789abcdef.part").write_text("half")
+    (out / ".unfinished-link").symlink_to(others)
+    (out / "notes.txt").write_text("mine")
+    assert cli.main([str(clip), "--out", str(out), *QUICK]) == 0
+    left = {name for name in content(out) if not name.endswith(".lock")}
+    assert left == {*FORMATS, outputs.RECORD, "model/checkpoint.safetensors", "notes.txt"}
+    assert content(others) == {"photo.png": b"mine"}
+
+
+def test_a_format_may_look_at_the_name_of_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FORMATS, "xy.npy", lambda path, tracks: np.save(path, tracks.xy))
+    hashes = outputs.replace(tmp_path, tracks_of(3), {})
+    assert np.load(tmp_path / "xy.npy").shape == (3, 2, 2)
+    assert hashes.keys() == FORMATS.keys()
 
 
 def test_old_results_stay_where_new_ones_cannot_be_written(
