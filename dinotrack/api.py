@@ -164,6 +164,7 @@ class Fitted:
             queries=rows,
             size=self.video.size,
             fps=self.video.fps,
+            uneven_times=self.video.uneven_times,
         )
 
 

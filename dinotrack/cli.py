@@ -50,6 +50,7 @@ def _run(args: argparse.Namespace, display: Display) -> None:
     """One run. All that the user can have got wrong is found out before the fit."""
     with held():  # libraries of C that Ctrl-C meets while they are loaded may crash
         from dinotrack import outputs, report
+        from dinotrack.encoding import check_writable
         from dinotrack.formats import read_masks
         from dinotrack.locks import locked
         from dinotrack.video import read_video
@@ -65,6 +66,8 @@ def _run(args: argparse.Namespace, display: Display) -> None:
         foreground = read_masks(args.foreground, len(video.frames), video.size)
     out = args.out or outputs.default_folder(video)
     given = (args.video, args.queries, args.mask, args.foreground)
+    if not args.no_overlay:
+        check_writable(video.size, video.fps)
     outputs.check(out, [path for path in given if path])
     with locked(out), _interrupted_in(out):
         outputs.clear(out)

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
+from dinotrack.encoding import write_video
 from dinotrack.errors import InputError
-from dinotrack.ffmpeg import write_video
 from dinotrack.files import same_file
 from dinotrack.frames import Frame, each_frame
 from dinotrack.plain import plain_array
@@ -79,7 +79,7 @@ def render(
             yield draw_frame(frame, tracks, t, style)
             progress("overlay", t + 1, length)
 
-    write_video(path, drawn(), clip.fps)
+    write_video(path, drawn(), clip.fps, clip.uneven_times)
 
 
 def checked(tracks: Tracks) -> Tracks:

@@ -15,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
-from dinotrack import ffmpeg
 from dinotrack.arrays import frames_of_arrays
+from dinotrack.decoding import decode
 from dinotrack.errors import InputError
 from dinotrack.folders import STACK_SUFFIXES, read_folder, read_stack
 from dinotrack.frames import Frames, each_frame
 from dinotrack.progress import Progress, silent
+from dinotrack.rates import DEFAULT_FPS
 
 
 @dataclass(frozen=True)
@@ -59,31 +60,32 @@ tensor or one after another, or a video that was read before."""
 def read_video(source: Source, progress: Progress = silent) -> Video:
     """All frames of a video as they are stored, in the order they are shown, turned upright.
 
-    source: any file that FFmpeg reads, GIF too, of which the first video stream is taken; a TIFF,
-    of which all pages are taken; a folder of images of one size, in natural order; or frames, as
-    `frames_of_arrays` takes them. No frame of a file is dropped or repeated. Pictures deeper than
-    8 bits get one scale for the whole sequence. Where the source says nothing sensible about its
-    rate, that is 24 frames a second.
+    source: any file that FFmpeg reads, GIF too, of which the first video stream that moves is
+    taken; a TIFF, of which all pages are taken; a folder of images of one size, in natural order;
+    or frames, as `frames_of_arrays` takes them. No frame of a file is dropped or repeated. Pictures
+    deeper than 8 bits get one scale for the whole sequence. Where the source says nothing sensible
+    about its rate, that is 24 frames a second.
 
-    Warns (DinotrackWarning) of damage, of pixels that are not square, of a frame size that changes,
-    of what was done to deep pictures, and of names whose order or number is doubtful. Raises
-    InputError where no frame can be read.
+    Warns (DinotrackWarning) of damage, of pixels that are not square, of a frame size or a rate
+    that changes, of what was done to deep pictures, and of names whose order or number is doubtful.
+    Raises InputError where no frame can be read, where FFmpeg ends too early, and where frames
+    would take more memory or disk than there is.
     """
     if isinstance(source, Video):
         return source
     if not isinstance(source, str | os.PathLike):
-        return Video(frames_of_arrays(source), ffmpeg.DEFAULT_FPS, "array")
+        return Video(frames_of_arrays(source), DEFAULT_FPS, "array")
     if not os.fspath(source):
         raise InputError("the path of the video is empty; give a video file or a folder of images")
     path = Path(source)
     if _is_folder(path):
-        place = path.resolve()
-        return Video(read_folder(path, progress), ffmpeg.DEFAULT_FPS, place.name, str(place))
+        folder = path.resolve()
+        return Video(read_folder(path, progress), DEFAULT_FPS, folder.name, str(folder))
+    place = str(path.resolve())
     if path.suffix.lower() in STACK_SUFFIXES:
-        frames, fps = read_stack(path, progress), ffmpeg.DEFAULT_FPS
-    else:
-        frames, fps = ffmpeg.decode(path, progress)
-    return Video(frames, fps, path.stem, str(path.resolve()))
+        return Video(read_stack(path, progress), DEFAULT_FPS, path.stem, place)
+    decoded = decode(path, progress)
+    return Video(decoded.frames, decoded.fps, path.stem, place, decoded.uneven_times)
 
 
 def _is_folder(path: Path) -> bool:

@@ -18,14 +18,15 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
-    {"defaults", "errors", "interrupts", "progress"},
-    {"config", "chunks", "files", "parsing", "plain"},
+    {"defaults", "errors", "interrupts", "matroska", "progress", "rates"},
+    {"config", "chunks", "ffmpeg", "files", "parsing", "plain"},
     {"deep_colours", "levels", "numbering", "tiff"},
     {"locks", "tensor_files"},
     {"geometry", "frames", "images", "masks", "mishaps", "options", "tracks"},
     {"weights"},
-    {"queries", "cache", "state_dicts", "ffmpeg", "metrics", "pairs", "delta_dino", "backbones"},
-    {"arrays", "folders"},
+    {"queries", "cache", "state_dicts", "metrics", "pairs", "delta_dino", "backbones"},
+    {"arrays", "deep", "encoding", "folders", "streams"},
+    {"decoding"},
     {"maps", "video", "run", "kernels"},
     {"correlation", "working", "points", "overlay", "vits"},
     {"losses", "flow", "formats"},

@@ -17,7 +17,7 @@ from dinotrack import api, load, weights
 from dinotrack.cli import main
 from dinotrack.config import FAST
 from dinotrack.display import Display
-from dinotrack.ffmpeg import write_video
+from dinotrack.encoding import write_video
 from dinotrack.formats import load_tracks
 from dinotrack.model import Tracker
 from dinotrack.synthesis import generate

@@ -20,8 +20,8 @@ from dinotrack import cli, console, interrupts, outputs, report
 from dinotrack.benchmarks import __main__ as benchmarks
 from dinotrack.benchmarks.kernel_speed import __main__ as kernel_speed
 from dinotrack.display import Display, in_words
+from dinotrack.encoding import write_video
 from dinotrack.errors import DinotrackWarning, InputError, on_command_line, printable
-from dinotrack.ffmpeg import write_video
 from dinotrack.formats import FORMATS
 from dinotrack.pretraining import __main__ as pretraining
 from dinotrack.pretraining.start import __main__ as start
@@ -391,6 +391,18 @@ def test_what_stands_in_the_way_is_found_before_the_fit(
     assert str(tmp_path / name) in line
     assert "choose another --out" in line
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_an_overlay_that_cannot_be_is_known_before_the_fit(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def never(size: tuple[int, int], fps: float) -> None:
+        raise InputError(f"not {size} at {fps:g}")
+
+    monkeypatch.setattr("dinotrack.encoding.check_writable", never)
+    assert "not (48, 64) at 12" in told(capfd, clip, "--out", tmp_path / "run", *QUICK[:-1])
+    assert not (tmp_path / "run").exists()
+    assert cli.main([str(clip), "--out", str(tmp_path / "run"), *QUICK]) == 0
 
 
 def test_a_result_that_is_write_protected(

@@ -14,7 +14,7 @@ import torch
 
 import dinotrack
 from dinotrack import DinotrackWarning, Fitted, InputError, Tracks
-from dinotrack.ffmpeg import write_video
+from dinotrack.encoding import write_video
 from dinotrack.flow import FlowEstimator
 from dinotrack.synthesis import Clip, generate
 from dinotrack.video import Video

@@ -163,6 +163,14 @@ def flagged(content: bytes, offset: int, value: int) -> bytes:
     return bytes(changed)
 
 
+def slow_header() -> bytes:
+    """A damaged header for which numpy's own reader takes a quarter of a minute."""
+    header = (
+        b"{'descr': '<f8', 'fortran_o\x7f\xff\xff\xff': False, 'shape': (3, 3), }" + b" " * 4020
+    )
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
 SOUND = saved(np.array(ROWS))
 DAMAGED: dict[str, tuple[str, bytes, str]] = {
     "cut header": (".npy", SOUND[:30], "it is damaged"),
@@ -170,6 +178,7 @@ DAMAGED: dict[str, tuple[str, bytes, str]] = {
     "open bracket": (".npy", SOUND.replace(b"(2, 3)", b"(2, (("), "it is damaged"),
     "open text": (".npy", SOUND.replace(b"'descr'", b"'''escr"), "it is damaged"),
     "zeros": (".npy", SOUND[:10] + bytes(118), "it is damaged"),
+    "numpy's slow header": (".npy", slow_header(), "it is damaged"),
     "a million million rows": (".npy", lying((10**12, 3)), "it holds fewer numbers"),
     "rows below zero": (".npy", lying((-1, 3)), "it is damaged"),
     "rows that are true": (".npy", lying((True, 3)), "it is damaged"),
@@ -237,3 +246,23 @@ def test_only_files_are_read(suffix: str, tmp_path: Path) -> None:
         read_queries(tmp_path / f"absent{suffix}")
     with pytest.raises(InputError):
         read_queries(tmp_path / ("x" * 300 + suffix))
+
+
+def test_arrays_of_other_writers(tmp_path: Path) -> None:
+    """Any order of the facts, either kind of quotes, Python 2's long numbers, columns first."""
+    numbers = np.array(ROWS, "<f8")
+    for number, header in enumerate(
+        (
+            "{'descr': '<f8', 'fortran_order': False, 'shape': (2, 3), }",
+            "{'shape': (2L, 3L), 'fortran_order': False, 'descr': '<f8'}\n",
+            '{"descr": "<f8", "fortran_order": False, "shape": (2,3)}',
+        )
+    ):
+        for version, bytes_of_length in ((1, 2), (2, 4), (3, 4)):
+            length = len(header).to_bytes(bytes_of_length, "little")
+            content = b"\x93NUMPY" + bytes((version, 0)) + length + header.encode()
+            path = tmp_path / f"{number}{version}.npy"
+            path.write_bytes(content + numbers.tobytes())
+            assert read_queries(path).rows.tolist() == ROWS
+    np.save(tmp_path / "f.npy", np.asfortranarray(numbers.astype(">f4")))
+    assert read_queries(tmp_path / "f.npy").rows.tolist() == ROWS

@@ -7,11 +7,12 @@ read. So a damaged or hostile header takes no memory. Python objects (pickles) a
 import contextlib
 import io
 import math
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,18 @@ from dinotrack.formats.opening import Unreadable, opened, size_of
 Look = Callable[[tuple[int, ...], np.dtype[Any]], None]
 """Told the shape and the type of an array before it is read; raises InputError to refuse it."""
 
+MAGIC = b"\x93NUMPY"
+LENGTH_BYTES = {b"\x01": 2, b"\x02": 4, b"\x03": 4}
+"""Of the length of the header, by the version of the format."""
+LONGEST_HEADER = 4096
+"""Of one plain array; that of an array with named fields may be longer."""
+ENTRY = re.compile(
+    r"""["'](descr|fortran_order|shape)["']: *(["'][<>=|]?[a-zA-Z?][0-9]*["']|True|False"""
+    r"""|\([0-9L, ]*\)),? *"""
+)
+"""One fact of a header, which is written as Python writes a dict."""
+HEADER = re.compile(rf"\{{ *(?:{ENTRY.pattern}){{3}}\}}")
+NO_ARRAY = "it is damaged, or something else than its name says"
 ENCRYPTED = 1
 """A bit of a zip member's flags."""
 MOST_DEFLATED = 1100
@@ -66,25 +79,49 @@ def open_npz(path: Path, kind: str) -> Iterator[Archive]:
 
 
 def _read(file: io.BufferedIOBase, size: int, look: Look) -> npt.NDArray[Any]:
-    shape, dtype = _header(file)
-    claimed = math.prod(shape) * dtype.itemsize
+    header = _header(file)
+    claimed = math.prod(header.shape) * header.dtype.itemsize
     if claimed > size - file.tell():
         raise Unreadable("it holds fewer numbers than it says")
-    look(shape, dtype)
-    file.seek(0)
-    return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+    look(header.shape, header.dtype)
+    values = np.empty(math.prod(header.shape), header.dtype)
+    content = values.view(np.uint8)
+    if file.readinto(content.data) != claimed:
+        raise Unreadable("it was cut while it was read")
+    if header.dtype == np.bool_:
+        values = content != 0  # of other bytes than 0 and 1 nobody knows what numpy makes
+    return values.reshape(header.shape, order=header.order)
 
 
-def _header(file: io.BufferedIOBase) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    elif version == (2, 0):
-        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-    else:
+@dataclass(frozen=True)
+class _Header:
+    """What an array is."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    order: Literal["C", "F"]
+
+
+def _header(file: io.BufferedIOBase) -> _Header:
+    """The header, after which the numbers begin.
+
+    numpy's own reader takes a minute for some damaged headers, so it is not asked.
+    """
+    magic, version = file.read(6), file.read(2)
+    if magic != MAGIC or version[:1] not in LENGTH_BYTES:
+        raise Unreadable(NO_ARRAY)
+    length = int.from_bytes(file.read(LENGTH_BYTES[version[:1]]), "little")
+    text = file.read(min(length, LONGEST_HEADER)).decode("latin-1").strip()
+    if "'descr': [" in text:
+        raise Unreadable("its numbers have names; it holds no plain numbers")
+    if length > LONGEST_HEADER or HEADER.fullmatch(text) is None:
+        raise Unreadable(NO_ARRAY)
+    found = {match[1]: match[2] for match in ENTRY.finditer(text)}
+    if found.keys() != {"descr", "fortran_order", "shape"}:
+        raise Unreadable(NO_ARRAY)
+    dtype = np.dtype(found["descr"].strip("'\""))
+    if dtype.kind not in "biuf":
         raise Unreadable("it holds no plain numbers")
-    if dtype.hasobject or dtype.kind not in "biuf":
-        raise Unreadable("it holds no plain numbers")
-    if not all(type(side) is int and side >= 0 for side in shape):
-        raise Unreadable("it is damaged")
-    return shape, dtype
+    sides = re.findall("[0-9]+", found["shape"])
+    order: Literal["C", "F"] = "F" if found["fortran_order"] == "True" else "C"
+    return _Header(tuple(int(side) for side in sides), dtype, order)

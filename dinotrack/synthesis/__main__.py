@@ -10,7 +10,7 @@ import numpy as np
 
 from dinotrack import console, parsing
 from dinotrack.defaults import LARGEST_SEED
-from dinotrack.ffmpeg import write_video
+from dinotrack.encoding import write_video
 from dinotrack.files import check_outputs, make_folder, replacing
 from dinotrack.synthesis.clip import Clip, generate
 
