@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(argv: Sequence[str] | None) -> int:
-    args = arguments.parse(argv)
+    with held():  # what Ctrl-C meets while it is being loaded may crash, or lose it
+        args = arguments.parse(argv)
     with Display(sys.stderr) as display:
         _run(args, display)
     return 0
@@ -48,7 +49,7 @@ def _command(argv: Sequence[str] | None) -> int:
 
 def _run(args: argparse.Namespace, display: Display) -> None:
     """One run. All that the user can have got wrong is found out before the fit."""
-    with held():  # libraries of C that Ctrl-C meets while they are loaded may crash
+    with held():
         from dinotrack import outputs, report
         from dinotrack.encoding import check_writable
         from dinotrack.formats import read_masks

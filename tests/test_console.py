@@ -247,7 +247,7 @@ entry()
 def test_ctrl_c_while_modules_are_loaded() -> None:
     ended = process("-c", INTERRUPTING.replace("dinotrack.c", "argparse"))
     assert ended.returncode == 130
-    assert ended.stderr == "dinotrack: interrupted before it began\n"
+    assert ended.stderr == "dinotrack: interrupted\n"
 
 
 # --- progress -------------------------------------------------------------------------------------
@@ -282,6 +282,11 @@ def test_a_file_is_told_soon_and_then_now_and_then() -> None:
         "fit: 100 of 100, 100.0 s",
     ]
     assert lines_of([(0, 0, 9), (1, 5, 9), (2, 9, 9)]) == ["fit: 9 of 9, 2.0 s"]
+
+
+def test_a_stage_that_does_not_know_its_length_yet() -> None:
+    assert lines_of([(0, 0, 0), (1, 10, 20), (2, 20, 20)]) == ["fit: 20 of 20, 2.0 s"]
+    assert lines_of([(0, 0, 0)]) == []
 
 
 def test_time_left_is_reckoned_from_where_a_fit_went_on() -> None:
