@@ -155,6 +155,7 @@ class Fitted:
         found = self.in_video(pipeline.track(self.learnt, self.working_queries(rows), run))
         if not (found.xy.isfinite().all() and found.confidence.isfinite().all()):
             raise astray("the tracks", self.config)
+        found = found.seen_within(self.video.size)
         if self.config.inference.pin_query:
             found = Queries.from_rows(torch.from_numpy(rows)).to(self.maps.device).pinned(found)
         return Tracks(

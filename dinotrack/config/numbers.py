@@ -43,6 +43,17 @@ class VideoConfig(Section, key="video"):
 
 
 @dataclass(frozen=True)
+class ShotConfig(Section, key="shots"):
+    """Which frames are blank, and where the picture changes as a whole (docs/method.md 9)."""
+
+    blank_contrast: Amount = 2.0  # grey levels of 255: a blank frame deviates by no more than this
+    blank_share: Share = 0.05  # and by no more than this share of the video's largest deviation
+    cut_colours: Share = 0.18  # at a cut at least this share of the colours changes,
+    cut_likeness: float = 0.6  # coarse grey pictures correlate by less than this,
+    cut_agreement: Share = 0.08  # and flow agrees with its way back in less than this share
+
+
+@dataclass(frozen=True)
 class BackboneConfig(Section, key="backbone"):
     """The frozen ViT (docs/method.md "Conventions")."""
 
@@ -337,6 +348,7 @@ class Config(Section, key=""):
 
     preset: str
     video: VideoConfig = VideoConfig()
+    shots: ShotConfig = ShotConfig()
     backbone: BackboneConfig = BackboneConfig()
     flow: FlowConfig = FlowConfig()
     trajectories: TrajectoryConfig = TrajectoryConfig()
