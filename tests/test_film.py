@@ -80,6 +80,16 @@ def test_frames_until_ffmpeg_dies_are_no_video(
 
 
 @POSIX
+@pytest.mark.parametrize("passed", [0, 40, 70, 95, 130, 200])
+def test_a_list_of_packets_that_is_cut_off_is_no_list(
+    passed: int, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path, monkeypatch, f'"$REAL" "$@" | head -c {passed}; kill -9 $$')
+    with pytest.raises(InputError, match="ended by signal 9"):
+        read_video(plain)
+
+
+@POSIX
 def test_an_encoder_that_dies_leaves_no_video(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
