@@ -141,6 +141,8 @@ def _read(place: Path, files: Sequence[Path], progress: Progress) -> Frames:
     with open_scratch() as store:
         try:
             for file, pixels in _pictures(files, damage, progress):
+                if not aside:  # before hours of decoding fill the disk
+                    open_scratch(len(files) * pixels.nbytes, str(place)).close()
                 aside.append(_put_aside(store, pixels))
                 pages[file] += 1
         finally:  # also where a later picture is refused
@@ -206,7 +208,7 @@ def _scaled(
             for told in _of_depth(span, scales[whole], shallow):
                 _warn(place, told)
     store.seek(0)
-    with open_scratch() as final:
+    with open_scratch(math.prod(shape), str(place)) as final:
         for picture in aside:
             pixels = picture.read(store)
             if picture.span:

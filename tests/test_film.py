@@ -252,7 +252,7 @@ def test_pipes_devices_and_sockets_are_refused_unopened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     (tmp_path / "zero.mp4").symlink_to("/dev/zero")
     for name, kind in (("pipe.mp4", "a named pipe"), ("zero.mp4", "a device")):
-        with pytest.raises(InputError, match=f"{name}.* a pipe or a device"):
+        with pytest.raises(InputError, match=f"{name} is {kind}"):
             read_video(tmp_path / name)
         with pytest.raises(InputError, match=f"{name} is {kind}"):
             decode(tmp_path / name, silent)

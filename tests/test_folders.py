@@ -4,6 +4,7 @@ import os
 import random
 import re
 import warnings
+from collections import namedtuple
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -370,8 +371,8 @@ def test_pipes_and_folders_among_frames_are_not_waited_for(tmp_path: Path) -> No
     video, (said,) = read(tmp_path)
     assert firsts(video) == [0, 1]
     assert "passed over, as they are no pictures of the series: 2.png, 3.png, 4.png" in said
-    for name in ("2.png", os.devnull):
-        with pytest.raises(InputError, match="is no file but a pipe or a device"):
+    for name, kind in (("2.png", "a named pipe"), (os.devnull, "a device")):
+        with pytest.raises(InputError, match=f" is {kind}"):
             read_video(tmp_path / name)
 
 
@@ -391,6 +392,16 @@ def test_a_picture_of_another_size_is_refused_before_it_is_decoded(
     with pytest.raises(InputError, match=r"2.png: is 1200 x 1000, the ones before it 16 x 12"):
         read_video(tmp_path)
     assert set(decoded) == {(16, 12)}
+
+
+def test_the_room_that_frames_take_is_known_after_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, ["0.png", "1.png"])
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage(1000, 0, 1000))
+    with pytest.raises(InputError, match=r"its frames take 0.0 MB of disk, .* room for 0.0 MB"):
+        read_video(tmp_path)
 
 
 def test_paths_that_cannot_be() -> None:
