@@ -104,7 +104,12 @@ def read_pages(source: Path | bytes, look: Look = any_size) -> Iterator[Pixels]:
     with _opened(source) as file:
         bounded = _bounded(source, look)
         if _starts(file).startswith(tiff.MAGIC):
-            yield from (pixels for pixels, _ in _tiff_pages(source, file, bounded, _upright))
+            is_empty = True
+            for pixels, _ in _tiff_pages(source, file, bounded, _upright):
+                is_empty = False
+                yield pixels
+            if is_empty:
+                raise ValueError("it holds no picture")
             return
         image = _opener(file)(file)
         first = int(getattr(image, "default_image", False))  # shown where nothing is animated

@@ -212,11 +212,17 @@ def _is_mask(found: Any) -> bool:
     return found.dtype == np.bool_ and found.shape == SIZE
 
 
+def _look(size: tuple[int, int]) -> None:
+    """As readers do that know the size of a video: what claims to be huge isn't decoded."""
+    if math.prod(size) > 1 << 20:
+        raise InputError("too large")
+
+
 def _read_as_frames(path: Path) -> int:
     with contextlib.suppress(InputError):
-        assert read_stored(path).values.size
+        assert read_stored(path, _look).values.size
     pages = 0
-    for page in read_pages(path):
+    for page in read_pages(path, _look):
         assert page.ndim in (2, 3)
         pages += 1
         if pages == 4:

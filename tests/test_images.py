@@ -358,3 +358,11 @@ def test_memory_that_runs_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image.Image, "convert", full)
     with pytest.raises(DamagedPicture, match="does not fit into memory"):
         read_stored(encoded("png"))
+
+
+def test_a_tiff_without_a_page_is_damaged(tmp_path: Path) -> None:
+    """Found by tests/fuzz.py: no frame came of it, and no error."""
+    (tmp_path / "none.tif").write_bytes(b"II*\0\0\0\0\0" + bytes(60))
+    for read in (lambda path: list(read_pages(path)), read_stored):
+        with pytest.raises(DamagedPicture):
+            read(tmp_path / "none.tif")
