@@ -43,6 +43,9 @@ FLASH = 2
 LATTICE = 6
 """Px between the places at which flow is asked whether it agrees with its way back."""
 
+SOUND = 0.25
+"""Share of the places in which flow must agree beside a cut. Where it does not, it may be lost
+because the camera moves fast."""
 AGREES = 1.0
 """Px. With a smaller cycle error, flow agrees with its way back."""
 
@@ -188,8 +191,8 @@ def find_cuts(
         return _agreement(_look(frames, t - 1), _look(frames, t), flow, t)
 
     def is_lost(t: int) -> bool:
-        beside = [agreement(n) for n in (t - 1, t + 1) if 1 <= n <= last]
-        return agreement(t) < config.cut_agreement * min(beside, default=1.0)
+        beside = min((agreement(n) for n in (t - 1, t + 1) if 1 <= n <= last), default=1.0)
+        return beside > SOUND and agreement(t) < config.cut_agreement * beside
 
     def lasts(t: int) -> bool:
         past = range(max(0, t - 1 - FLASH), t)
