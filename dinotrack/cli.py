@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(argv: Sequence[str] | None) -> int:
-    args = arguments.parse(argv)
+    with held():  # what Ctrl-C meets while it is being loaded may crash, or lose it
+        args = arguments.parse(argv)
     with Display(sys.stderr) as display:
         _run(args, display)
     return 0
@@ -48,8 +49,9 @@ def _command(argv: Sequence[str] | None) -> int:
 
 def _run(args: argparse.Namespace, display: Display) -> None:
     """One run. All that the user can have got wrong is found out before the fit."""
-    with held():  # libraries of C that Ctrl-C meets while they are loaded may crash
+    with held():
         from dinotrack import outputs, report
+        from dinotrack.encoding import check_writable
         from dinotrack.formats import read_masks
         from dinotrack.locks import locked
         from dinotrack.video import read_video
@@ -65,6 +67,8 @@ def _run(args: argparse.Namespace, display: Display) -> None:
         foreground = read_masks(args.foreground, len(video.frames), video.size)
     out = args.out or outputs.default_folder(video)
     given = (args.video, args.queries, args.mask, args.foreground)
+    if not args.no_overlay:
+        check_writable(video.size, video.fps)
     outputs.check(out, [path for path in given if path])
     with locked(out), _interrupted_in(out):
         outputs.clear(out)

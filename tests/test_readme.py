@@ -40,6 +40,7 @@ SECTIONS = (
     "6 Inference and visibility",
     "7 Metrics",
     "8 What fast and quality do instead",
+    "9 Blank frames and cuts",
     "References",
 )
 

@@ -50,7 +50,7 @@ class ShotConfig(Section, key="shots"):
     blank_share: Share = 0.05  # and by no more than this share of the video's largest deviation
     cut_colours: Share = 0.18  # at a cut at least this share of the colours changes,
     cut_likeness: float = 0.6  # coarse grey pictures correlate by less than this,
-    cut_agreement: Share = 0.08  # and flow agrees with its way back in less than this share
+    cut_agreement: Share = 0.3  # and flow agrees in less than this share of where it did and will
 
 
 @dataclass(frozen=True)
