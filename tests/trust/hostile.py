@@ -371,7 +371,7 @@ def _huge_setting(value: str) -> Callable[[Attack], None]:
 
 DYING = """#!/bin/sh
 case "$*" in
-*rawvideo*) "{real}" "$@" | head -c 200000; kill -9 $$ ;;
+*rawvideo*) "{real}" "$@" > "{whole}" && head -c 200000 "{whole}" && kill -9 $$ ;;
 *) exec "{real}" "$@" ;;
 esac
 """
@@ -380,7 +380,8 @@ esac
 def dying_ffmpeg(attack: Attack) -> None:
     """F1: FFmpeg is killed when it has given five frames and a bit of twelve."""
     program = attack.home / "ffmpeg"
-    program.write_text(DYING.format(real=imageio_ffmpeg.get_ffmpeg_exe()))
+    paths = {"real": imageio_ffmpeg.get_ffmpeg_exe(), "whole": attack.home / "whole"}
+    program.write_text(DYING.format(**paths))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     attack.env["IMAGEIO_FFMPEG_EXE"] = str(program)
     attack.track(attack.clip)
