@@ -7,7 +7,7 @@ the working frame.
 
 from __future__ import annotations
 
-import operator
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,22 +22,30 @@ from torch import Tensor
 
 from dinotrack import pipeline
 from dinotrack.cache import open_cache
-from dinotrack.config import Config, TrainingConfig, override
-from dinotrack.config import preset as named_preset
-from dinotrack.defaults import GRID, LARGEST_SEED
+from dinotrack.config import Config, override
 from dinotrack.errors import Argument, DinotrackWarning, InputError
 from dinotrack.flow import VideoFlow
 from dinotrack.maps import FeatureMaps
+from dinotrack.masks import as_masks
+from dinotrack.mishaps import astray, enough_memory
+from dinotrack.options import (
+    choose_config,
+    choose_device,
+    choose_folder,
+    choose_progress,
+    choose_seed,
+    default_steps,
+)
 from dinotrack.overlay import render as render
 from dinotrack.pipeline import Learnt
-from dinotrack.points import as_masks, choose_queries
-from dinotrack.progress import Progress, Watch, silent
+from dinotrack.points import choose_queries
+from dinotrack.progress import Progress, Watch
 from dinotrack.queries import Queries, Trajectories
 from dinotrack.run import Run
 from dinotrack.tracking import TrackedVideo
 from dinotrack.tracks import Tracks
-from dinotrack.training import State, Store, checkpoint
-from dinotrack.training.checkpoint import Identity
+from dinotrack.training import State, checkpoint
+from dinotrack.training.stored import Identity, Stored
 from dinotrack.video import Source, Video, content_hash, read_video
 
 
@@ -97,33 +105,36 @@ class Fitted:
         self,
         queries: npt.ArrayLike | None = None,
         *,
-        grid: SupportsIndex = GRID,
-        query_frame: SupportsIndex = 0,
+        grid: SupportsIndex | None = None,
+        query_frame: SupportsIndex | None = None,
         mask: npt.ArrayLike | None = None,
         progress: Progress | None = None,
     ) -> Tracks:
         """Track points through the video, forwards and backwards, without any training.
 
         queries: [N, 3] rows of (t, x, y): the frame, counted from 0, and the position in px of the
-        video. Without queries, a grid of grid x grid points of query_frame is tracked, of which
-        mask, bool [H, W], keeps those on its true pixels.
+        video. Without queries, a grid of grid x grid points (16) of query_frame (0) is tracked, of
+        which mask, bool [H, W], keeps those on its true pixels.
         progress: who is told how far tracking is; by default the one that `fit` was given.
 
-        Raises InputError for queries outside the video and for a mask of another size.
+        Raises InputError for queries outside the video, for queries together with what chooses a
+        grid, and for a mask of another size.
         """
         asked = choose_queries(self.video, queries, grid=grid, query_frame=query_frame, mask=mask)
-        watch = self.run.watch if progress is None else replace(self.run.watch, progress=progress)
-        return self._tracks(asked, replace(self.run, watch=watch))
+        watch = self.run.watch
+        if progress is not None:
+            watch = replace(watch, progress=choose_progress(progress))
+        with enough_memory(self.config):
+            return self._tracks(asked, replace(self.run, watch=watch))
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the fit into a folder, for `load`: weights, optimizer, step, settings, seed, and
         the hash of the video.
 
-        Raises InputError where the folder can't be written, or holds the fit of another video or
-        with other settings, which is never overwritten.
+        Raises InputError where the folder can't be written, is in use, or holds the fit of another
+        video or with other settings, which is never overwritten.
         """
-        checkpoint.find(Path(folder), self.identity, resume=True)
-        checkpoint.save(Path(folder), self.state, self.identity)
+        checkpoint.put(choose_folder(folder), self.state, self.identity)
 
     def working_queries(self, rows: Float[np.ndarray, "N 3"]) -> Queries:
         """Rows of (t, x, y) px of the video, in working px and where points are tracked."""
@@ -142,6 +153,9 @@ class Fitted:
     def _tracks(self, rows: Float[np.ndarray, "N 3"], run: Run) -> Tracks:
         """Tracks of checked queries. Positions are in working px only in here."""
         found = self.in_video(pipeline.track(self.learnt, self.working_queries(rows), run))
+        if not (found.xy.isfinite().all() and found.confidence.isfinite().all()):
+            raise astray("the tracks", self.config)
+        found = found.seen_within(self.video.size)
         if self.config.inference.pin_query:
             found = Queries.from_rows(torch.from_numpy(rows)).to(self.maps.device).pinned(found)
         return Tracks(
@@ -151,6 +165,7 @@ class Fitted:
             queries=rows,
             size=self.video.size,
             fps=self.video.fps,
+            uneven_times=self.video.uneven_times,
         )
 
 
@@ -160,10 +175,10 @@ def fit(
     preset: str | None = None,
     settings: Mapping[str, Any] | None = None,
     seed: SupportsIndex = 0,
-    device: str | torch.device = "auto",
+    device: str | torch.device | None = "auto",
     foreground: npt.ArrayLike | None = None,
-    progress: Progress = silent,
-    folder: str | Path | None = None,
+    progress: Progress | None = None,
+    folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
 ) -> Fitted:
     """Fit a tracker to one video.
@@ -173,21 +188,23 @@ def fit(
     settings: what differs from the preset, as in {"training.steps": 2000}; the file
     config/numbers.py explains each of them.
     seed: a whole number from 0 to 2^32 - 1. The same seed, machine and threads give the same bytes.
-    device: "auto", "cpu", "cuda" or "mps".
+    device: "auto" (as None), "cpu", "cuda" or "mps".
     foreground: bool [T, H, W] in px of the video, where you know better than we find what moves.
     progress: a function of (stage, done, total) that is told how far the fit is.
     folder: where the fit is kept. A finished fit of the same video, settings and seed in there is
-    loaded instead of trained, and an unfinished one is continued with `resume`. Ctrl-C leaves a
-    checkpoint there.
+    loaded instead of trained, and an unfinished one goes on, with a DinotrackWarning that says from
+    where. Whatever ends a fit early, Ctrl-C or an exception of `progress`, leaves it there.
+    resume: it changes nothing, as an unfinished fit always goes on.
 
     Raises InputError for whatever the user can mend.
     """
     where = choose_device(device)
     config = choose_config(preset, settings, where)
-    number = _check_seed(seed)
-    watch = Watch(progress)
+    number = choose_seed(seed)
+    kept = None if folder is None else choose_folder(folder)
+    watch = Watch(choose_progress(progress))
     with watch.stage("read"):
-        clip = read_video(video, progress)
+        clip = read_video(video, watch.progress)
     if not settings or "training.steps" not in settings:
         steps = default_steps(config.training, len(clip.frames))
         config = override(config, {"training.steps": steps})
@@ -196,20 +213,18 @@ def fit(
         masks = as_masks(foreground, clip.frames.shape[:3], "foreground")
     fingerprint = content_hash(clip)
     identity = Identity(config, number, fingerprint, checkpoint.hash_masks(masks), clip.path)
-    kept = Path(folder) if folder else None
-    stored = None if kept is None else checkpoint.find(kept, identity, resume)
-    cache = open_cache(fingerprint)
-    run = Run(config, where, number, watch, cache, required=preset is not None)
-    learnt = pipeline.learn(clip, run, masks, Store(identity, kept, stored))
-    trained = learnt.state.step - (0 if stored is None else stored.step)
-    return Fitted(clip, identity, run, learnt, trained)
+    with checkpoint.opened(kept, identity) as store, enough_memory(config):
+        cache = open_cache(fingerprint)
+        run = Run(config, where, number, watch, cache, required=preset is not None)
+        learnt = pipeline.learn(clip, run, masks, store)
+    return Fitted(clip, identity, run, learnt, learnt.state.step - store.step)
 
 
 def load(
-    folder: str | Path,
+    folder: str | os.PathLike[str],
     video: Source | None = None,
-    device: str | torch.device = "auto",
-    progress: Progress = silent,
+    device: str | torch.device | None = "auto",
+    progress: Progress | None = None,
 ) -> Fitted:
     """A fit that was saved in a folder, ready to track.
 
@@ -218,39 +233,50 @@ def load(
     Raises InputError where the folder holds no fit, or the fit is of another video.
     """
     where = choose_device(device)
-    stored = checkpoint.read(Path(folder))
+    path = choose_folder(folder)
+    watch = Watch(choose_progress(progress))
+    stored = checkpoint.read(path)
     identity = stored.identity
-    if video is None and not identity.video_path:
-        raise InputError(
-            f"{folder} does not say where its video lies; name the ", Argument("video")
-        )
-    watch = Watch(progress)
     with watch.stage("read"):
-        clip = read_video(identity.video_path if video is None else video, progress)
+        clip = _fitted_video(path, stored, video, watch.progress)
     if content_hash(clip) != identity.video_hash:
         raise InputError(
-            f"{folder} was fitted to another video than {clip.name}; name that one, or fit this one"
+            f"{path} was fitted to another video than {clip.name}; name that one, or fit this one"
         )
     steps = identity.config.training.steps
     if stored.step < steps:
-        unfinished = f"{folder} holds an unfinished fit, step {stored.step} of {steps}"
-        going_on = Argument("resume", True)
-        warnings.warn(
-            DinotrackWarning(f"{unfinished}; tracks are better once fit goes on with ", going_on),
-            stacklevel=2,
-        )
+        unfinished = f"{path} holds an unfinished fit, step {stored.step} of {steps}"
+        advice = "tracks are better once fit goes on in that ", Argument("folder")
+        warnings.warn(DinotrackWarning(f"{unfinished}; ", *advice), stacklevel=2)
     run = Run(identity.config, where, identity.seed, watch, open_cache(identity.video_hash))
-    return Fitted(clip, identity, run, pipeline.recall(clip, run, stored), 0)
+    with enough_memory(identity.config):
+        learnt = pipeline.recall(clip, run, stored)
+    return Fitted(clip, identity, run, learnt, 0)
+
+
+def _fitted_video(folder: Path, stored: Stored, video: Source | None, progress: Progress) -> Video:
+    """The video that is given, or the one that a stored fit names."""
+    if video is not None:
+        return read_video(video, progress)
+    path = stored.identity.video_path
+    name_it = "name the ", Argument("video")
+    if not path:
+        raise InputError(f"{folder} does not say where its video lies; ", *name_it)
+    try:
+        return read_video(path, progress)
+    except InputError as error:
+        problem = f"the video of {folder} can't be read: "
+        raise InputError(problem, *error.args, "; or ", *name_it) from error
 
 
 def track(
     video: Source,
     queries: npt.ArrayLike | None = None,
     *,
-    grid: SupportsIndex = GRID,
-    query_frame: SupportsIndex = 0,
+    grid: SupportsIndex | None = None,
+    query_frame: SupportsIndex | None = None,
     mask: npt.ArrayLike | None = None,
-    progress: Progress = silent,
+    progress: Progress | None = None,
     **options: Any,
 ) -> Tracks:
     """Fit a tracker to a video and track points through it.
@@ -258,58 +284,7 @@ def track(
     This is `fit`, which takes the further options, and `Fitted.track` in one. Queries are checked
     before the fit begins.
     """
-    clip = read_video(video, progress)
+    told = choose_progress(progress)
+    clip = read_video(video, told)
     asked = choose_queries(clip, queries, grid=grid, query_frame=query_frame, mask=mask)
-    return fit(clip, progress=progress, **options).track(asked)
-
-
-def choose_device(device: str | torch.device) -> torch.device:
-    """The device that is meant: "auto" means CUDA where there is one, else the CPU.
-
-    Raises InputError for a device that this machine lacks.
-    """
-    if isinstance(device, torch.device):
-        return device
-    counts = {
-        "cpu": 1,
-        "cuda": torch.cuda.device_count(),
-        "mps": int(torch.backends.mps.is_available()),
-    }
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not isinstance(device, str):
-        raise InputError(f"unknown device {device!r}; choose auto, {', '.join(counts)}")
-    kind, _, number = device.partition(":")
-    if kind not in counts or (number and not number.isdecimal()):
-        raise InputError(f"unknown device {device!r}; choose auto, {', '.join(counts)}")
-    if int(number or 0) >= counts[kind]:
-        raise InputError(f"this machine has no {device}; take ", Argument("device", "cpu"))
-    return torch.device(device)
-
-
-def choose_config(
-    preset: str | None, settings: Mapping[str, Any] | None, device: torch.device
-) -> Config:
-    """The preset, or the one that suits the device, with the settings that differ."""
-    if settings is not None and not isinstance(settings, Mapping):
-        example = "{'training.steps': 2000}"
-        raise InputError(f"settings are given by their keys, as in {example}, not as {settings!r}")
-    name = preset or ("quality" if device.type == "cuda" else "fast")
-    return override(named_preset(name), settings or {})
-
-
-def default_steps(config: TrainingConfig, frames: int) -> int:
-    """Steps of a fit to a video of that many frames: longer videos take more than short ones."""
-    return max(config.steps, round(config.steps_a_frame * frames))
-
-
-def _check_seed(seed: SupportsIndex) -> int:
-    """The seed as Python's own integer; every step's random numbers are counted on from it."""
-    advice = f"give a whole number from 0 to {LARGEST_SEED}"
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        raise InputError(f"seed {seed!r} is no whole number; {advice}") from None
-    if not 0 <= number <= LARGEST_SEED:
-        raise InputError(f"seed {number} is out of range; {advice}")
-    return number
+    return fit(clip, progress=told, **options).track(asked)

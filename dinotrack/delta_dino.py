@@ -2,6 +2,7 @@
 (docs/method.md 4; section 3.1 of the paper)."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -52,18 +53,20 @@ class DeltaDino(nn.Module):
     batch norm, ReLU and blur, then a dilated convolution and a batch norm of gain 0.05.
     """
 
-    def __init__(self, config: ModelConfig, dims: int):
+    def __init__(self, config: ModelConfig, dims: int, rng: torch.Generator | None = None):
+        """rng: what the first weights are drawn from; by default torch's own generator."""
         super().__init__()
         self.config = config
         layers: list[nn.Module] = []
         channels = 3
         for width in config.widths:
-            layers += _stage(channels, width, config)
+            layers += _stage(channels, width, config, rng)
             channels = width
         for _ in range(config.blocks):
-            convolution = _convolution(channels, channels, 3)
+            convolution = convolution_of(rng, channels, channels, 3, **_padding(3))
             layers.append(Residual(convolution, _norm(config.norm, channels), nn.ReLU()))
-        last = _convolution(channels, dims, config.kernel, dilation=config.dilation)
+        padding = _padding(config.kernel, config.dilation)
+        last = convolution_of(rng, channels, dims, config.kernel, **padding)
         norm = _norm(config.norm, dims)
         nn.init.constant_(norm.weight, config.gain)
         self.layers = nn.Sequential(*layers, last, norm)
@@ -119,19 +122,38 @@ def delta_grid(config: ModelConfig, height: int, width: int) -> Grid:
     return Grid(height, width, stride, origin)
 
 
-def _stage(channels: int, width: int, config: ModelConfig) -> list[nn.Module]:
+def convolution_of(rng: torch.Generator | None, *sizes: Any, **options: Any) -> nn.Conv2d:
+    """nn.Conv2d(*sizes, **options), with its first weights drawn from a generator of the caller's.
+
+    torch draws them from its default generator, which all threads of a process share: fits that
+    begin at the same time would take random numbers from each other. They are the same numbers
+    that torch draws after a seed, one after the other. None: its default generator after all.
+    """
+    options["device"] = "meta"
+    layer = nn.Conv2d(*sizes, **options).to_empty(device=torch.get_default_device())
+    nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=rng)
+    assert layer.bias is not None
+    bound = 1 / math.sqrt(layer.weight[0].numel())
+    nn.init.uniform_(layer.bias, -bound, bound, generator=rng)
+    return layer
+
+
+def _stage(
+    channels: int, width: int, config: ModelConfig, rng: torch.Generator | None
+) -> list[nn.Module]:
     """Layers after which the map is half as large."""
     strided = config.downsample == "stride"
-    convolution = _convolution(channels, width, config.kernel, 2 if strided else 1)
+    stride = 2 if strided else 1
+    padding = _padding(config.kernel)
+    convolution = convolution_of(rng, channels, width, config.kernel, stride, **padding)
     layers: list[nn.Module] = [convolution, _norm(config.norm, width), nn.ReLU()]
     return layers if strided else [*layers, Blur()]
 
 
-def _convolution(
-    channels: int, width: int, kernel: int, stride: int = 1, dilation: int = 1
-) -> nn.Conv2d:
-    pad = dilation * (kernel // 2)
-    return nn.Conv2d(channels, width, kernel, stride, pad, dilation, padding_mode="reflect")
+def _padding(kernel: int, dilation: int = 1) -> dict[str, Any]:
+    """What keeps a map's size, as options of a convolution with an odd kernel."""
+    reach = dilation * (kernel // 2)
+    return {"padding": reach, "dilation": dilation, "padding_mode": "reflect"}
 
 
 def _norm(name: str, channels: int) -> nn.BatchNorm2d | nn.GroupNorm:

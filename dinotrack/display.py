@@ -1,40 +1,38 @@
-"""What a terminal shows of a run: progress, warnings and errors, a line or a bar each."""
+"""What a terminal or a file shows of the progress of a run: a bar or a few lines for each stage."""
 
-import contextlib
 import shutil
-import signal
-import sys
 import time
-import warnings
-from collections.abc import Iterator
-from threading import current_thread, main_thread
+from collections.abc import Callable
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from dinotrack.errors import DinotrackWarning, on_command_line
+from dinotrack.console import Unfailing
 
+SOON_SECONDS = 3.0
+"""Until the first line about a stage, where lines go into a file; what ends sooner needs none."""
 QUIET_SECONDS = 30.0
-"""Between two lines about one stage, where they go into a file."""
-
-FLAGS = {"folder": "--out", "video": "VIDEO"}
-"""What the command line calls the arguments of the API that have other names there."""
+"""Between two further lines about it."""
+BAR_SECONDS = 0.2
+"""Between two looks of a bar."""
 
 
 class Display:
     """Shows progress: one bar a stage on a terminal, and now and then a short line elsewhere.
 
-    A Display is a `Progress`. Where `interrupted` is set, it ends the run at the next report.
+    A Display is a `Progress`. The time left is reckoned from the rate since the stage began. What
+    happens to the stream never raises here.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-        self.terminal = stream.isatty()
+    def __init__(self, stream: TextIO | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.stream = Unfailing(stream)
+        self.clock = clock
+        self.terminal = self.stream.isatty()
         self.stage = ""
         self.bar: Any = None
+        self.first = 0
         self.since = 0.0
-        self.told = 0.0
-        self.interrupted = False
+        self.next_line = 0.0
 
     def __enter__(self) -> "Display":
         return self
@@ -49,28 +47,43 @@ class Display:
         if self.terminal:
             self.bar.total = total
             self.bar.update(done - self.bar.n)
-        elif done == total or time.monotonic() - self.told > QUIET_SECONDS:
+        elif done >= total or self.clock() >= self.next_line:
             self._tell(done, total)
-        if done == total:
+        if done >= total:
             self._close()
-        if self.interrupted:
-            raise KeyboardInterrupt
 
     def _open(self, stage: str, done: int, total: int) -> None:
         self.stage = stage
-        self.since = time.monotonic()
-        self.told = self.since
+        self.first = done
+        self.since = self.clock()
+        self.next_line = self.since + SOON_SECONDS
         if self.terminal:
-            columns, lines = shutil.get_terminal_size()  # unlike tqdm, it takes 0 for unknown
-            name = f"{stage:<10}"
-            size = {"ncols": columns - 1, "nrows": lines}
-            self.bar = tqdm(desc=name, total=total, initial=done, file=self.stream, **size)
+            self.bar = self._new_bar(done, total)
+
+    def _new_bar(self, done: int, total: int) -> Any:
+        columns, lines = shutil.get_terminal_size()  # unlike tqdm, it takes 0 for unknown
+        return tqdm(
+            desc=f"{self.stage:<10}",
+            total=total,
+            initial=done,
+            file=self.stream,
+            ncols=columns - 1,
+            nrows=lines,
+            mininterval=BAR_SECONDS,
+            miniters=1,
+            smoothing=0,  # the rate of the whole stage, as single updates take unlike times
+        )
 
     def _tell(self, done: int, total: int) -> None:
-        self.told = time.monotonic()
-        taken = self.told - self.since
-        self.stream.write(f"{self.stage}: {done} of {total}, {taken:.1f} s\n")
+        now = self.clock()
+        taken = now - self.since
+        line = f"{self.stage}: {done} of {total}, {taken:.1f} s"
+        if self.first < done < total:
+            left = taken / (done - self.first) * (total - done)
+            line += f", about {in_words(left)} left"
+        self.stream.write(line + "\n")
         self.stream.flush()
+        self.next_line = now + QUIET_SECONDS
 
     def _close(self) -> None:
         self.stage = ""
@@ -79,48 +92,10 @@ class Display:
             self.bar = None
 
 
-def say(message: str) -> None:
-    """One line on stderr, above the bar if there is one."""
-    tqdm.write(f"dinotrack: {message}", file=sys.stderr)
-
-
-def say_of(kind: str, message: BaseException) -> None:
-    """An error or a warning as one line, in the words of the command line."""
-    say(f"{kind}: {on_command_line(message, **FLAGS)}")
-
-
-@contextlib.contextmanager
-def interrupted_between_steps(display: Display) -> Iterator[None]:
-    """Let the first Ctrl-C in a fit wait for the step's end, so that no half step is kept."""
-    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not ours or current_thread() is not main_thread():
-        yield
-        return
-
-    def handle(*_: object) -> None:
-        if display.interrupted or display.stage != "fit":
-            raise KeyboardInterrupt
-        display.interrupted = True
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@contextlib.contextmanager
-def warnings_as_lines() -> Iterator[None]:
-    """Our warnings as one line each, always; those of others as Python shows them."""
-    with warnings.catch_warnings():
-        show = warnings.showwarning
-
-        def one_line(message: Warning | str, *place: Any, **more: Any) -> None:
-            if isinstance(message, DinotrackWarning):
-                say_of("warning", message)
-            else:
-                show(message, *place, **more)
-
-        warnings.simplefilter("always", DinotrackWarning)
-        warnings.showwarning = one_line
-        yield
+def in_words(seconds: float) -> str:
+    """A length of time in the unit that suits it: 50 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

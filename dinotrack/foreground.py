@@ -100,19 +100,24 @@ def motion_foreground(flow: VideoFlow, config: ForegroundConfig) -> Bool[Tensor,
     A homography that is fitted to each frame's flow by RANSAC stands for the camera, with inliers
     within config.homography_error. Foreground are the pixels whose flow differs most from the
     camera's: the top config.share of the video's differences, as far as they exceed
-    config.min_residual. The last frame, which has no flow, takes over the mask of the frame before.
-    A static video has no foreground.
+    config.min_residual. The last frame of a shot, which has no flow, takes over the mask of the
+    frame before. A static video has no foreground.
     """
     height, width = flow.size
     device = flow.forward.device
-    if flow.frame_count == 1:
-        return torch.zeros(1, height, width, dtype=torch.bool, device=device)
-    residual = np.empty((flow.frame_count - 1, height, width), dtype=np.float32)
-    for of_frame, displacement in zip(residual, flow.forward, strict=True):
-        of_frame[:] = _residual(displacement.float().cpu().numpy(), config)
+    pairs = flow.frame_count - 1
+    moving = [t for t in range(pairs) if not flow.is_cut(t, t + 1)]
+    if not moving:
+        return torch.zeros(flow.frame_count, height, width, dtype=torch.bool, device=device)
+    residual = np.zeros((pairs, height, width), dtype=np.float32)
+    for t in moving:
+        residual[t] = _residual(flow.forward[t].float().cpu().numpy(), config)
     # Every second pixel tells the quantile well enough.
-    quantile = float(np.quantile(residual[:, ::2, ::2], 1 - config.share))
+    quantile = float(np.quantile(residual[moving, ::2, ::2], 1 - config.share))
     masks = torch.from_numpy(residual > max(quantile, config.min_residual)).to(device)
+    for cut in sorted(flow.cuts - {1}):
+        if not flow.is_cut(cut - 2, cut - 1):
+            masks[cut - 1] = masks[cut - 2]
     return torch.cat((masks, masks[-1:]))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dinotrack.config import ModelConfig
 from dinotrack.correlation import Correlation, Filters, locate_in_disc, normalise, refiner_scores
-from dinotrack.delta_dino import DeltaDino
+from dinotrack.delta_dino import DeltaDino, convolution_of
 from dinotrack.errors import InputError
 from dinotrack.geometry import Grid
 from dinotrack.maps import FeatureMaps
@@ -31,11 +31,12 @@ class Refiner(nn.Module):
     sum before it is used (docs/method.md 4).
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, rng: torch.Generator | None = None):
+        """rng: what the first weights are drawn from; by default torch's own generator."""
         super().__init__()
-        self.cnn_refiner = nn.Sequential(
-            nn.Conv2d(1, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 1, 3, padding=1)
-        )
+        first = convolution_of(rng, 1, width, 3, padding=1)
+        second = convolution_of(rng, width, 1, 3, padding=1)
+        self.cnn_refiner = nn.Sequential(first, nn.ReLU(), second)
 
     def forward(self, maps: Float[Tensor, "N h w"]) -> Float[Tensor, "N h w"]:
         """Logarithms of the correspondence maps, from correlation maps after the ReLU."""
@@ -52,11 +53,11 @@ class Refiner(nn.Module):
         assert second.bias is not None
         return _unit_sum(first.weight), first.bias, _unit_sum(second.weight), second.bias
 
-    def start_as_identity(self) -> None:
+    def start_as_identity(self, rng: torch.Generator | None = None) -> None:
         """Begin as almost the identity: random slices would blur the correlations at first."""
         for layer in self._convolutions():
             assert layer.bias is not None
-            nn.init.uniform_(layer.weight, 0.0, SIDE_WEIGHTS)
+            nn.init.uniform_(layer.weight, 0.0, SIDE_WEIGHTS, generator=rng)
             nn.init.zeros_(layer.bias)
             with torch.no_grad():
                 layer.weight[:, :, 1, 1] = 1.0
@@ -71,20 +72,23 @@ class Refiner(nn.Module):
 class Tracker(nn.Module):
     """Delta-DINO and the refiner together: everything that a fit learns."""
 
-    def __init__(self, config: ModelConfig, dims: int | None):
-        """dims: the width of the frozen features; None where there is no ViT."""
+    def __init__(self, config: ModelConfig, dims: int | None, rng: torch.Generator | None = None):
+        """dims: the width of the frozen features; None where there is no ViT.
+
+        rng: what the first weights are drawn from; by default torch's own generator.
+        """
         super().__init__()
         self.config = config
         adds = dims is not None and config.fusion == "sum"
         width = config.dims if dims is None or not adds else dims
         self.dims = width if dims is None or adds else dims + width
         """The width of the refined features."""
-        self.delta_dino = DeltaDino(config, width)
-        self.refiner = Refiner(config.refiner_width)
+        self.delta_dino = DeltaDino(config, width, rng)
+        self.refiner = Refiner(config.refiner_width, rng)
         if adds:
             self.delta_dino.zero_last()
         if config.sharp_start:
-            self.refiner.start_as_identity()
+            self.refiner.start_as_identity(rng)
 
     def grid(self, size: tuple[int, int], backbone_grid: Grid | None) -> Grid:
         """Where the cells of the refined features lie on a frame of size (H, W).

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from dinotrack.chunks import CNN_FRAMES, CNN_LAYERS_HELD, fitting, in_chunks
 from dinotrack.maps import FeatureMaps
+from dinotrack.mishaps import astray
 from dinotrack.model import Tracker
 from dinotrack.progress import Progress, silent
 from dinotrack.run import Run
@@ -16,11 +17,15 @@ def refined_features(
 ) -> FeatureMaps:
     """The stage: refined features of all frames, from which points are tracked.
 
-    The networks are in evaluation mode from then on.
+    The networks are in evaluation mode from then on. Raises InputError where the features are not
+    finite.
     """
     tracker.eval()
     with run.stage("refine"):
-        return refine_video(tracker, frames, features, progress=run.progress)
+        maps = refine_video(tracker, frames, features, progress=run.progress)
+    if not all(bool(values.isfinite().all()) for values in maps.values):
+        raise astray("the refined features", run.config)
+    return maps
 
 
 @torch.no_grad()
@@ -52,6 +57,7 @@ def refine_video(
     tracker.eval()
     each = CNN_LAYERS_HELD * 4 * max(tracker.config.widths) * size[0] * size[1]
     at_once = fitting(device, each, CNN_FRAMES)
+    progress("refine", 0, len(frames))
     for part, values in in_chunks(refine, len(frames), at_once, "frames"):
         refined[part] = values
         progress("refine", part.stop, len(frames))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -28,7 +29,7 @@ from timm.layers.pos_embed_sincos import (
 from timm.models import Eva, VisionTransformer
 from torch import Tensor
 
-from dinotrack import weights
+from dinotrack import state_dicts, weights
 from dinotrack.backbones import BACKBONES, SHIPPED, FrameBatch
 from dinotrack.config import BackboneConfig
 from dinotrack.errors import InputError, setting
@@ -41,6 +42,8 @@ VIT_MODULES = ("vision_transformer", "eva", "deit")
 """The files of timm's with ViTs as TimmBackbone takes them."""
 FINGERPRINT = 1000
 """Values of a tensor that tell weights apart."""
+ONE_AT_A_TIME = threading.Lock()
+"""timm draws random weights from torch's default generator, which all threads share."""
 
 
 class TimmBackbone:
@@ -266,8 +269,8 @@ def load_shipped(pretrained: bool = True) -> torch.nn.Module:
     advice = "or do without it with ", setting("backbone.name", "none")
     origin = weights.Origin(SHIPPED, files=(f"{SHIPPED}.safetensors",), advice=advice)
     path = weights.obtain(origin, offline=True)
-    facts = weights.facts(path)
     described = "patch_size", "embed_dim", "depth", "num_heads", "img_size", "num_classes"
+    facts = state_dicts.facts(path, *described, "architecture", "mean", "std")
     make = {key: facts[key] for key in described}
     model: Any = load_vit(facts["architecture"], path if pretrained else None, **make)
     model.pretrained_cfg.update(mean=tuple(facts["mean"]), std=tuple(facts["std"]))
@@ -326,9 +329,9 @@ def load_vit(name: str, path: Path | None, **facts: Any) -> torch.nn.Module:
 
     Raises InputError where the file does not fit, to the last tensor.
     """
-    state = weights.read(path) if path else None
+    state = state_dicts.read(path) if path else None
     try:
-        with torch.random.fork_rng(devices=[]):
+        with ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
             model: Any = timm.create_model(
                 name,
@@ -340,7 +343,9 @@ def load_vit(name: str, path: Path | None, **facts: Any) -> torch.nn.Module:
     except (RuntimeError, KeyError, AttributeError, TypeError, ValueError) as error:
         if path is None:
             raise
-        detail = " ".join(str(error).split())[:200]
-        raise InputError(f"the weights {path} don't fit {name}: {detail}") from error
+        raise InputError(f"the weights {path} don't fit {name}; give those of that ViT") from error
+    problem = state_dicts.wrong_types(model, state or {})
+    if problem:
+        raise InputError(f"the weights {path} don't fit {name}: {problem}; fetch the file again")
     model.pretrained_cfg.pop("state_dict", None)
     return cast(torch.nn.Module, model)

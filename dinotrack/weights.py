@@ -1,27 +1,23 @@
-"""Finding weights on this machine, fetching what is missing, and reading them safely.
+"""Finding weights on this machine, and fetching what is missing.
 
 Libraries are loaded when they are needed: looking into folders takes none, the hub and torch only
-where files of theirs are looked for or read.
+where files of theirs are looked for.
 """
 
-import hashlib
-import json
 import os
 import re
 import socket
+import stat
 import threading
 import urllib.request
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from dinotrack.errors import Argument, DinotrackWarning, InputError
-
-if TYPE_CHECKING:
-    import torch
+from dinotrack.files import KINDS
 
 FOLDER_VARIABLE = "DINOTRACK_WEIGHTS"
 PROBE_SECONDS = 2.0
@@ -52,9 +48,6 @@ class Origin:
         return (*self.files, _file_name(self.url)) if self.url else self.files
 
 
-# --- finding and fetching
-
-
 def find(origin: Origin) -> Path | None:
     """The weights on this machine, or None.
 
@@ -62,7 +55,7 @@ def find(origin: Origin) -> Path | None:
     folders, the hub's cache, torch's cache. Raises InputError where $DINOTRACK_WEIGHTS names
     nothing.
     """
-    return next((path for path in _candidates(origin) if path.is_file()), None)
+    return next((path for path in _candidates(origin) if os.path.isfile(path)), None)
 
 
 def obtain(origin: Origin, offline: bool = False) -> Path:
@@ -111,18 +104,35 @@ def _candidates(origin: Origin) -> Iterator[Path]:
     chosen = os.environ.get(FOLDER_VARIABLE)
     folders = [Path("weights"), PACKAGE / "shipped", PACKAGE.parent / "weights"]
     if chosen:
-        place = Path(chosen)
-        if not place.exists():
-            raise InputError(
-                f"{FOLDER_VARIABLE} names {chosen}, which doesn't exist; "
-                "give a folder or a file, or unset it"
-            )
+        place = _chosen(chosen)
         if place.is_file() and (origin.any_file or place.name in origin.names):
             yield place
         folders.insert(0, place)
     yield from (folder / name for folder in folders for name in origin.names)
     yield from _in_hub_cache(origin)
     yield from (_torch_cache() / name for name in origin.names)
+
+
+def _chosen(name: str) -> Path:
+    """The folder or the file that the user's variable names."""
+    try:
+        mode = stat.S_IFMT(Path(name).stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        problem = "doesn't exist"
+    except OSError as error:
+        problem = f"can't be read ({error.strerror})"
+    else:
+        if mode == stat.S_IFREG:
+            return Path(name)
+        if mode != stat.S_IFDIR:
+            problem = f"is {KINDS[mode]}"
+        elif os.access(name, os.X_OK):
+            return Path(name)
+        else:
+            problem = "you may not look into"
+    raise InputError(
+        f"{FOLDER_VARIABLE} names {name}, which {problem}; give a folder or a file, or unset it"
+    )
 
 
 def _in_hub_cache(origin: Origin) -> Iterator[Path]:
@@ -163,7 +173,7 @@ def _download(url: str) -> Path:
 
     path = _torch_cache() / _file_name(url)
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.hub.download_url_to_file(url, str(path), _hash_prefix(path), progress=True)
+    torch.hub.download_url_to_file(url, str(path), hash_prefix(path), progress=True)
     return path
 
 
@@ -202,70 +212,16 @@ def reachable(url: str) -> bool:
     return connected.is_set()
 
 
-# --- reading
-
-
-def read(path: Path) -> "dict[str, torch.Tensor]":
-    """The tensors of a .safetensors file or of a PyTorch one, by name, on the CPU.
-
-    No code in a file is ever run. A file whose name ends in -<hash>, as torch's downloads do, must
-    have that hash. Raises InputError for a damaged file.
-    """
-    import safetensors.torch
-    import torch
-
-    prefix = _hash_prefix(path)
-    try:
-        if prefix and not hashlib.sha256(path.read_bytes()).hexdigest().startswith(prefix):
-            raise ValueError("its content does not fit the hash in its name")
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(
-            f"can't read the weights {path}: {_first_line(error)}; fetch the file again"
-        ) from error
-    if not isinstance(content, Mapping):
-        raise InputError(f"{path} holds no weights by name; give a state dict")
-    return dict(content)
-
-
-def facts(path: Path) -> dict[str, Any]:
-    """What a .safetensors file of ours says of itself: the JSON values of its metadata.
-
-    Raises InputError for a damaged file, or one that says nothing.
-    """
-    import safetensors
-
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            return {key: json.loads(value) for key, value in file.metadata().items()}
-    except Exception as error:
-        raise InputError(
-            f"can't read what {path} holds: {_first_line(error)}; fetch the file again"
-        ) from error
-
-
-def load_into(model: "torch.nn.Module", state: "Mapping[str, torch.Tensor]", path: Path) -> None:
-    """Fill a model with weights, every one of them.
-
-    path: where they come from, for the message. Raises InputError where they don't fit.
-    """
-    try:
-        model.load_state_dict(dict(state), strict=True)
-    except RuntimeError as error:
-        detail = " ".join(str(error).split())[:200]
-        raise InputError(f"the weights {path} don't fit the network: {detail}") from error
-
-
 def _file_name(url: str) -> str:
     return Path(urlsplit(url).path).name
 
 
-def _hash_prefix(path: Path) -> str | None:
+def hash_prefix(path: Path) -> str | None:
+    """The first digits of the sha256 that a file has by its name, as those of torch's downloads."""
     found = re.search(r"-([0-9a-f]{8,})\.", path.name)
     return found.group(1) if found else None
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    words = getattr(error, "strerror", None) or str(error)
+    return next(iter(words.splitlines()), type(error).__name__)

@@ -18,8 +18,8 @@ REFUSED = (
     "zero_bytes.mp4",
 )
 TRACKED = {  # name -> frames, and what is warned of
-    "-video-with-dash-.mp4": (5, ""),
-    "black_20f.mp4": (20, ""),
+    "-video-with-dash-.mp4": (5, "every frame of the video is blank"),
+    "black_20f.mp4": (20, "every frame of the video is blank"),
     "corrupt.jpg": (1, "damaged"),
     "decord_video_180.mov": (3, ""),
     "decord_video_90.mov": (3, ""),
@@ -37,7 +37,7 @@ LONG = {
     "anamorphic_sar2.mp4": (40, "not square"),
     "av1_video.mkv": (125, ""),
     "moviepy_no_duration.webm": (74, ""),
-    "moviepy_video_with_failing_audio.mp4": (280, ""),
+    "moviepy_video_with_failing_audio.mp4": (280, "frames 277 to 279 are blank"),
     "mp4parse_no_timescale.mp4": (170, "damaged"),
     "nasa_13013.mp4": (325, ""),
     "size_change.ts": (40, "changes midway"),

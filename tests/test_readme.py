@@ -22,7 +22,7 @@ import dinotrack
 from dinotrack import cli
 from dinotrack.benchmarks.methods import Options, make_method
 from dinotrack.config import FAST, PRESETS, flatten, override
-from dinotrack.ffmpeg import write_video
+from dinotrack.encoding import write_video
 from dinotrack.formats import FORMATS
 from dinotrack.synthesis import generate
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from dinotrack.api import choose_config, choose_device
 from dinotrack.benchmarks import (
     against_paper,
     against_reference,
@@ -38,6 +37,7 @@ from dinotrack.benchmarks.step_times import Trial
 from dinotrack.benchmarks.summary import Row
 from dinotrack.benchmarks.truth import AnnotatedClip
 from dinotrack.config import override, preset
+from dinotrack.options import choose_config, choose_device
 from dinotrack.video import Video, read_video
 
 HELP = "seconds and memory: kernels, stages, long clips, against the paper"

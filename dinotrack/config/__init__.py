@@ -20,6 +20,7 @@ from dinotrack.config.numbers import (
     PatchConfig,
     PathConfig,
     RefindingConfig,
+    ShotConfig,
     SmoothingConfig,
     SupportConfig,
     TrainingConfig,
@@ -28,6 +29,7 @@ from dinotrack.config.numbers import (
 )
 from dinotrack.config.presets import FAST, PAPER, PRESETS, QUALITY, preset
 from dinotrack.config.settings import (
+    GONE,
     RENAMED,
     difference,
     flatten,
@@ -39,6 +41,7 @@ from dinotrack.config.settings import (
 
 __all__ = [
     "FAST",
+    "GONE",
     "PAPER",
     "PRESETS",
     "QUALITY",
@@ -57,6 +60,7 @@ __all__ = [
     "PatchConfig",
     "PathConfig",
     "RefindingConfig",
+    "ShotConfig",
     "SmoothingConfig",
     "SupportConfig",
     "TrainingConfig",

@@ -10,13 +10,23 @@ from typing import Literal
 
 from dinotrack.config.section import (
     Amount,
+    Area,
     AtLeastOne,
-    AtLeastTwo,
+    Channels,
     Count,
+    Few,
+    LeastSide,
+    Matches,
+    OneOrFew,
+    PatchReach,
     Pixels,
     Positive,
+    Sample,
     Section,
     Share,
+    Side,
+    TwoOrFew,
+    TwoOrMoreDrawn,
 )
 
 
@@ -24,12 +34,23 @@ from dinotrack.config.section import (
 class VideoConfig(Section, key="video"):
     """The working frame: either of a fixed size (the paper), or of the video's aspect."""
 
-    height: Count = 0  # px, a fixed height; 0: it follows from the area
-    width: Count = 0  # px, a fixed width; 0: it follows from the area
-    area: AtLeastOne = 432 * 243  # at most this many pixels; smaller frames are not enlarged
-    multiple: AtLeastOne = 8  # both sides are rounded to multiples of this
-    min_side: AtLeastOne = 16  # px; frames are enlarged until no side is shorter
+    height: Side = 0  # px, a fixed height; 0: it follows from the area
+    width: Side = 0  # px, a fixed width; 0: it follows from the area
+    area: Area = 432 * 243  # at most this many pixels; smaller frames are not enlarged
+    multiple: OneOrFew = 8  # both sides are rounded to multiples of this
+    min_side: LeastSide = 16  # px; frames are enlarged until no side is shorter
     filter: Literal["area", "lanczos"] = "area"  # how frames are resized
+
+
+@dataclass(frozen=True)
+class ShotConfig(Section, key="shots"):
+    """Which frames are blank, and where the picture changes as a whole (docs/method.md 9)."""
+
+    blank_contrast: Amount = 2.0  # grey levels of 255: a blank frame deviates by no more than this
+    blank_share: Share = 0.05  # and by no more than this share of the video's largest deviation
+    cut_colours: Share = 0.18  # at a cut at least this share of the colours changes,
+    cut_likeness: float = 0.6  # coarse grey pictures correlate by less than this,
+    cut_agreement: Share = 0.08  # and flow agrees with its way back in less than this share
 
 
 @dataclass(frozen=True)
@@ -41,7 +62,7 @@ class BackboneConfig(Section, key="backbone"):
     # The block whose output is used, from 0. Negative: the one at two thirds of the depth, or the
     # last one of dinotrack_vit, whose pretraining trains it.
     layer: int = -1
-    stride: Count = 7  # px between the centres of neighbouring patches; 0: the patch size
+    stride: Few = 7  # px between the centres of neighbouring patches; 0: the patch size
     pretrained: bool = True
     components: Count = 0  # features are reduced to so many principal components; 0: kept whole
     pca_frames: AtLeastOne = 16  # frames, spread evenly, that the components are computed from
@@ -56,12 +77,12 @@ class FlowConfig(Section, key="flow"):
     name: str = "auto"  # dis, raft_small, raft_large; auto: the best one at hand
     # Flow is computed on frames of at most so many pixels, then rescaled to the working frame.
     # Where video.height or video.width is given, this number has no effect.
-    area: AtLeastOne = 854 * 480
-    updates: AtLeastOne = 24  # RAFT: how often it updates its flow
+    area: Area = 854 * 480
+    updates: OneOrFew = 24  # RAFT: how often it updates its flow
     # DIS works on frames that were halved several times, from coarse to fine.
     # OpenCV's medium preset stops at 1, which loses thin and fast parts.
-    finest_scale: Count = 0  # halvings at which it stops
-    coarsest_scale: Count = 3  # halvings at which it starts; more lose small things; 0: OpenCV's
+    finest_scale: Few = 0  # halvings at which it stops
+    coarsest_scale: Few = 3  # halvings at which it starts; more lose small things; 0: OpenCV's
     smoothness: Amount = 20.0  # DIS: weight of a smooth flow
 
 
@@ -102,7 +123,7 @@ class BuddyConfig(Section, key="buddies"):
     # (pairs.py); 0: all pairs.
     near: Count = 0
     max_pairs: Count = 0  # at most so many of these, each counted in both orders; 0: all of them
-    candidates: AtLeastOne = 400  # best matches that are looked at for ambiguity
+    candidates: Matches = 400  # best matches that are looked at for ambiguity
     box: AtLeastOne = 30  # px, half the side of the box around each of them
     overlap: Share = 0.2  # intersection over union from which a box is suppressed
     # A buddy's weight is sigmoid(steepness (1 - r) - offset), where r is its ambiguity.
@@ -115,14 +136,14 @@ class ModelConfig(Section, key="model"):
     """What is trained: Delta-DINO, a CNN, and the refiner of correlations (docs/method.md 4)."""
 
     # Channels of Delta-DINO's stages; every stage halves the resolution.
-    widths: tuple[AtLeastOne, ...] = (64, 128, 256)
-    blocks: Count = 0  # extra 3x3 convolutions at the last stage's resolution
+    widths: tuple[Channels, ...] = (64, 128, 256)
+    blocks: Few = 0  # extra 3x3 convolutions at the last stage's resolution
     kernel: Literal[1, 3, 5, 7, 9, 11] = 5  # side of the stages' convolutions
     norm: Literal["batch", "group"] = "batch"
     downsample: Literal["blur", "stride"] = "blur"  # anti-aliased, or by strided convolution
-    dims: AtLeastOne = 128  # channels of the features, where no ViT gives their number
+    dims: Channels = 128  # channels of the features, where no ViT gives their number
     gain: float = 0.05  # of the last normalisation, at the start
-    dilation: AtLeastOne = 2  # of the last convolution
+    dilation: OneOrFew = 2  # of the last convolution
     exact_centres: bool = True  # False: 3.5 px off, as in the paper's reference code
     # sum: the CNN's features are added to the ViT's (the paper's equation 1);
     # beside: both are kept, one after the other, on the CNN's finer grid.
@@ -131,7 +152,7 @@ class ModelConfig(Section, key="model"):
     # The CNN's first weights. auto: our own, where they fit its shape, otherwise random.
     start: Literal["random", "auto", "pretrained"] = "random"
     refiner: bool = True  # False: the softmax is of the correlations themselves
-    refiner_width: AtLeastOne = 16  # channels
+    refiner_width: Channels = 16  # channels
     sharp_start: bool = False  # the refiner starts as almost the identity
     # Whether the refiner computes whole maps, or the disc alone, with the same answer.
     whole_map: bool = True
@@ -147,10 +168,10 @@ class TrainingConfig(Section, key="training"):
     steps: Count = 10_000
     # A long video takes more steps, this many for each of its frames, unless `steps` is given.
     steps_a_frame: Amount = 0.0
-    save_every: AtLeastOne = 250  # steps between checkpoints, in case a run is cut off
+    save_seconds: Amount = 10.0  # of work between checkpoints, in case a run is cut off
 
-    batch: AtLeastTwo = 512  # pairs of points in a step; half of them are foreground
-    frames: AtLeastTwo = 4  # frames that are drawn for each half of the batch
+    batch: TwoOrMoreDrawn = 512  # pairs of points in a step; half of them are foreground
+    frames: TwoOrMoreDrawn = 4  # frames that are drawn for each half of the batch
     shared_frames: bool = False  # both halves of the batch are from the same frames
     max_gap: Count = 0  # all drawn frames lie within so many frames of one of them; 0: anywhere
 
@@ -159,7 +180,7 @@ class TrainingConfig(Section, key="training"):
     # Muon, for all convolutions of Delta-DINO's but the first (docs/method.md 8)
     matrix_rate: Amount = 2.0  # their learning rate, as a multiple of learning_rate
     muon_momentum: Share = 0.95
-    muon_rounds: Count = 5  # of the iteration that makes a matrix orthogonal
+    muon_rounds: Few = 5  # of the iteration that makes a matrix orthogonal
     # The iteration's polynomial: Jordan's numbers, which lift small singular values fast.
     muon_coefficients: tuple[float, float, float] = (3.4445, -4.7750, 2.0315)
     # step: Delta-DINO's rate is multiplied by `decay` every `decay_every` steps, the refiner's
@@ -185,8 +206,8 @@ class TrainingConfig(Section, key="training"):
     refined_buddy_weight: Amount = 5e-5  # of the same loss between buddies of refined features
     refined_buddy_scale: Positive = 900.0
     contrastive_temperature: Positive = 0.1
-    contrastive_points: Count = 256  # in each pair of frames, also for cycle consistency
-    contrastive_pairs: Count = 4  # pairs of frames in a step
+    contrastive_points: Sample = 256  # in each pair of frames, also for cycle consistency
+    contrastive_pairs: Sample = 4  # pairs of frames in a step
     contrastive_foreground: Share = 0.7  # of the points
     cycle_weight: Amount = 0.5  # of cycle consistency, there and back
     cycle_error: Pixels = 4.0  # points that return within become labels
@@ -220,8 +241,8 @@ class ChainConfig(Section, key="inference.chain"):
 class PatchConfig(Section, key="inference.patches"):
     """The query's own patch, and how it is located to a fraction of a pixel (Lucas-Kanade)."""
 
-    reach: Count = 4  # px from the query to the patch's edge
-    rounds: Count = 3  # Gauss-Newton steps
+    reach: PatchReach = 4  # px from the query to the patch's edge
+    rounds: Few = 3  # Gauss-Newton steps
     half: Positive = 0.5  # px, half the distance that gradients are measured over
     # A patch that shows too little can't be located.
     least_contrast: Amount = 0.004  # deviation of its grey levels, which are 0 to 1
@@ -233,7 +254,7 @@ class PatchConfig(Section, key="inference.patches"):
 class RefindingConfig(Section, key="inference.refinding"):
     """The search, near the path, for a patch that flow has lost."""
 
-    rounds: Count = 2  # each starts nearer to the patch than the one before
+    rounds: Few = 2  # each starts nearer to the patch than the one before
     moved: Pixels = 0.25  # a round that starts so near to an earlier one would find the same
     search: Pixels = 4.0  # the patch is searched within this distance of the path
     likeness: float = 0.75  # cross-correlation, up to 1, from which it is found
@@ -246,7 +267,7 @@ class RefindingConfig(Section, key="inference.refinding"):
 class PathConfig(Section, key="inference.path"):
     """The best path through the matches of all frames (Viterbi); costs are -log probabilities."""
 
-    candidates: AtLeastTwo = 4  # matches that each frame proposes
+    candidates: TwoOrFew = 4  # matches that each frame proposes
     match_scale: Positive = 0.05  # a match whose cosine is lower by this costs one more
     step_scale: Positive = 4.0  # px, a step this far from where flow leads costs one more
     jump_cost: Amount = 4.0  # the most that a step costs where flow is sure of itself
@@ -327,6 +348,7 @@ class Config(Section, key=""):
 
     preset: str
     video: VideoConfig = VideoConfig()
+    shots: ShotConfig = ShotConfig()
     backbone: BackboneConfig = BackboneConfig()
     flow: FlowConfig = FlowConfig()
     trajectories: TrajectoryConfig = TrajectoryConfig()

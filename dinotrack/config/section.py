@@ -26,15 +26,33 @@ class Bounds:
         return -math.inf < number < math.inf and self.least <= number <= self.most
 
     def __str__(self) -> str:
-        least = [f"at least {self.least:g}"] if self.least > -math.inf else []
-        most = [f"at most {self.most:g}"] if self.most < math.inf else []
+        least = [f"at least {self.least:.10g}"] if self.least > -math.inf else []
+        most = [f"at most {self.most:.10g}"] if self.most < math.inf else []
         return " and ".join(least + most) or "finite"
 
 
-# The kinds of numbers. A plain `int` or `float` may be any finite number.
-Count = Annotated[int, Bounds(least=0)]
-AtLeastOne = Annotated[int, Bounds(least=1)]
-AtLeastTwo = Annotated[int, Bounds(least=2)]
+MANY = 10**9
+"""More of anything than anybody counts."""
+LONG_LIST = 64
+"""Numbers in a list, at most."""
+LONG_TEXT = 80
+"""Letters of a wrong value that a message shows."""
+
+# The kinds of numbers. A plain `int` or `float` may be any finite number. What memory grows with is
+# bounded far above all that makes sense, as a config may come with a folder from somebody else.
+Count = Annotated[int, Bounds(least=0, most=MANY)]
+AtLeastOne = Annotated[int, Bounds(least=1, most=MANY)]
+Few = Annotated[int, Bounds(least=0, most=1000)]  # rounds, layers, cells: what costs much each time
+OneOrFew = Annotated[int, Bounds(least=1, most=1000)]
+TwoOrFew = Annotated[int, Bounds(least=2, most=1000)]
+Sample = Annotated[int, Bounds(least=0, most=10**6)]  # what is drawn or looked at together
+TwoOrMoreDrawn = Annotated[int, Bounds(least=2, most=10**6)]
+Channels = Annotated[int, Bounds(least=1, most=16_384)]
+Matches = Annotated[int, Bounds(least=1, most=10**5)]  # of each of many cells
+PatchReach = Annotated[int, Bounds(least=0, most=256)]  # px
+LeastSide = Annotated[int, Bounds(least=1, most=4096)]  # px
+Side = Annotated[int, Bounds(least=0, most=16_384)]  # px
+Area = Annotated[int, Bounds(least=1, most=16_384**2)]  # px
 Amount = Annotated[float, Bounds(least=0)]
 Positive = Annotated[float, Bounds(least=1e-6)]  # what something is divided by
 Share = Annotated[float, Bounds(least=0, most=1)]
@@ -101,7 +119,7 @@ def checked(key: str, value: Any, kind: Any) -> Any:
         return _checked_choice(key, value, kind)
     converted = _checked_type(key, value, plain_type(kind))
     if isinstance(converted, int | float) and not _bounds(kind).hold(converted):
-        raise InputError(f"{key}={value} is out of range; it must be {_bounds(kind)}")
+        raise InputError(f"{key}={_told(value)} is out of range; it must be {_bounds(kind)}")
     return converted
 
 
@@ -112,10 +130,12 @@ def _checked_list(key: str, value: Any, kind: Any) -> tuple[Any, ...]:
     """
     if not isinstance(value, list | tuple):
         wanted = f"list of {WORDS[plain_type(typing.get_args(kind)[0])]}s, as in "
-        problem = f"{key}={value} has the wrong type; {key} is a {wanted}"
+        problem = f"{key}={_told(value)} has the wrong type; {key} is a {wanted}"
         raise InputError(problem, setting(key, (64, 128)))
     if not value:
         raise InputError(f"{key} is empty; give at least one number")
+    if len(value) > LONG_LIST:
+        raise InputError(f"{key} has {len(value)} numbers; give at most {LONG_LIST}")
     item, *others = typing.get_args(kind)
     if others != [Ellipsis] and len(value) != 1 + len(others):
         raise InputError(f"{key} has {1 + len(others)} numbers, not {len(value)}")
@@ -130,7 +150,7 @@ def _checked_choice(key: str, value: Any, kind: Any) -> Any:
         choice = None
     if choice not in choices:
         listed = ", ".join(map(str, choices))
-        raise InputError(f"{key}={value} is unknown; choose one of {listed}")
+        raise InputError(f"{key}={_told(value)} is unknown; choose one of {listed}")
     return choice
 
 
@@ -139,7 +159,7 @@ def _checked_type(key: str, value: Any, kind: type) -> Any:
         return _convert(value, kind)
     except (TypeError, ValueError, KeyError, OverflowError):
         word = WORDS[kind] if kind is bool else f"a {WORDS[kind]}"
-        raise InputError(f"{key}={value} has the wrong type; {key} is {word}") from None
+        raise InputError(f"{key}={_told(value)} has the wrong type; {key} is {word}") from None
 
 
 def _convert(value: Any, kind: type) -> Any:
@@ -158,6 +178,15 @@ def _convert(value: Any, kind: type) -> Any:
     if isinstance(value, bool):
         raise TypeError
     return operator.index(value) if kind is int else float(value)
+
+
+def _told(value: Any) -> str:
+    """A value as messages show it: its beginning, where it is long."""
+    try:
+        text = str(value)
+    except ValueError:  # Python writes out no number of thousands of digits
+        return "(a number too long to show)"
+    return text if len(text) <= LONG_TEXT else f"{text[:LONG_TEXT]}..."
 
 
 def _bounds(kind: Any) -> Bounds:

@@ -57,7 +57,10 @@ RENAMED: dict[str, tuple[str, ...]] = {
 Of a list, each number has a key of its own now; another value stands under each of the new keys.
 """
 
-NOT_OF_A_FIT = ("inference.", "training.save_every")
+GONE: dict[str, str] = {"training.save_every": "training.save_seconds"}
+"""Keys of older versions whose values mean nothing any more, and what is set instead."""
+
+NOT_OF_A_FIT = ("inference.", "training.save_seconds")
 """Keys that begin so do not change what is learned, only how it is saved or used later."""
 
 
@@ -115,7 +118,8 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     settings = {name: value for name, value in values.items() if name != "preset"}
     current: dict[str, Any] = {}
     for key, value in _leaves(settings).items():
-        current |= _renamed(key, value)
+        if key not in GONE:
+            current |= _renamed(key, value)
     return override(Config(preset=str(values.get("preset", "custom"))), current)
 
 
@@ -164,6 +168,8 @@ def _what_is_unknown(key: str, known: list[str]) -> str:
     """The message for a key that is not among those known: what to write instead."""
     if key in RENAMED:
         return f"{key} has another name now; set {' and '.join(RENAMED[key])}"
+    if key in GONE:
+        return f"{key} is gone; set {GONE[key]} instead"
     section = _innermost_section(key, known)
     close = [] if section == f"{key}." else _close(key, known)
     inner = [other.removeprefix(section) for other in known if other.startswith(section)]

@@ -1,53 +1,39 @@
-"""A fit on disk: one file holds its weights, optimizer, step, config, seed and the video's hash."""
+"""A fit on disk: one file in a folder holds its weights, optimizer, step, config, seed and the
+video's hash. Whoever writes into the folder holds its lock."""
 
+import contextlib
 import hashlib
-import json
-import pickle
-import struct
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Bool
 
-from dinotrack.config import Config, difference, from_dict, to_dict
-from dinotrack.errors import Argument, InputError
-from dinotrack.files import make_folder, replacing, unwritable
+from dinotrack.config import difference
+from dinotrack.errors import DinotrackWarning, InputError
+from dinotrack.files import make_folder, sweep
+from dinotrack.interrupts import held
+from dinotrack.locks import locked
+from dinotrack.mishaps import astray
+from dinotrack.tensor_files import DamagedFile, load_tensors, save_tensors
+from dinotrack.training import older
 from dinotrack.training.loop import State
+from dinotrack.training.stored import (
+    ELSEWHERE,
+    Identity,
+    NewerVersion,
+    Stored,
+    describe,
+    is_finite,
+    parse,
+    take_apart,
+)
 
-FILE = "checkpoint.pt"
-ELSEWHERE = ("choose another ", Argument("folder"))
-"""What messages advise, in parts."""
-PARSE_ERRORS = (LookupError, AttributeError, TypeError, ValueError, struct.error)
-"""What taking values apart raises where they are not what they should be."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What makes two fits the same fit."""
-
-    config: Config
-    seed: int
-    video_hash: str
-    foreground_hash: str = ""
-    """Of the user's masks; empty where the foreground is found."""
-    video_path: str = ""
-    """Where the video lay. It is kept for messages and not compared."""
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A fit that was read from a folder."""
-
-    identity: Identity
-    step: int
-    losses: dict[str, list[float]]
-    weights: Any
-    """The state of the networks, as it was read; `restore` finds out whether it fits."""
-    optimizer: Any
-    """The state of the optimizer, likewise."""
+FILE = "checkpoint.safetensors"
+OLDER = "checkpoint.pt"
+"""The file's name in folders that were written before fits were safetensors."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +49,62 @@ class Store:
     @property
     def is_finished(self) -> bool:
         """Whether there is nothing left to learn."""
-        step = 0 if self.stored is None else self.stored.step
-        return step >= self.identity.config.training.steps
+        return self.step >= self.identity.config.training.steps
+
+    @property
+    def step(self) -> int:
+        """How far the fit is that was found."""
+        return 0 if self.stored is None else self.stored.step
 
     def save(self, state: State) -> None:
-        """Keep a fit as it is now."""
+        """Keep a fit as it is now. Raises InputError where the folder can't be written."""
         if self.folder is not None:
             save(self.folder, state, self.identity)
+
+
+@contextlib.contextmanager
+def opened(folder: Path | None, identity: Identity) -> Iterator[Store]:
+    """The store of a fit, in a folder that is made if need be. None: the fit is not kept.
+
+    Where there is something left to learn, nobody else can write into the folder meanwhile. A
+    DinotrackWarning says where an unfinished fit goes on.
+
+    Raises InputError as `find` does, and where the folder is in use or can't be written.
+    """
+    if folder is None:
+        yield Store(identity)
+        return
+    found = Store(identity, folder, find(folder, identity))
+    if found.is_finished:
+        yield found
+        return
+    make_folder(folder, *ELSEWHERE)
+    with locked(folder):
+        sweep(folder)
+        store = Store(identity, folder, find(folder, identity))  # it may be another one by now
+        steps = identity.config.training.steps
+        if 0 < store.step < steps:
+            going_on = f"the fit in {folder} goes on from step {store.step} of {steps}"
+            warnings.warn(DinotrackWarning(going_on), stacklevel=2)
+        yield store
+
+
+def put(folder: Path, state: State, identity: Identity) -> None:
+    """Write a fit into a folder of the user's, which nobody else can write into meanwhile.
+
+    Raises InputError as `find` does, where the folder is in use or can't be written, and where it
+    holds more of the same fit.
+    """
+    make_folder(folder, *ELSEWHERE)
+    with locked(folder):
+        sweep(folder)
+        there = find(folder, identity)
+        if there is not None and there.step > state.step:
+            more = f"{folder} holds more of this fit, step {there.step}, than this, {state.step}; "
+            raise InputError(more, *ELSEWHERE)
+        if not is_finite(state):
+            raise astray("the numbers of the fit", identity.config)
+        save(folder, state, identity)
 
 
 def hash_masks(masks: Bool[np.ndarray, "T H W"] | None) -> str:
@@ -83,87 +118,79 @@ def hash_masks(masks: Bool[np.ndarray, "T H W"] | None) -> str:
 def save(folder: Path, state: State, identity: Identity) -> None:
     """Write a fit, finished or not, in one atomic step, into a folder that is made if need be.
 
+    Signals that come meanwhile wait. A file of an older form is removed.
+
     Raises InputError where the folder can't be written.
     """
-    about = {
-        "config": to_dict(identity.config),
-        "seed": identity.seed,
-        "video_hash": identity.video_hash,
-        "foreground_hash": identity.foreground_hash,
-        "source": identity.video_path,
-        "step": state.step,
-        "losses": state.losses,
-    }
-    values = {
-        "about": json.dumps(about),
-        "weights": state.tracker.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-    }
-    make_folder(folder, *ELSEWHERE)
-    path = folder / FILE
-    try:
-        with replacing(path) as part:
-            torch.save(values, part)
-    except RuntimeError as error:  # torch's own, as of a full disk
-        reason = OSError(_shortened(error))
-        raise unwritable(path, reason, *ELSEWHERE) from None
+    with held():
+        make_folder(folder, *ELSEWHERE)
+        save_tensors(folder / FILE, take_apart(state), describe(state, identity))
+        with contextlib.suppress(OSError):
+            (folder / OLDER).unlink()
 
 
 def read(folder: Path) -> Stored:
-    """The fit in a folder. Raises InputError where there is none, or the file is not ours."""
-    path = folder / FILE
-    if not path.is_file():
+    """The fit in a folder.
+
+    Raises InputError where there is none, or the file is damaged or of a newer version.
+    """
+    path = _file_in(folder)
+    if path is None:
         raise InputError(
             f"{folder} holds no fit ({FILE} is missing); give the folder in which a fit was kept"
         )
+    load = older.load if path.name == OLDER else load_tensors
     try:
-        return _parse(torch.load(path, map_location="cpu", weights_only=True))
-    except (*PARSE_ERRORS, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        problem = f"{path} is no checkpoint of this version ({_shortened(error)})"
-        raise InputError(f"{problem}; remove it or ", *ELSEWHERE) from None
+        return parse(path, *load(path))
+    except DamagedFile as error:
+        raise InputError(f"{path} is damaged ({error}); remove it or ", *ELSEWHERE) from None
+    except NewerVersion:
+        newer = f"{path} was written by a newer version of dinotrack; update dinotrack, or "
+        raise InputError(newer, *ELSEWHERE) from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"{path} can't be read ({reason}); ", *ELSEWHERE) from None
 
 
-def _parse(values: Any) -> Stored:
-    """What `save` has written. Raises one of PARSE_ERRORS for anything else."""
-    about = json.loads(values["about"])
-    identity = Identity(
-        config=from_dict(about["config"]),
-        seed=about["seed"],
-        video_hash=about["video_hash"],
-        foreground_hash=about["foreground_hash"],
-        video_path=about["source"],
-    )
-    return Stored(identity, about["step"], about["losses"], values["weights"], values["optimizer"])
+def _file_in(folder: Path) -> Path | None:
+    """The file of the fit in a folder, today's before an older one; None where there is none.
 
-
-def find(folder: Path, identity: Identity, resume: bool) -> Stored | None:
-    """The same fit in a folder; None where the folder holds no fit.
-
-    Raises InputError for the fit of another video or with other settings, and for an unfinished
-    one that is not to be continued (`resume`).
+    Raises InputError where nobody may look.
     """
-    if not (folder / FILE).exists():
+    for path in (folder / FILE, folder / OLDER):
+        try:
+            path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise InputError(f"{folder} can't be read ({reason}); ", *ELSEWHERE) from None
+        return path
+    return None
+
+
+def find(folder: Path, identity: Identity) -> Stored | None:
+    """The same fit in a folder, finished or not; None where the folder holds no fit.
+
+    Raises InputError for the fit of another video or with other settings.
+    """
+    if _file_in(folder) is None:
         return None
     stored = read(folder)
     if stored.identity.video_hash != identity.video_hash:
-        owner = stored.identity.video_path or "another video"
+        owner = _shown(stored.identity.video_path) or "another video"
         raise InputError(f"{folder} belongs to {owner}, not to this video; ", *ELSEWHERE)
     changes = _changes(stored.identity, identity)
     if changes:
         problem = f"{folder} was fitted with other settings"
         listed = "; ".join(changes)
         raise InputError(f"{problem} (there / asked for: {listed}); ", *ELSEWHERE)
-    steps = identity.config.training.steps
-    if stored.step < steps and not resume:
-        problem = f"{folder} holds an unfinished fit, step {stored.step} of {steps}"
-        resuming = Argument("resume", True)
-        raise InputError(f"{problem}; continue it with ", resuming, ", or ", *ELSEWHERE)
     return stored
 
 
 def _changes(stored: Identity, asked: Identity) -> list[str]:
     """What differs between two fits of one video, one line each."""
-    changes = difference(stored.config, asked.config)
+    changes = [_shown(line) for line in difference(stored.config, asked.config)]
     if stored.seed != asked.seed:
         changes.append(f"seed: {stored.seed} / {asked.seed}")
     if stored.foreground_hash != asked.foreground_hash:
@@ -171,26 +198,6 @@ def _changes(stored: Identity, asked: Identity) -> list[str]:
     return changes
 
 
-def restore(stored: Stored, state: State) -> None:
-    """Put a stored fit into a state that was made for the same config.
-
-    Raises InputError where it does not fit.
-    """
-    try:
-        state.tracker.load_state_dict(stored.weights)
-        state.optimizer.load_state_dict(stored.optimizer)
-    except (*PARSE_ERRORS, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"the checkpoint does not fit its own settings ({reason}); remove it and fit again"
-        ) from None
-    state.step = stored.step
-    device = next(state.tracker.parameters()).device
-    state.curves = {
-        name: list(torch.tensor(values, device=device)) for name, values in stored.losses.items()
-    }
-
-
-def _shortened(error: Exception) -> str:
-    """The beginning of an error's message, on one line."""
-    return " ".join(str(error).split())[:120]
+def _shown(text: str) -> str:
+    """Text from a file as a terminal may show it: control characters are written out."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -1,23 +1,26 @@
 """A fit from its beginning to its end, as runs take it: it is kept while it goes on, and continued.
 
 `loop` takes the steps; here is what surrounds them: the networks before the first step, or as they
-were kept, checkpoints, and what happens at Ctrl-C.
+were kept, and what is kept of them when (`keeping`).
 """
 
 import warnings
 
 import torch
 
-from dinotrack import weights
+from dinotrack import state_dicts, weights
+from dinotrack.config import FAST, Config
 from dinotrack.delta_dino import DeltaDino, memory_format
 from dinotrack.errors import DinotrackWarning, InputError, setting
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
 from dinotrack.run import Run
-from dinotrack.training import checkpoint, loop
-from dinotrack.training.checkpoint import Store, Stored
+from dinotrack.training import loop
+from dinotrack.training.checkpoint import Store
+from dinotrack.training.keeping import Keeper
 from dinotrack.training.loop import State
 from dinotrack.training.sampling import TrainingData
+from dinotrack.training.stored import Stored, check, restore
 
 START = weights.Origin("the CNN a fit starts from", files=("dinotrack_cnn.safetensors",))
 
@@ -25,28 +28,37 @@ START = weights.Origin("the CNN a fit starts from", files=("dinotrack_cnn.safete
 def begin(features: FeatureMaps | None, run: Run, stored: Stored | None = None) -> State:
     """The state of a fit before its first step, or as it was stored.
 
-    features: the frozen ones, which say how wide the networks are. The caller's random numbers are
-    left alone.
+    features: the frozen ones, which say how wide the networks are. All random numbers come from
+    generators of the fit's own, so that fits in other threads do not change them.
     """
     config = run.config.model
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(run.seed)
-        tracker = Tracker(config, None if features is None else features.channels)
+    dims = None if features is None else features.channels
+    if stored is not None:
+        check(stored, _blank(run.config, dims))
+    rng = torch.Generator().manual_seed(run.seed)
+    tracker = Tracker(config, dims, rng)
     own_features = features is None or config.fusion == "beside"
     if stored is None and own_features and config.start != "random":
         fill_pretrained(tracker.delta_dino, required=config.start == "pretrained")
     tracker = tracker.to(run.device).to(memory_format=memory_format(run.device))
     state = loop.initial_state(tracker, run.config.training)
     if stored is not None:
-        checkpoint.restore(stored, state)
+        restore(stored, state)
     return state
+
+
+def _blank(config: Config, dims: int | None) -> State:
+    """A state that has shapes and no numbers: however large it is, it takes no memory."""
+    with torch.device("meta"):
+        return loop.initial_state(Tracker(config.model, dims), config.training)
 
 
 def fill_pretrained(network: DeltaDino, required: bool) -> None:
     """Fill the CNN with our own pretrained weights (dinotrack.pretraining.start).
 
-    Where they are `required`, weights that are missing, or are of another shape, are an
-    InputError. Otherwise missing ones are a DinotrackWarning, and another shape is left as it is.
+    Where they are `required`, a file that is missing or does not fit is an InputError. Otherwise
+    the network stays random, with a DinotrackWarning, unless it is the network that is of another
+    make than ours.
     """
     path = weights.find(START)
     if path is None:
@@ -57,40 +69,60 @@ def fill_pretrained(network: DeltaDino, required: bool) -> None:
         advice = "put them into ./weights; starting from random ones instead"
         warnings.warn(DinotrackWarning(missing, advice), stacklevel=2)
         return
-    state = weights.read(path)
-    own = network.state_dict()
-    fits = state.keys() == own.keys() and all(state[name].shape == own[name].shape for name in own)
-    if fits:
+    state = state_dicts.read(path)
+    problem = state_dicts.misfit(network, state)
+    if not problem:
         network.load_state_dict(state)
     elif required:
         raise InputError(
-            f"{path} is for other model.* settings; leave those as in `fast`, or take ",
+            f"{path} is for other model.* settings ({problem}); leave those as in `fast`, or take ",
             setting("model.start", "random"),
+        )
+    elif _is_of_our_make(network):
+        misfit = f"{path} is not what a fit starts from ({problem}); fetch the file again"
+        warnings.warn(
+            DinotrackWarning(f"{misfit}; starting from random ones instead"), stacklevel=2
         )
 
 
-def train(data: TrainingData, state: State, run: Run, store: Store) -> None:
-    """The stage: fit the networks, in place. Checkpoints are kept now and then, and at Ctrl-C.
+def _is_of_our_make(network: DeltaDino) -> bool:
+    """Whether a network has the shape of the one that our weights are for."""
+    with torch.device("meta"):
+        ours = DeltaDino(FAST.model, FAST.model.dims)
+    return not state_dicts.misfit(ours, network.state_dict())
 
-    Where there is nothing to learn from, the fit counts as finished, with a DinotrackWarning.
+
+def train(data: TrainingData, state: State, run: Run, store: Store) -> None:
+    """The stage: fit the networks, in place. The fit is kept now and then, and however it ends.
+
+    Where there is nothing to learn from, the fit counts as finished, with a DinotrackWarning. A
+    disk that is full costs no work: the fit goes on, with a DinotrackWarning.
+
+    Raises InputError where the numbers of the fit are not finite. What was kept before stays.
     """
     training = run.config.training
+    keeper = Keeper(store, training.save_seconds)
 
     def on_step(state: State) -> None:
-        if state.step % training.save_every == 0:
-            store.save(state)
+        keeper.keep_if_due(state)
         run.progress("fit", state.step, training.steps)
 
     run.progress("fit", state.step, training.steps)
     try:
         with run.stage("fit"):
             loop.train_steps(data, run.config, run.seed, state, on_step)
-    except KeyboardInterrupt:
-        store.save(state)
+        if not data.has_labels:
+            state.step = training.steps
+            run.progress("fit", state.step, training.steps)
+            warnings.warn(_nothing_learnt(data), stacklevel=2)
+        keeper.keep_last(state)
+    except BaseException:  # Ctrl-C, a callback's exception, a lack of memory
+        keeper.keep_what_is_whole(state)
         raise
-    if not data.has_labels:
-        state.step = training.steps
-        run.progress("fit", state.step, training.steps)
-        nothing = "no point could be followed from any frame to the next, so nothing was learnt"
-        warnings.warn(DinotrackWarning(f"{nothing}; tracks are guesses"), stacklevel=2)
-    store.save(state)
+
+
+def _nothing_learnt(data: TrainingData) -> DinotrackWarning:
+    if len(data.frames) == 1:
+        return DinotrackWarning("the video has one frame, so there was nothing to learn")
+    nothing = "no point could be followed from any frame to the next, so nothing was learnt"
+    return DinotrackWarning(f"{nothing}; tracks are guesses")

@@ -2,7 +2,8 @@
 (docs/method.md 5; section 3.3 of the paper)."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from dinotrack.config import Config, TrainingConfig
 from dinotrack.correlation import makes_maps
+from dinotrack.interrupts import held
 from dinotrack.losses import Scalar
 from dinotrack.model import Tracker
 from dinotrack.training.graphs import Recorded
@@ -36,6 +38,8 @@ class State:
     """Steps that were taken."""
     curves: dict[str, list[Scalar]] = field(default_factory=dict)
     """Each weighted term of the loss at the steps that had it, left where it was computed."""
+    is_whole: bool = True
+    """Whether this is the state after `step` whole steps, and not within one."""
 
     @property
     def losses(self) -> dict[str, list[float]]:
@@ -82,9 +86,30 @@ def train_steps(
     while state.step < last:
         rng = torch.Generator().manual_seed(seed * SEED_STRIDE + state.step)
         batch = draw_batch(data, training, rng)
-        found = LossGradients() if batch is None else compute(batch.to(device), state.step, rng)
+        found = LossGradients()
+        if batch is not None:
+            with undone_if_broken_off(state):
+                found = compute(batch.to(device), state.step, rng)
         take_step(state, found, training)
         on_step(state)
+
+
+@contextmanager
+def undone_if_broken_off(state: State) -> Iterator[None]:
+    """Look at a batch. Where that fails or is interrupted, the networks are as they were before.
+
+    Batch norms note what passes through them; nothing else of a state changes inside.
+    """
+    before = [(buffer, buffer.clone()) for buffer in state.tracker.buffers()]
+    state.is_whole = not before
+    try:
+        yield
+    except BaseException:
+        with held():
+            for buffer, old in before:
+                buffer.copy_(old)
+            state.is_whole = True
+        raise
 
 
 class GradientMaker:
@@ -130,7 +155,17 @@ def loss_gradients(tracker: Tracker, losses: Mapping[str, Scalar]) -> LossGradie
 
 
 def take_step(state: State, found: LossGradients, config: TrainingConfig) -> None:
-    """One step, in place, along the gradients. Without any, the step only counts."""
+    """One step, in place, along the gradients. Without any, the step only counts.
+
+    Signals that come meanwhile wait until the step is whole.
+    """
+    with held():
+        state.is_whole = False
+        _step(state, found, config)
+        state.is_whole = True
+
+
+def _step(state: State, found: LossGradients, config: TrainingConfig) -> None:
     rates = learning_rates(config, state.step)
     for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
         group["lr"] = rate

@@ -2,7 +2,7 @@
 (Jordan et al. 2024; docs/method.md 8)."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -51,7 +51,7 @@ class Muon(torch.optim.AdamW):
             (group, weight, weight.grad)
             for group in self.param_groups
             for weight in group["params"]
-            if group["matrix_rate"] and _is_matrix(weight)
+            if weight.grad is not None and _is_matrix(group, weight)
         ]
         for _, weight, _ in matrices:  # so that AdamW leaves them alone
             weight.grad = None
@@ -78,9 +78,18 @@ class Muon(torch.optim.AdamW):
         return flat + self._inertia * momentum
 
 
-def _is_matrix(weight: Float[Tensor, "..."]) -> bool:
-    """Whether a parameter with a gradient is a convolution of feature maps."""
-    return weight.grad is not None and weight.ndim == 4 and weight.shape[1] > COLOURS
+def _is_matrix(group: Mapping[str, Any], weight: Float[Tensor, "..."]) -> bool:
+    """Whether a parameter is a convolution of feature maps whose group has Muon step these."""
+    return bool(group.get("matrix_rate")) and weight.ndim == 4 and weight.shape[1] > COLOURS
+
+
+def memory(group: Mapping[str, Any], weight: Float[Tensor, "..."]) -> dict[str, torch.Size]:
+    """What Muon or one of the kinds of Adam keeps of a parameter of a group after a step: the
+    shapes, by name."""
+    step = torch.Size()
+    if _is_matrix(group, weight):
+        return {"step": step, "momentum": weight.flatten(1).shape}
+    return {"step": step, "exp_avg": weight.shape, "exp_avg_sq": weight.shape}
 
 
 def _all_orthogonal(

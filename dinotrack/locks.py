@@ -1,0 +1,87 @@
+"""One writer to a folder at a time: a lock that says whose it is.
+
+The lock is the kernel's, on the file .lock in the folder. It ends with the process that holds it,
+however that ends, so no lock is ever stale. Who holds it stands beside it, in .lock.json, for the
+message alone.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dinotrack.errors import Argument, InputError
+from dinotrack.files import regular, replacing
+
+LOCK = ".lock"
+HOLDER = ".lock.json"
+LONGEST_NOTE = 1000
+"""Characters that are read of it."""
+
+
+@contextlib.contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Hold the lock of a folder that exists.
+
+    Raises InputError at once where somebody else holds it, in another process or in this one. Where
+    the folder takes no files, or its file system knows no locks, nothing is locked and all goes on.
+    """
+    folder = Path(folder)
+    lock = _acquired(folder)
+    if lock is None:
+        yield
+        return
+    with lock:
+        _say_who(folder)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                (folder / HOLDER).unlink()
+
+
+def _acquired(folder: Path) -> contextlib.AbstractContextManager[object] | None:
+    """The lock of a folder, held until the end of its `with`; None where nothing can be locked."""
+    import filelock
+
+    lock = filelock.FileLock(folder / LOCK, thread_local=False, fallback_to_soft=False)
+    try:
+        return lock.acquire(timeout=0) if folder.is_dir() else None
+    except filelock.Timeout:
+        raise _in_use(folder) from None
+    except OSError:
+        return None
+
+
+def _say_who(folder: Path) -> None:
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+    with contextlib.suppress(InputError), replacing(folder / HOLDER, durable=False) as part:
+        part.write_text(json.dumps(holder))
+
+
+def _in_use(folder: Path) -> InputError:
+    who = _holder(folder)
+    return InputError(
+        f"{folder} is in use by {who}; wait for it, or choose another ", Argument("folder")
+    )
+
+
+def _holder(folder: Path) -> str:
+    """Who holds a lock, as far as the file beside it can be read; any words may stand there."""
+    try:
+        with regular(folder / HOLDER).open(encoding="utf-8") as file:
+            told: Any = json.loads(file.read(LONGEST_NOTE))
+        pid, host, since = int(told["pid"]), str(told["host"]), float(told["since"])
+        started = time.localtime(since)
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
+        return "another process"
+    today = started[:3] == time.localtime()[:3]
+    clock = time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", started)
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in host[:64])
+    if (pid, host) == (os.getpid(), socket.gethostname()):
+        return f"another run of this process since {clock}"
+    return f"process {pid} on {shown} since {clock}"
