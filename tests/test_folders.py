@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.numbering import doubts, in_order, twins, without_companions
+from dinotrack.media.numbering import doubts, in_order, twins, without_companions
 from dinotrack.video import Video, read_video
 
 SIZE = (12, 16)
