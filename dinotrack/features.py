@@ -171,6 +171,7 @@ def extract_features(
     bases = _bases(backbone, frames, layers, config, computed)
     kept = torch.float16 if config.precision == "float16" else torch.float32
     results: list[Float[Tensor, "T K h w"]] = []
+    progress("features", 0, len(frames))
     for part, maps in _maps_in_parts(backbone, frames, layers, computed):
         if bases:
             pairs = zip(bases, maps, strict=True)

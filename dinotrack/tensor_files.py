@@ -109,9 +109,9 @@ def load_tensors(path: str | Path) -> tuple[dict[str, AnyTensor], dict[str, Any]
     tensors, metadata = read_tensors(path)
     try:
         told, digest = metadata["about"], metadata["sha256"]
-        about = json.loads(told)
+        about = dict(json.loads(told))
         found = _digest(told, tensors)
-    except (KeyError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise DamagedFile("it does not say what it is") from error
     if found != digest:
         raise DamagedFile("its content is not what was written")

@@ -223,4 +223,5 @@ def hash_prefix(path: Path) -> str | None:
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    words = getattr(error, "strerror", None) or str(error)
+    return next(iter(words.splitlines()), type(error).__name__)

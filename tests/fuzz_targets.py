@@ -21,19 +21,20 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dinotrack import arguments, state_dicts
+from dinotrack import state_dicts
 from dinotrack.cache import Cache
 from dinotrack.config import from_dict, override, preset, to_dict
 from dinotrack.errors import InputError
-from dinotrack.folders import images_in
 from dinotrack.formats import load_tracks, read_mask, read_masks, read_queries, save_tracks
-from dinotrack.images import read_pages, read_stored
 from dinotrack.masks import as_masks
-from dinotrack.numbering import doubts, in_order, twins, without_companions
+from dinotrack.media.folders import images_in
+from dinotrack.media.images import read_pages, read_stored
+from dinotrack.media.numbering import doubts, in_order, twins, without_companions
+from dinotrack.media.rates import is_writable, pace_of
+from dinotrack.media.streams import _listed as listed
 from dinotrack.points import check_queries, grid_queries
-from dinotrack.rates import is_writable, pace_of
-from dinotrack.streams import _listed as listed
 from dinotrack.tensor_files import DamagedFile, load_tensors, save_tensors
+from dinotrack.terminal import arguments
 from dinotrack.tracks import Tracks
 from dinotrack.training import checkpoint
 from dinotrack.training.stored import parse
@@ -212,11 +213,17 @@ def _is_mask(found: Any) -> bool:
     return found.dtype == np.bool_ and found.shape == SIZE
 
 
+def _look(size: tuple[int, int]) -> None:
+    """As readers do that know the size of a video: what claims to be huge isn't decoded."""
+    if math.prod(size) > 1 << 20:
+        raise InputError("too large")
+
+
 def _read_as_frames(path: Path) -> int:
     with contextlib.suppress(InputError):
-        assert read_stored(path).values.size
+        assert read_stored(path, _look).values.size
     pages = 0
-    for page in read_pages(path):
+    for page in read_pages(path, _look):
         assert page.ndim in (2, 3)
         pages += 1
         if pages == 4:

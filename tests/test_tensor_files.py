@@ -208,6 +208,7 @@ HOSTILE = [
     with_header({"__metadata__": {"about": 5}, "a": ONE}),
     with_header({"__metadata__": [], "a": ONE}),
     with_header({"__metadata__": {"about": "{", "sha256": ""}, "a": ONE}),
+    with_header({"__metadata__": {"about": "5", "sha256": ""}, "a": ONE}),
     with_header({"__metadata__": {"about": "[" * 100_000, "sha256": ""}, "a": ONE}),
 ]
 

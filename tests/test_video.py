@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinotrack.encoding import write_video
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.frames import each_frame, one_frame
+from dinotrack.media.encoding import write_video
+from dinotrack.media.frames import each_frame, one_frame
 from dinotrack.video import Video, content_hash, read_video
 from dinotrack.working import resize
 
@@ -345,7 +345,7 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             raise OSError(errno.ENOSPC, "No space left on device")
 
     for room in ("decoding", "folders"):
-        monkeypatch.setattr(f"dinotrack.{room}.open_scratch", Full)
+        monkeypatch.setattr(f"dinotrack.media.{room}.open_scratch", Full)
     for source in (tmp_path / "a.mp4", tmp_path):
         with pytest.raises(InputError, match=r"put aside \(No space left on device\); set TMPDIR"):
             read_video(source)
