@@ -236,7 +236,7 @@ def _mask_targets(folder: Path) -> dict[str, Target]:
     masks[:, 3:9, 4:9] = 0.75
     kinds = ("<f8", ">f4", "|b1", "<i8")
     arrays = [_saved(np.save, value.astype(kind)) for value in (masks, masks[0]) for kind in kinds]
-    shares = {"png": 5, "tif": 5, "jpg": 3, "webp": 2, "gif": 3, "bmp": 2, "pgm": 2}
+    shares = {"png": 4, "tif": 4, "jpg": 3, "webp": 2, "gif": 3, "bmp": 2, "pgm": 2}
     made = {}
     for suffix, (seeds, knowing) in _pictures().items():
         make = _of_files(seeds, *knowing)
@@ -366,9 +366,9 @@ def _tensor_targets(folder: Path) -> dict[str, Target]:
         "weights.pt": Target(pickles, pts, 1.5),
         "tensor_files": Target(safe, tensors_attempt, 4),
         "checkpoint.safetensors": Target(_of_files(files[:1]), checkpoint_attempt(new), 2),
-        "checkpoint.told": Target(told_make, checkpoint_attempt(new), 0.3),
+        "checkpoint.told": Target(told_make, checkpoint_attempt(new), 0.15),
         "checkpoint.pt": Target(pickles, checkpoint_attempt(old), 1),
-        "checkpoint.about": Target(about_make, about_attempt, 0.5),
+        "checkpoint.about": Target(about_make, about_attempt, 0.3),
         "cache": Target(_of_files([cached], mutations.spoiled_safetensors), cache_attempt, 3),
     }
 
@@ -543,8 +543,8 @@ def _value_targets(folder: Path) -> dict[str, Target]:
     return {
         "ffmpeg.packets": Target(_packets_make, _packets_attempt, 1),
         "ffmpeg.rates": Target(_pace_make, _pace_attempt, 1),
-        "settings": Target(_settings_text, settings_attempt, 2),
-        "settings.dict": Target(dict_make, dict_attempt, 0.3),
+        "settings": Target(_settings_text, settings_attempt, 1),
+        "settings.dict": Target(dict_make, dict_attempt, 0.15),
         "arguments": Target(argv, lambda words: void(arguments.parse(words)), 0.5),
         "values.queries": Target(_odd_value, queries_attempt, 3),
         "values.masks": Target(_odd_value, masks_attempt, 3),

@@ -132,7 +132,8 @@ def spoiled_value(value: Any, random: Random) -> Any:
         else:
             changed_list[at] = spoiled_value(value[at], random)
         return changed_list
-    if isinstance(value, int | float) and random.random() < 0.3:
+    is_common = isinstance(value, int | float) and abs(value) < 1e15
+    if is_common and random.random() < 0.3:
         return random.choice((-value, value * 1e6, value + 0.5, int(value) << 40, str(value)))
     return random.choice(ODD)
 

@@ -201,3 +201,12 @@ def test_one_word_for_a_folder(tmp_path: Path) -> None:
         read_masks(tmp_path, 3, SIZE)
     (only,) = caught
     assert str(only.message).endswith("(and so on in 2 more)")
+
+
+@pytest.mark.parametrize("size", [(90, 120), (120, 90)])
+def test_a_tiff_that_lies_on_its_side(size: tuple[int, int], tmp_path: Path) -> None:
+    """Found by tests/fuzz.py. Pillow turns it, and its size is not the one that was looked at."""
+    HARD.save(tmp_path / "m.tif", tiffinfo={274: 8})
+    for read in (lambda path: read_mask(path, size), lambda path: read_masks(path, 3, size)):
+        with pytest.raises(InputError, match=r"the mask is .* give a mask of the video's size"):
+            read(tmp_path / "m.tif")

@@ -93,6 +93,7 @@ def _array(path: Path, length: int, size: tuple[int, int]) -> tuple[Bool[np.ndar
 def _picture(path: Path, size: tuple[int, int]) -> tuple[Mask, str]:
     """The mask of one picture, and a word where there is doubt."""
     stored = read_stored(path, lambda found: _check_shape(path, found, size))
+    _check_shape(path, stored.values.shape[:2], size)  # a TIFF that lies on its side is turned
     if stored.alpha is not None and _cuts_out(stored.alpha):
         low, high = int(stored.alpha.min()), int(stored.alpha.max())
         return stored.alpha >= (low + high) / 2, ""
@@ -125,8 +126,11 @@ def _by_palette(stored: Stored, palette: UInt8[np.ndarray, "N 3"], what: str) ->
 
 def _pages(path: Path, most: int, size: tuple[int, int]) -> list[Num[np.ndarray, "H W"]]:
     """The pictures of a file, each as its brightest channel; no more than `most`."""
-    pages = read_pages(path, lambda found: _check_shape(path, found, size))
-    return [_brightest(page) for page in itertools.islice(pages, most)]
+    found = read_pages(path, lambda found: _check_shape(path, found, size))
+    pages = [_brightest(page) for page in itertools.islice(found, most)]
+    for page in pages:
+        _check_shape(path, page.shape, size)
+    return pages
 
 
 def _brightest(values: npt.NDArray[Any]) -> Num[np.ndarray, "H W"]:

@@ -78,7 +78,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
 def _add_points(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     points = parser.add_mutually_exclusive_group()
-    kinds = "points t,x,y: .csv, .json, .npy or .npz"
+    kinds = "points t,x,y: .csv, .tsv, .txt, .json, .npy or .npz"
     points.add_argument("--queries", type=parsing.path, metavar="FILE", help=kinds)
     points.add_argument(
         "--grid", type=parsing.whole(), metavar="N", help=f"N x N points (default {GRID})"
