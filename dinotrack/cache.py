@@ -12,7 +12,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ class Cache:
     """The bytes that the folder holds at most, of all videos together."""
     video: str = ""
     """`content_hash` of the video."""
+    lost: list[str] = field(default_factory=list, compare=False)
+    """Stages that could not be kept. One warning tells of all of them."""
 
     def remember(
         self,
@@ -67,6 +69,7 @@ class Cache:
         known = self.find(stage, settings)
         if known is None:
             return self.keep(stage, settings, compute())
+        progress(stage, 0, 1)
         progress(stage, 1, 1)
         return known
 
@@ -84,8 +87,10 @@ class Cache:
             # After a power cut the file may be empty, and is then computed anew.
             save_tensors(self.folder / _name(about), tensors, about, durable=False)
         except InputError as error:
-            problem = f"the {stage} is not kept for another run: {error}, with {FOLDER_VARIABLE}"
-            warnings.warn(problem, DinotrackWarning, stacklevel=2)
+            if not self.lost:
+                problem = f"not all is kept for another run: {error}, with {FOLDER_VARIABLE}"
+                warnings.warn(problem, DinotrackWarning, stacklevel=2)
+            self.lost.append(stage)
         _tidy(self.folder, self.limit)
         return tensors
 

@@ -43,12 +43,12 @@ def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
     Raises InputError where the file can't be written.
     """
     path = Path(path)
-    part = path.with_name(f".{_shortened(path.name)}.{secrets.token_hex(8)}.part")
+    part = path.parent / f".{_shortened(path.name)}.{secrets.token_hex(8)}.part"
     try:
         _refuse_irregular(path)
         # Unlike those of `tempfile`, it gets the permissions that the user's umask gives.
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise unwritable(path, error) from error
     try:
         yield part

@@ -12,13 +12,10 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dinotrack.errors import Argument, InputError
 from dinotrack.files import regular, replacing
-
-if TYPE_CHECKING:
-    from filelock import AcquireReturnProxy
 
 LOCK = ".lock"
 HOLDER = ".lock.json"
@@ -47,7 +44,7 @@ def locked(folder: str | Path) -> Iterator[None]:
                 (folder / HOLDER).unlink()
 
 
-def _acquired(folder: Path) -> "AcquireReturnProxy | None":
+def _acquired(folder: Path) -> contextlib.AbstractContextManager[object] | None:
     """The lock of a folder, held until the end of its `with`; None where nothing can be locked."""
     import filelock
 

@@ -65,10 +65,26 @@ def save_tensors(
 
     Raises InputError where the file can't be written.
     """
-    ready = {name: values.detach().cpu().contiguous() for name, values in tensors.items()}
-    largest_first = sorted(ready, key=lambda name: (-ready[name].itemsize, name))
+    ready = _ready(tensors)
     told = json.dumps(about, sort_keys=True)
-    header: dict[str, Any] = {METADATA: {"about": told, "sha256": _digest(told, ready)}}
+    write_tensors(path, ready, {"about": told, "sha256": _digest(told, ready)}, durable)
+
+
+def write_tensors(
+    path: str | Path,
+    tensors: Mapping[str, AnyTensor],
+    metadata: Mapping[str, str],
+    durable: bool = True,
+) -> None:
+    """Write a plain safetensors file in one atomic step. The same give the same bytes.
+
+    The library's own writers give the metadata another order each time.
+
+    Raises InputError where the file can't be written.
+    """
+    ready = _ready(tensors)
+    largest_first = sorted(ready, key=lambda name: (-ready[name].itemsize, name))
+    header: dict[str, Any] = {METADATA: dict(sorted(metadata.items()))}
     end = 0
     for name in largest_first:  # so that all of them lie at multiples of their size
         values = ready[name]
@@ -93,9 +109,9 @@ def load_tensors(path: str | Path) -> tuple[dict[str, AnyTensor], dict[str, Any]
     tensors, metadata = read_tensors(path)
     try:
         told, digest = metadata["about"], metadata["sha256"]
-        about = json.loads(told)
+        about = dict(json.loads(told))
         found = _digest(told, tensors)
-    except (KeyError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise DamagedFile("it does not say what it is") from error
     if found != digest:
         raise DamagedFile("its content is not what was written")
@@ -158,6 +174,10 @@ def _take_apart(
         done = end
     if done != len(data):
         raise ValueError("something follows the tensors")
+
+
+def _ready(tensors: Mapping[str, AnyTensor]) -> dict[str, AnyTensor]:
+    return {name: values.detach().cpu().contiguous() for name, values in tensors.items()}
 
 
 def _digest(told: str, tensors: Mapping[str, AnyTensor]) -> str:

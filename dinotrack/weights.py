@@ -122,9 +122,14 @@ def _chosen(name: str) -> Path:
     except OSError as error:
         problem = f"can't be read ({error.strerror})"
     else:
-        if mode in (stat.S_IFDIR, stat.S_IFREG):
+        if mode == stat.S_IFREG:
             return Path(name)
-        problem = f"is {KINDS[mode]}"
+        if mode != stat.S_IFDIR:
+            problem = f"is {KINDS[mode]}"
+        elif os.access(name, os.X_OK):
+            return Path(name)
+        else:
+            problem = "you may not look into"
     raise InputError(
         f"{FOLDER_VARIABLE} names {name}, which {problem}; give a folder or a file, or unset it"
     )
@@ -218,4 +223,5 @@ def hash_prefix(path: Path) -> str | None:
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    words = getattr(error, "strerror", None) or str(error)
+    return next(iter(words.splitlines()), type(error).__name__)

@@ -54,6 +54,9 @@ def test_what_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match=r"folder: can't be written \(it is a folder\)"):
         write(tmp_path / "folder")
+    for nowhere in ("", ".", "..", "/", "a\0b"):
+        with pytest.raises(InputError, match="can't be written"):
+            write(Path(nowhere))
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
@@ -119,6 +122,7 @@ def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
     assert len(modes) == 1
 
 
+@unix
 def test_no_link_that_was_planted_is_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +170,7 @@ def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@unix
 def test_only_our_leftovers_are_swept_away(tmp_path: Path) -> None:
     with replacing(tmp_path / "tracks.csv") as part:
         left = tmp_path / part.name.replace(part.name[-8], "0")
@@ -261,6 +266,7 @@ def test_outputs_of_a_folder_that_takes_no_files_are_told(
         check_outputs([tmp_path / "a.txt"])
 
 
+@unix
 def test_one_file_is_known_by_all_its_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ from dinotrack.pretraining.network import (
 from dinotrack.pretraining.recipes import RECIPES, PretrainConfig
 from dinotrack.synthesis.layers import Layer, Motion
 from dinotrack.synthesis.scene import Scene
+from dinotrack.tensor_files import load_tensors
 from dinotrack.vits import TimmBackbone, load_vit
 from tests.same import same
 
@@ -409,8 +410,10 @@ def test_a_resumed_run_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     numbers = run(whole, 4)
     part = trainer.start(TINY, 0, CPU)
     run(part, 2)
-    trainer.save(tmp_path / "run.pt", part, TINY, 0, seconds=1.5)
-    resumed, facts = trainer.load(tmp_path / "run.pt", TINY, 0, CPU)
+    trainer.save(tmp_path / "run", part, TINY, 0, seconds=1.5)
+    trainer.save(tmp_path / "same", part, TINY, 0, seconds=1.5)
+    assert (tmp_path / "run").read_bytes() == (tmp_path / "same").read_bytes()
+    resumed, facts = trainer.load(tmp_path / "run", TINY, 0, CPU)
     assert facts == {"seconds": 1.5}
     assert run(resumed, 4) == numbers[2:]
     assert resumed.step == whole.step == 4
@@ -440,11 +443,11 @@ def test_training_on_one_batch_finds_its_points(pool: scenes.Pool) -> None:
 def test_a_checkpoint_of_other_settings_is_refused(
     tmp_path: Path, change: Callable[[PretrainConfig], PretrainConfig]
 ) -> None:
-    trainer.save(tmp_path / "run.pt", trainer.start(TINY, 0, CPU), TINY, 0)
+    trainer.save(tmp_path / "run", trainer.start(TINY, 0, CPU), TINY, 0)
     with pytest.raises(InputError, match="other settings"):
-        trainer.load(tmp_path / "run.pt", change(TINY), 0, CPU)
+        trainer.load(tmp_path / "run", change(TINY), 0, CPU)
     with pytest.raises(InputError, match="other settings"):
-        trainer.load(tmp_path / "run.pt", TINY, 1, CPU)
+        trainer.load(tmp_path / "run", TINY, 1, CPU)
 
 
 # The command
@@ -478,13 +481,19 @@ def test_the_command_writes_a_vit_the_tracker_takes(
     ].keys()
 
 
+def step_of(out: Path) -> int:
+    _, about = load_tensors(out.with_suffix(".checkpoint.safetensors"))
+    step: int = about["step"]
+    return step
+
+
 def test_the_command_goes_on_where_it_ended(tmp_path: Path, tiny: PretrainConfig) -> None:
     out = tmp_path / "vit.safetensors"
     arguments = ["--out", str(out), "--steps", "3", "--device", "cpu"]
     assert main([*arguments, "--minutes", "0.000001"]) == 0
-    assert torch.load(tmp_path / "vit.pt", weights_only=True)["step"] == 1
+    assert step_of(out) == 1
     assert main([*arguments, "--resume"]) == 0
-    assert torch.load(tmp_path / "vit.pt", weights_only=True)["step"] == 3
+    assert step_of(out) == 3
     log = json.loads(out.with_suffix(".json").read_text())
     assert [entry["step"] for entry in log] == [1, 3]
 
@@ -493,7 +502,7 @@ def test_the_command_goes_on_where_it_ended(tmp_path: Path, tiny: PretrainConfig
 def test_what_the_user_can_mend_is_told_in_one_line(
     tmp_path: Path, tiny: PretrainConfig, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
-    (tmp_path / "vit.pt").write_text("no checkpoint")
+    (tmp_path / "vit.checkpoint.safetensors").write_text("no checkpoint")
     assert main(["--out", str(tmp_path / "vit.safetensors"), *arguments]) == 2
     assert capsys.readouterr().err.startswith("error: ")
 

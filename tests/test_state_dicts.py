@@ -107,6 +107,15 @@ def test_damage_in_an_archive_of_torch_is_found(tmp_path: Path) -> None:
         assert "it is damaged; fetch the file again" in refusal(path)
 
 
+def test_an_archive_that_claims_to_go_on_elsewhere_is_refused(tmp_path: Path) -> None:
+    """On another disk, as the fuzz has found it."""
+    path = put(tmp_path / "x.pth", STATE)
+    content = path.read_bytes()
+    locator = content.rindex(b"PK\x06\x07")
+    path.write_bytes(content[: locator + 16] + b"\x09" + content[locator + 17 :])
+    assert "it is damaged" in refusal(path)
+
+
 def test_an_archive_without_checksums_is_read(tmp_path: Path) -> None:
     from torch.serialization import set_crc32_options
 

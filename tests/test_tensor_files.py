@@ -21,6 +21,7 @@ from dinotrack.tensor_files import (
     load_tensors,
     read_tensors,
     save_tensors,
+    write_tensors,
 )
 from tests.same import same
 
@@ -95,6 +96,15 @@ def test_the_same_tensors_give_the_same_bytes(path: Path, tmp_path: Path) -> Non
     backwards = dict(reversed(tensors().items()))
     save_tensors(tmp_path / "b", backwards, dict(reversed(ABOUT.items())))
     assert (tmp_path / "b").read_bytes() == path.read_bytes()
+
+
+def test_metadata_of_any_order_gives_the_same_bytes(tmp_path: Path) -> None:
+    metadata = {str(number): "x" for number in range(9)}
+    write_tensors(tmp_path / "a", tensors(), metadata)
+    write_tensors(tmp_path / "b", tensors(), dict(reversed(metadata.items())))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    with safe_open(tmp_path / "a", framework="pt") as file:
+        assert file.metadata() == metadata
 
 
 def halved(content: bytearray) -> bytes:
@@ -198,6 +208,7 @@ HOSTILE = [
     with_header({"__metadata__": {"about": 5}, "a": ONE}),
     with_header({"__metadata__": [], "a": ONE}),
     with_header({"__metadata__": {"about": "{", "sha256": ""}, "a": ONE}),
+    with_header({"__metadata__": {"about": "5", "sha256": ""}, "a": ONE}),
     with_header({"__metadata__": {"about": "[" * 100_000, "sha256": ""}, "a": ONE}),
 ]
 

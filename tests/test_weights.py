@@ -126,6 +126,11 @@ def test_places_that_may_not_be_looked_into_are_told_or_passed_by(
     monkeypatch.setenv("DINOTRACK_WEIGHTS", str(place / "mine"))
     with pytest.raises(InputError, match=r"mine, which can't be read \(Permission denied\)"):
         find(TINY)
+    monkeypatch.setattr(os, "stat", stat)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    (place / "mine").mkdir()
+    with pytest.raises(InputError, match="mine, which you may not look into; give a folder"):
+        find(TINY)
 
 
 @pytest.mark.parametrize(

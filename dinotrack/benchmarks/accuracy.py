@@ -34,6 +34,7 @@ from dinotrack.benchmarks.methods import METHODS, Method, Options, make_method
 from dinotrack.benchmarks.report import Say
 from dinotrack.benchmarks.summary import AccuracyReport, Group, Row
 from dinotrack.benchmarks.truth import AnnotatedClip
+from dinotrack.files import replacing
 from dinotrack.frames import each_frame
 from dinotrack.metrics import Certainty, Scores
 from dinotrack.options import choose_config, choose_device
@@ -155,13 +156,14 @@ def evaluate(
 def save_predictions(path: Path, tracks: Tracks, part: slice) -> None:
     """Write some of the tracks as `file:FOLDER` reads them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        path,
-        tracks=tracks.xy[part],
-        visible=tracks.visible[part],
-        confidence=tracks.confidence[part],
-        queries=tracks.queries[part],
-    )
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
+        np.savez_compressed(
+            file,
+            tracks=tracks.xy[part],
+            visible=tracks.visible[part],
+            confidence=tracks.confidence[part],
+            queries=tracks.queries[part],
+        )
 
 
 def dis_seconds(video: Path | UInt8[np.ndarray, "T H W 3"]) -> float:

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from dinotrack.errors import InputError, on_command_line
-from dinotrack.pretraining import trainer
+from dinotrack.files import replacing
+from dinotrack.pretraining import checkpoints, trainer
 from dinotrack.pretraining.network import export
 from dinotrack.pretraining.recipes import RECIPES, PretrainConfig
 
@@ -90,7 +91,8 @@ class Journal:
             "seconds": round(self.seconds),
         }
         export(state.teacher, self.config, args.out, **facts)
-        args.out.with_suffix(".json").write_text(json.dumps(self.log, indent=1))
+        with replacing(args.out.with_suffix(".json")) as part:
+            part.write_text(json.dumps(self.log, indent=1))
 
     def _tell(self, step: int) -> None:
         """Print and log the means since the last line."""
@@ -113,7 +115,7 @@ class Journal:
 
 def checkpoint(out: Path) -> Path:
     """Where the state of a run that writes `out` lies."""
-    return out.with_suffix(".pt")
+    return out.with_suffix(checkpoints.SUFFIX)
 
 
 def _run(args: argparse.Namespace) -> None:

@@ -7,12 +7,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from safetensors.torch import save as pack
 from torch import Tensor, nn
 
-from dinotrack.files import replacing
 from dinotrack.geometry import Grid
 from dinotrack.pretraining.recipes import PretrainConfig
+from dinotrack.tensor_files import write_tensors
 from dinotrack.vits import load_vit
 
 ARCHITECTURE = "vit_tiny_patch16_224"
@@ -138,9 +137,7 @@ def export(network: Network, config: PretrainConfig, path: Path, **facts: Any) -
     where the file can't be written.
     """
     vit: Any = network.vit
-    state = {
-        name: value.detach().cpu().half().contiguous() for name, value in vit.state_dict().items()
-    }
+    state = {name: value.half() for name, value in vit.state_dict().items()}
     described = {
         "architecture": ARCHITECTURE,
         **vit_facts(config),
@@ -150,5 +147,4 @@ def export(network: Network, config: PretrainConfig, path: Path, **facts: Any) -
     }
     metadata = {name: json.dumps(value) for name, value in described.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
-        part.write_bytes(pack(state, metadata))
+    write_tensors(path, state, metadata)

@@ -5,6 +5,7 @@ A student sees changed, cropped and masked views; its teacher is the moving aver
 
 import copy
 import dataclasses
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +17,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dinotrack.errors import Argument, InputError
-from dinotrack.files import replacing
 from dinotrack.geometry import Grid, patch_grid
 from dinotrack.maps import FeatureMaps
-from dinotrack.pretraining import losses
+from dinotrack.pretraining import checkpoints, losses
 from dinotrack.pretraining.network import Network
 from dinotrack.pretraining.recipes import PretrainConfig
 from dinotrack.pretraining.views import PretrainBatch, stream
+from dinotrack.tensor_files import load_tensors
 
 WATCHED = 512
 """Local tokens that uniformity and the spread are taken from."""
@@ -191,18 +192,13 @@ def momentum(config: PretrainConfig, over: float) -> float:
 
 def save(path: Path, state: PretrainState, config: PretrainConfig, seed: int, **facts: Any) -> None:
     """Write all that `load` needs to go on, in one atomic step."""
-    content = {
-        "config": dataclasses.asdict(config),
+    about = {
+        "config": _plain(config),
         "seed": seed,
         "step": state.step,
-        "student": state.student.state_dict(),
-        "teacher": state.teacher.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
         "facts": facts,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
-        torch.save(content, part)
+    checkpoints.save(path, _networks(state), state.optimizer, about)
 
 
 def load(
@@ -214,17 +210,25 @@ def load(
     """
     anew = ("start anew without ", Argument("resume"))
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        saved = content["config"]
-        saved_seed = content["seed"]
-    except Exception as error:
+        tensors, about = load_tensors(path)
+        saved, saved_seed = about["config"], about["seed"]
+        step, facts = about["step"], about["facts"]
+    except (OSError, ValueError, KeyError) as error:
         raise InputError(f"can't read the checkpoint {path}; ", *anew) from error
-    ours = dataclasses.asdict(dataclasses.replace(config, workers=saved.get("workers")))
+    ours = _plain(config) | {"workers": saved.get("workers")}
     if saved != ours or saved_seed != seed:
         raise InputError(f"{path} was trained with other settings; give the same ones, or ", *anew)
     state = start(config, seed, device)
-    state.student.load_state_dict(content["student"])
-    state.teacher.load_state_dict(content["teacher"])
-    state.optimizer.load_state_dict(content["optimizer"])
-    state.step = content["step"]
-    return state, content["facts"]
+    checkpoints.fill(tensors, _networks(state), state.optimizer)
+    state.step = step
+    return state, facts
+
+
+def _networks(state: PretrainState) -> dict[str, torch.nn.Module]:
+    return {"student": state.student, "teacher": state.teacher}
+
+
+def _plain(config: PretrainConfig) -> dict[str, Any]:
+    """The settings as they come back from JSON."""
+    known: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return known

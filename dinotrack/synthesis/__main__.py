@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dinotrack.ffmpeg import write_video
+from dinotrack.files import replacing
 from dinotrack.synthesis.clip import Clip, generate
 
 
@@ -25,14 +26,15 @@ def save_truth(path: Path, clip: Clip) -> None:
 
     It holds tracks [N, T, 2] px, visible [N, T], query [N, 3] (t, x, y), layer [N] and size (H, W).
     """
-    np.savez_compressed(
-        path,
-        tracks=clip.tracks,
-        visible=clip.visible,
-        query=clip.queries,
-        layer=clip.layer,
-        size=np.array(clip.frames.shape[1:3]),
-    )
+    with replacing(path) as part, part.open("wb") as file:
+        np.savez_compressed(
+            file,
+            tracks=clip.tracks,
+            visible=clip.visible,
+            query=clip.queries,
+            layer=clip.layer,
+            size=np.array(clip.frames.shape[1:3]),
+        )
 
 
 def _size(text: str) -> tuple[int, int]:

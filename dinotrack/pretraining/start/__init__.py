@@ -17,18 +17,17 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from safetensors.torch import save as pack
 from torch import Tensor
 
 from dinotrack.config import FAST, Config, override
 from dinotrack.delta_dino import DeltaDino
-from dinotrack.files import replacing
 from dinotrack.geometry import rescale
 from dinotrack.model import Tracker
 from dinotrack.pretraining.correspondences import known_correspondences
 from dinotrack.pretraining.things import paint_thing
 from dinotrack.pretraining.views import photometric
 from dinotrack.synthesis.scene import Scene, build_scene
+from dinotrack.tensor_files import write_tensors
 from dinotrack.training import loop
 from dinotrack.training.loop import State, loss_gradients, take_step
 from dinotrack.training.sampling import Labels
@@ -153,9 +152,7 @@ def begin(config: Config, seed: int) -> State:
 
 def export(network: DeltaDino, path: Path, **facts: object) -> None:
     """Write the CNN as float16 safetensors, with facts about its training as JSON in its header."""
-    tensors = {
-        name: value.detach().half().contiguous() for name, value in network.state_dict().items()
-    }
+    tensors = {name: value.half() for name, value in network.state_dict().items()}
+    metadata = {name: json.dumps(value) for name, value in facts.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
-        part.write_bytes(pack(tensors, {name: json.dumps(value) for name, value in facts.items()}))
+    write_tensors(path, tensors, metadata)

@@ -11,8 +11,8 @@ import torch
 
 from dinotrack.config import override
 from dinotrack.errors import InputError
-from dinotrack.files import replacing
-from dinotrack.pretraining import start
+from dinotrack.pretraining import checkpoints, start
+from dinotrack.tensor_files import load_tensors
 from dinotrack.training.loop import State
 
 PRINTED = 20
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> None:
     config = override(start.RECIPE, {"training.steps": args.steps})
     steps = config.training.steps
-    checkpoint = args.out.with_suffix(".pt")
+    checkpoint = args.out.with_suffix(checkpoints.SUFFIX)
     state = start.begin(config, args.seed)
     if args.resume:
         _restore(state, checkpoint)
@@ -69,21 +69,15 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _save(state: State, path: Path) -> None:
-    content = {
-        "tracker": state.tracker.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "step": state.step,
-    }
-    with replacing(path) as part:
-        torch.save(content, part)
+    networks = {"tracker": state.tracker}
+    checkpoints.save(path, networks, state.optimizer, {"step": state.step})
 
 
 def _restore(state: State, path: Path) -> None:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        state.tracker.load_state_dict(content["tracker"])
-        state.optimizer.load_state_dict(content["optimizer"])
-        state.step = content["step"]
+        tensors, about = load_tensors(path)
+        checkpoints.fill(tensors, {"tracker": state.tracker}, state.optimizer)
+        state.step = about["step"]
     except Exception as error:
         raise InputError(f"can't go on from {path}; start anew without --resume") from error
 
