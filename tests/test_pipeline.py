@@ -116,7 +116,6 @@ def test_random_numbers_of_another_thread_change_nothing(
     def draw() -> None:
         while not stop.is_set():
             torch.rand(100)
-            np.random.rand(100)
 
     thread = threading.Thread(target=draw)
     thread.start()
