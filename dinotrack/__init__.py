@@ -26,7 +26,9 @@ N points, K candidates or pairs, B a batch.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False
+"""True for type checkers, as that of `typing`, which costs time to import."""
 
 if TYPE_CHECKING:
     from dinotrack.api import Fitted, fit, load, render, track
@@ -64,12 +66,12 @@ _HOMES = {
 """The module of each public name that api.py does not hold."""
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Load a public name when it is asked for, so that importing the package costs little."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f"{__name__}.{_HOMES.get(name, 'api')}")
-    return getattr(module, name)
+    return vars(module)[name]
 
 
 def __dir__() -> list[str]:

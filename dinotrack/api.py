@@ -23,10 +23,10 @@ from torch import Tensor
 from dinotrack import pipeline
 from dinotrack.cache import open_cache
 from dinotrack.config import Config, override
-from dinotrack.defaults import GRID
 from dinotrack.errors import Argument, DinotrackWarning, InputError
 from dinotrack.flow import VideoFlow
 from dinotrack.maps import FeatureMaps
+from dinotrack.masks import as_masks
 from dinotrack.mishaps import astray, enough_memory
 from dinotrack.options import (
     choose_config,
@@ -38,7 +38,7 @@ from dinotrack.options import (
 )
 from dinotrack.overlay import render as render
 from dinotrack.pipeline import Learnt
-from dinotrack.points import as_masks, choose_queries
+from dinotrack.points import choose_queries
 from dinotrack.progress import Progress, Watch
 from dinotrack.queries import Queries, Trajectories
 from dinotrack.run import Run
@@ -105,19 +105,20 @@ class Fitted:
         self,
         queries: npt.ArrayLike | None = None,
         *,
-        grid: SupportsIndex = GRID,
-        query_frame: SupportsIndex = 0,
+        grid: SupportsIndex | None = None,
+        query_frame: SupportsIndex | None = None,
         mask: npt.ArrayLike | None = None,
         progress: Progress | None = None,
     ) -> Tracks:
         """Track points through the video, forwards and backwards, without any training.
 
         queries: [N, 3] rows of (t, x, y): the frame, counted from 0, and the position in px of the
-        video. Without queries, a grid of grid x grid points of query_frame is tracked, of which
-        mask, bool [H, W], keeps those on its true pixels.
+        video. Without queries, a grid of grid x grid points (16) of query_frame (0) is tracked, of
+        which mask, bool [H, W], keeps those on its true pixels.
         progress: who is told how far tracking is; by default the one that `fit` was given.
 
-        Raises InputError for queries outside the video and for a mask of another size.
+        Raises InputError for queries outside the video, for queries together with what chooses a
+        grid, and for a mask of another size.
         """
         asked = choose_queries(self.video, queries, grid=grid, query_frame=query_frame, mask=mask)
         watch = self.run.watch
@@ -154,6 +155,7 @@ class Fitted:
         found = self.in_video(pipeline.track(self.learnt, self.working_queries(rows), run))
         if not (found.xy.isfinite().all() and found.confidence.isfinite().all()):
             raise astray("the tracks", self.config)
+        found = found.seen_within(self.video.size)
         if self.config.inference.pin_query:
             found = Queries.from_rows(torch.from_numpy(rows)).to(self.maps.device).pinned(found)
         return Tracks(
@@ -163,6 +165,7 @@ class Fitted:
             queries=rows,
             size=self.video.size,
             fps=self.video.fps,
+            uneven_times=self.video.uneven_times,
         )
 
 
@@ -183,7 +186,7 @@ def fit(
     video: a file, a folder of images, or RGB uint8 [T, H, W, 3].
     preset: "fast", "quality" or "paper"; by default "quality" on CUDA and "fast" elsewhere.
     settings: what differs from the preset, as in {"training.steps": 2000}; the file
-    config/numbers.py explains each of them.
+    the files of dinotrack/config explain each of them.
     seed: a whole number from 0 to 2^32 - 1. The same seed, machine and threads give the same bytes.
     device: "auto" (as None), "cpu", "cuda" or "mps".
     foreground: bool [T, H, W] in px of the video, where you know better than we find what moves.
@@ -270,8 +273,8 @@ def track(
     video: Source,
     queries: npt.ArrayLike | None = None,
     *,
-    grid: SupportsIndex = GRID,
-    query_frame: SupportsIndex = 0,
+    grid: SupportsIndex | None = None,
+    query_frame: SupportsIndex | None = None,
     mask: npt.ArrayLike | None = None,
     progress: Progress | None = None,
     **options: Any,

@@ -88,6 +88,7 @@ def find_buddies(
     are left out, so there may be none at all.
     """
     pairs = _frame_pairs(len(maps), config, seed)
+    progress("buddies", 0, len(pairs))
     centres = maps.grid.centres(maps.device)
     nearest = [nearest_chain(centres, chains, t) for t in range(len(maps))] if pairs else []
     found: dict[Pair, Buddies] = {}

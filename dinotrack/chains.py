@@ -84,6 +84,7 @@ def flow_chains(
 
     Chains come in the order of their start frames, then row by row. There may be none.
     """
+    progress("labels", 0, flow.frame_count)
     lattice = _Lattice(*flow.size, config.step)
     points = lattice.points(flow.forward.device)
     alive = _Alive.born(points, frame=0, count=0)
@@ -92,7 +93,7 @@ def flow_chains(
     progress("labels", 1, flow.frame_count)
     for t in range(1, flow.frame_count):
         there, back = flow.between(t - 1, t), flow.between(t, t - 1)
-        step = there.step(back, alive.xy)
+        step = flow.step(alive.xy, t - 1, t)
         alive = alive.keep_where(step.xy, step.holds(config.cycle_error, flow.size))
         if direct is not None:
             alive = _drop_drifted(alive, t, direct, config)

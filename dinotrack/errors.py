@@ -12,9 +12,15 @@ A function that adds to the message of another error passes on its parts:
 `InputError(*error.args, "; or ...")`.
 """
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+STEERING = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+"""Unicode's categories of characters that a terminal obeys or can't show, instead of showing them:
+control and format characters, bytes of a name that are no text, and line ends."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,22 @@ def on_command_line(error: BaseException, **flags: str) -> str:
     """
     names = {"settings": "--set", **flags}
     parts = (_flag(part, names) if isinstance(part, Argument) else str(part) for part in error.args)
-    return " ".join("".join(parts).split())
+    return printable("".join(parts))
+
+
+def printable(text: str) -> str:
+    """A text as a terminal may show it, on one line.
+
+    A line end, as in messages of libraries, becomes a space. What names of files may hold to steer
+    the terminal is written as Python writes it in quotes, such as `\\x1b`.
+    """
+    line = re.sub(r"\s*[\r\n]\s*", " ", text.strip())
+    return "".join(map(_written_out, line))
+
+
+def _written_out(character: str) -> str:
+    steers = unicodedata.category(character) in STEERING
+    return character.encode("unicode_escape").decode() if steers else character
 
 
 def _flag(argument: Argument, names: Mapping[str, str]) -> str:

@@ -57,6 +57,14 @@ def make_backbone(
     return make_vit(config, device, required, offline)
 
 
+def check_name(name: str) -> None:
+    """Raises InputError for the name of a backbone that nobody knows."""
+    if name not in ("none", "auto", *MAKERS):
+        from dinotrack.vits import full_name
+
+        full_name(name)
+
+
 @dataclass(frozen=True)
 class Features:
     """What a backbone sees in all frames of a video."""
@@ -163,6 +171,7 @@ def extract_features(
     bases = _bases(backbone, frames, layers, config, computed)
     kept = torch.float16 if config.precision == "float16" else torch.float32
     results: list[Float[Tensor, "T K h w"]] = []
+    progress("features", 0, len(frames))
     for part, maps in _maps_in_parts(backbone, frames, layers, computed):
         if bases:
             pairs = zip(bases, maps, strict=True)

@@ -55,6 +55,8 @@ def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
         if durable:
             _to_disk(part)
         os.replace(part, path)
+    except BrokenPipeError:  # no file breaks so: it is the caller's own stream
+        raise
     except OSError as error:
         raise unwritable(path, error) from error
     finally:

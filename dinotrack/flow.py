@@ -8,7 +8,7 @@ what makes it for a config and a device.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -96,6 +96,9 @@ class VideoFlow:
     """M = T - 1: from frame t to t + 1."""
     backward: Float[Tensor, "M 2 H W"]
     """From frame t + 1 to t."""
+    cuts: frozenset[int] = frozenset()
+    """The frames, 1 or later, that begin a new shot. What flow says between such a frame and the
+    one before it means nothing."""
 
     @property
     def frame_count(self) -> int:
@@ -109,7 +112,11 @@ class VideoFlow:
 
     def to(self, device: torch.device) -> VideoFlow:
         """The same flow on a device."""
-        return VideoFlow(self.forward.to(device), self.backward.to(device))
+        return VideoFlow(self.forward.to(device), self.backward.to(device), self.cuts)
+
+    def is_cut(self, t: int, u: int) -> bool:
+        """Whether frame t and its neighbour u are of different shots."""
+        return max(t, u) in self.cuts
 
     def between(self, t: int, u: int) -> Flow:
         """Flow from a frame to the next or the previous one."""
@@ -117,8 +124,14 @@ class VideoFlow:
         return Flow(self.forward[t] if u > t else self.backward[u])
 
     def step(self, xy: Float[Tensor, "N 2"], t: int, u: int) -> Step:
-        """Where positions (px) of frame t are in its neighbour u."""
-        return self.between(t, u).step(self.between(u, t), xy)
+        """Where positions (px) of frame t are in its neighbour u.
+
+        Across a cut the cycle error is infinite, so that nobody believes it.
+        """
+        step = self.between(t, u).step(self.between(u, t), xy)
+        if self.is_cut(t, u):
+            return step._replace(error=torch.full_like(step.error, torch.inf))
+        return step
 
 
 @dataclass(frozen=True)
@@ -147,6 +160,7 @@ class FlowEstimator:
         first = self.frames[0]
         shape = 2, pairs, 2, *self.size
         flows = torch.empty(shape, dtype=torch.float16, device=first.device)
+        progress("flow", 0, pairs)
         for t in range(pairs):
             second = self.frames[t + 1]
             flows[:, t] = self._both_ways(first, second)
@@ -162,14 +176,17 @@ class FlowEstimator:
         return resize_flow(displacement, self.size)
 
 
-def make_flow_estimator(video: Video, frames: UInt8[Tensor, "T 3 H W"], run: Run) -> FlowEstimator:
-    """What computes the flow of a video whose working frames are given.
+def make_flow_estimator(
+    video: Video, frames: UInt8[Tensor, "T 3 H W"], chosen: Sequence[int], run: Run
+) -> FlowEstimator:
+    """What computes the flow between those frames of a video that are chosen.
 
-    Flow sees larger frames than the networks do, where config.flow.area is larger.
+    frames: their working frames. Flow sees larger frames than the networks do, where
+    config.flow.area is larger.
     """
     config = run.config
     name = resolve_flow_name(config.flow.name, run.device, required=run.required)
-    seen = flow_frames(video, frames, config.video, config.flow.area)
+    seen = flow_frames(video, frames, chosen, config.video, config.flow.area)
     size = int(frames.shape[-2]), int(frames.shape[-1])
     with run.stage("flow"):  # a network may have to be loaded
         estimate = FLOWS[name](config.flow, run.device)
@@ -191,7 +208,8 @@ def video_flow(estimator: FlowEstimator, run: Run) -> VideoFlow:
         "filter": run.config.video.filter,
     }
     with run.stage("flow"):
-        return VideoFlow(**run.cache.remember("flow", key, compute, run.progress))
+        known = run.cache.remember("flow", key, compute, run.progress)
+        return VideoFlow(known["forward"], known["backward"])
 
 
 def resize_flow(

@@ -6,6 +6,8 @@ be a small part of the labels (`docs/method.md` 2).
 
 from __future__ import annotations
 
+import warnings
+
 import cv2
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dinotrack.config import ForegroundConfig
+from dinotrack.errors import DinotrackWarning
 from dinotrack.flow import VideoFlow
 from dinotrack.geometry import pixel_grid
 
@@ -29,17 +32,28 @@ def find_foreground(
 ) -> Bool[Tensor, "T H W"]:
     """Masks of the foreground of a video, at the size of its flow, the working frames'.
 
-    given: the user's masks, of any size, which always count.
+    given: the user's masks, of any size, which always count. Where they mark nothing, or
+    everything, a DinotrackWarning says so.
     cells: those of the foreground as a ViT's features tell it (`features.video_features`). Where
     the config asks for them and there is no ViT, motion tells instead.
     """
     if given is not None:
+        _warn_of_masks_that_tell_nothing(given)
         return mask_foreground(torch.from_numpy(np.ascontiguousarray(given)), flow.size)
     if config.method == "none":
         return torch.zeros(flow.frame_count, *flow.size, dtype=torch.bool)
     if config.method == "pca" and cells is not None:
         return mask_foreground(cells, flow.size)
     return motion_foreground(flow, config)
+
+
+def _warn_of_masks_that_tell_nothing(masks: Bool[np.ndarray, "T H W"]) -> None:
+    if masks.any() and not masks.all():
+        return
+    what, how = ("every", "everything is") if masks.any() else ("no", "nothing is")
+    told = f"the foreground masks mark {what} pixel of any frame, so {how} foreground to the fit"
+    advice = "masks are true, or bright, where the foreground is"
+    warnings.warn(DinotrackWarning(f"{told}; {advice}"), stacklevel=2)
 
 
 def mask_foreground(
@@ -100,19 +114,24 @@ def motion_foreground(flow: VideoFlow, config: ForegroundConfig) -> Bool[Tensor,
     A homography that is fitted to each frame's flow by RANSAC stands for the camera, with inliers
     within config.homography_error. Foreground are the pixels whose flow differs most from the
     camera's: the top config.share of the video's differences, as far as they exceed
-    config.min_residual. The last frame, which has no flow, takes over the mask of the frame before.
-    A static video has no foreground.
+    config.min_residual. The last frame of a shot, which has no flow, takes over the mask of the
+    frame before. A static video has no foreground.
     """
     height, width = flow.size
     device = flow.forward.device
-    if flow.frame_count == 1:
-        return torch.zeros(1, height, width, dtype=torch.bool, device=device)
-    residual = np.empty((flow.frame_count - 1, height, width), dtype=np.float32)
-    for of_frame, displacement in zip(residual, flow.forward, strict=True):
-        of_frame[:] = _residual(displacement.float().cpu().numpy(), config)
+    pairs = flow.frame_count - 1
+    moving = [t for t in range(pairs) if not flow.is_cut(t, t + 1)]
+    if not moving:
+        return torch.zeros(flow.frame_count, height, width, dtype=torch.bool, device=device)
+    residual = np.zeros((pairs, height, width), dtype=np.float32)
+    for t in moving:
+        residual[t] = _residual(flow.forward[t].float().cpu().numpy(), config)
     # Every second pixel tells the quantile well enough.
-    quantile = float(np.quantile(residual[:, ::2, ::2], 1 - config.share))
+    quantile = float(np.quantile(residual[moving, ::2, ::2], 1 - config.share))
     masks = torch.from_numpy(residual > max(quantile, config.min_residual)).to(device)
+    for cut in sorted(flow.cuts - {1}):
+        if not flow.is_cut(cut - 2, cut - 1):
+            masks[cut - 1] = masks[cut - 2]
     return torch.cat((masks, masks[-1:]))
 
 

@@ -121,3 +121,13 @@ def inside(xy: Float[Tensor, "... 2"], size: tuple[int, int]) -> Bool[Tensor, ".
     height, width = size
     x, y = xy.unbind(-1)
     return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+
+
+def in_picture(xy: Float[Tensor, "... 2"], size: tuple[int, int]) -> Bool[Tensor, "..."]:
+    """Whether positions (px) lie on a pixel of a picture of size (H, W), borders included.
+
+    Pixels are areas, so the picture reaches half a pixel further than `inside` does.
+    """
+    height, width = size
+    x, y = xy.unbind(-1)
+    return (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)

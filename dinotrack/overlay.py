@@ -3,6 +3,7 @@
 A style is one function and one line in `STYLES`.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +13,10 @@ import numpy as np
 from jaxtyping import Float
 
 from dinotrack.errors import InputError
-from dinotrack.ffmpeg import write_video
-from dinotrack.frames import Frame, each_frame
+from dinotrack.files import same_file
+from dinotrack.media.encoding import write_video
+from dinotrack.media.frames import Frame, each_frame
+from dinotrack.plain import plain_array
 from dinotrack.progress import Progress, silent
 from dinotrack.tracks import Tracks
 from dinotrack.video import Source, read_video
@@ -47,13 +50,20 @@ def render(
 ) -> None:
     """Write an H.264 video of the frames with the tracks drawn over them.
 
-    The picture has the size and the rate of the video. Colours run through the rainbow over the
-    places of the queries, so neighbours look alike; hidden points are hollow.
+    The picture has the size and the rate of the video, and where that varies, each frame is shown
+    when it was. Colours run through the rainbow over the places of the queries, so neighbours look
+    alike; hidden points are hollow. What has no finite position is not drawn, and without points
+    the video is as it was.
 
-    style: a key of STYLES. Raises InputError where tracks and video don't belong together, or the
-    file can't be written.
+    path: an .mp4 file. style: a key of STYLES. Raises InputError where tracks and video don't
+    belong together, where `path` is the video itself, or where the file can't be written.
     """
+    _check_path(Path(path))
+    _check_style(style)
     clip = read_video(video)
+    if clip.path and same_file(path, clip.path):
+        raise InputError(f"{path} is the video itself; name another file for the overlay")
+    tracks = checked(tracks)
     length = len(clip.frames)
     tracked = tracks.visible.shape[1]
     if tracks.size != clip.size or tracked != length:
@@ -62,13 +72,53 @@ def render(
             f"the video has {length} of {clip.size[1]} x {clip.size[0]}; "
             "give the video that was tracked"
         )
+    progress("overlay", 0, length)
 
     def drawn() -> Iterator[Frame]:
         for t, frame in enumerate(each_frame(clip.frames)):
             yield draw_frame(frame, tracks, t, style)
             progress("overlay", t + 1, length)
 
-    write_video(path, drawn(), clip.fps)
+    write_video(path, drawn(), clip.fps, clip.uneven_times)
+
+
+def checked(tracks: Tracks) -> Tracks:
+    """The same tracks, whose arrays are numpy's and fit each other.
+
+    Users shorten tracks, put NaN where a point is hidden, and give tensors and lists. Raises
+    InputError where that makes no tracks.
+    """
+    xy = plain_array(tracks.xy, "xy")
+    visible = plain_array(tracks.visible, "visible")
+    queries = plain_array(tracks.queries, "queries")
+    count, length = (*visible.shape, 0, 0)[:2]
+    wanted = {"xy": (xy, (count, length, 2)), "queries": (queries, (count, 3))}
+    if visible.ndim != 2:
+        raise InputError(f"visible has shape {list(visible.shape)}; give bool [N, T]")
+    for name, (array, shape) in wanted.items():
+        if array.shape != shape or array.dtype.kind not in "iuf":
+            raise InputError(
+                f"{name} is {array.dtype} {list(array.shape)}, but visible has {count} points in "
+                f"{length} frames; give numbers {list(shape)}"
+            )
+    return dataclasses.replace(
+        tracks,
+        xy=xy.astype(np.float32, copy=False),
+        visible=visible.astype(np.bool_, copy=False),
+        queries=queries.astype(np.float32, copy=False),
+    )
+
+
+def _check_path(path: Path) -> None:
+    if path.suffix.lower() != ".mp4":
+        raise InputError(f"{path}: the overlay is an MP4 file; give a name that ends in .mp4")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} is no folder that exists; make it, or choose another")
+
+
+def _check_style(style: str) -> None:
+    if style not in STYLES:
+        raise InputError(f"unknown overlay style {style!r}; choose {' or '.join(STYLES)}")
 
 
 def draw_frame(frame: Frame, tracks: Tracks, t: int, style: str = "trails") -> Frame:
@@ -76,8 +126,7 @@ def draw_frame(frame: Frame, tracks: Tracks, t: int, style: str = "trails") -> F
 
     Raises InputError for an unknown style.
     """
-    if style not in STYLES:
-        raise InputError(f"unknown overlay style {style!r}; choose {' or '.join(STYLES)}")
+    _check_style(style)
     return STYLES[style](frame, tracks, t)
 
 
@@ -85,8 +134,9 @@ def draw_dots(frame: Frame, tracks: Tracks, t: int) -> Frame:
     """A dot for each visible point, a thin ring for each hidden one."""
     colours = rainbow(tracks)
     centres = _fixed(tracks.xy[:, t], tracks.size)
-    visible = np.flatnonzero(tracks.visible[:, t])
-    hidden = np.flatnonzero(~tracks.visible[:, t])
+    somewhere = np.isfinite(tracks.xy[:, t]).all(axis=1)
+    visible = np.flatnonzero(somewhere & tracks.visible[:, t])
+    hidden = np.flatnonzero(somewhere & ~tracks.visible[:, t])
     radius = _mark_radius(tracks.size)
     dot = _fixed_length(radius)
     rim = 1 + 0.15 * radius
@@ -106,7 +156,8 @@ def draw_dots(frame: Frame, tracks: Tracks, t: int) -> Frame:
 def draw_trails(frame: Frame, tracks: Tracks, t: int) -> Frame:
     """Points, and behind each the way it came, fading.
 
-    A step is drawn where the point was visible at both ends and moved rather than leapt.
+    A step is drawn where the point was visible at both ends and moved rather than leapt. A step
+    from or to nowhere (NaN) has no length that could be small enough.
     """
     colours = rainbow(tracks)
     thickness = max(1, round(_mark_radius(tracks.size) / 2))
@@ -116,7 +167,8 @@ def draw_trails(frame: Frame, tracks: Tracks, t: int) -> Frame:
         before = t - age
         starts = _fixed(tracks.xy[:, before], tracks.size)
         ends = _fixed(tracks.xy[:, before + 1], tracks.size)
-        step = np.linalg.norm(tracks.xy[:, before + 1] - tracks.xy[:, before], axis=1)
+        with np.errstate(invalid="ignore"):
+            step = np.linalg.norm(tracks.xy[:, before + 1] - tracks.xy[:, before], axis=1)
         seen = tracks.visible[:, before] & tracks.visible[:, before + 1] & (step < leap)
         layer = out.copy()
         for i in np.flatnonzero(seen):
@@ -136,6 +188,8 @@ def rainbow(tracks: Tracks) -> list[Colour]:
     Ranks, not places, choose the colour, so that few points, or close ones, span the whole rainbow
     too.
     """
+    if not len(tracks.queries):
+        return []
     height, width = tracks.size
     place = 0.35 * tracks.queries[:, 1] / width + 0.65 * tracks.queries[:, 2] / height
     order = np.argsort(np.argsort(place, kind="stable"))
@@ -159,8 +213,9 @@ def _fixed_length(length: float) -> int:
 def _fixed(xy: Float[np.ndarray, "N 2"], size: tuple[int, int]) -> list[tuple[int, int]]:
     """Positions in OpenCV's fixed point.
 
-    Those far outside are drawn nowhere, and must not overflow.
+    Those far outside are drawn nowhere, and must not overflow; those that are no numbers are drawn
+    by nobody.
     """
     height, width = size
-    near = np.clip(xy, (-width, -height), (2 * width, 2 * height))
+    near = np.clip(np.nan_to_num(xy), (-width, -height), (2 * width, 2 * height))
     return [(x, y) for x, y in np.rint(near * (1 << _SHIFT)).astype(int).tolist()]

@@ -21,6 +21,7 @@ from dinotrack.maps import FeatureMaps
 from dinotrack.queries import Queries, Trajectories
 from dinotrack.refinement import refined_features
 from dinotrack.run import Run
+from dinotrack.shots import Timeline, cut_flow, find_blank
 from dinotrack.tracking import TrackedVideo, track_video
 from dinotrack.training import State, Store, Stored, TrainingData, begin, train
 from dinotrack.video import Video
@@ -34,6 +35,8 @@ Masks = Bool[np.ndarray, "T H W"]
 class Inputs:
     """What is seen in a video before anything is learnt."""
 
+    timeline: Timeline
+    """Which frames of the video show something. All that follows is of these frames alone."""
     frames: UInt8[Tensor, "T 3 H W"]
     """The working frames."""
     estimator: FlowEstimator
@@ -65,8 +68,11 @@ class Learnt:
     """A tracker that was fitted to a video, and what it tracks with."""
 
     state: State
+    timeline: Timeline
+    """Which frames of the video show something."""
     video: TrackedVideo
-    """The video as points are tracked in it. What was only learned from is not held any more."""
+    """These frames as points are tracked in them. What was only learned from is not held any
+    more."""
 
 
 def learn(video: Video, run: Run, masks: Masks | None, store: Store) -> Learnt:
@@ -93,7 +99,8 @@ def prepare(
     """All that comes before the first step of a fit, or before it goes on."""
     inputs = observe(video, run, finds_foreground=masks is None)
     state = begin(inputs.features, run, stored)
-    labels = video_labels(inputs.flow, inputs.estimator, inputs.foreground, masks, run)
+    given = None if masks is None else inputs.timeline.choose_masks(masks)
+    labels = video_labels(inputs.flow, inputs.estimator, inputs.foreground, given, run)
     buddies = video_buddies(inputs.features, labels.chains, run)
     data = TrainingData(inputs.frames, inputs.features, labels, buddies)
     return Prepared(inputs, state, data)
@@ -102,23 +109,29 @@ def prepare(
 def observe(video: Video, run: Run, finds_foreground: bool) -> Inputs:
     """What is seen before anything is learnt: working frames, flow, and frozen features.
 
+    Blank frames are left out, and flow is cut where a new shot begins.
+
     finds_foreground: whether the ViT may be asked which cells are foreground. Where the user gave
     masks, or nothing is to be learned, it need not be.
     """
-    frames = working_frames(video, run)
+    every_frame = working_frames(video, run)
+    timeline = find_blank(every_frame, run)
+    frames = timeline.choose(every_frame)
     # the networks first, so that what is missing is told before anything takes long
-    estimator = make_flow_estimator(video, frames, run)
+    estimator = make_flow_estimator(video, frames, timeline.shown, run)
     backbone = make_backbone(run.config.backbone, run.device, required=run.required)
-    flow = video_flow(estimator, run)
+    run = timeline.known_to(run)
+    flow = cut_flow(video_flow(estimator, run), frames, timeline, run)
     features = video_features(frames, backbone, run, finds_foreground)
     if features is None:
-        return Inputs(frames, estimator, flow, None, None)
-    return Inputs(frames, estimator, flow, features.maps, features.foreground)
+        return Inputs(timeline, frames, estimator, flow, None, None)
+    return Inputs(timeline, frames, estimator, flow, features.maps, features.foreground)
 
 
 def track(learnt: Learnt, queries: Queries, run: Run) -> Trajectories:
     """Where queries in working px are in every frame, and where they are visible."""
-    return track_video(learnt.video, queries, run)
+    found = track_video(learnt.video, learnt.timeline.queries(queries), run)
+    return learnt.timeline.tracks(found)
 
 
 def _fitted(video: Video, run: Run, masks: Masks | None, store: Store) -> tuple[Inputs, State]:
@@ -131,4 +144,5 @@ def _fitted(video: Video, run: Run, masks: Masks | None, store: Store) -> tuple[
 def ready_to_track(inputs: Inputs, state: State, run: Run) -> Learnt:
     """A fit whose features of all frames are refined."""
     maps = refined_features(state.tracker, inputs.frames, inputs.features, run)
-    return Learnt(state, TrackedVideo(state.tracker, maps, inputs.flow, inputs.frames))
+    video = TrackedVideo(state.tracker, maps, inputs.flow, inputs.frames)
+    return Learnt(state, inputs.timeline, video)

@@ -1,81 +1,115 @@
-"""The points that are asked for, as arrays: the user's own, or a grid of them; and masks.
+"""The points that are asked for, as arrays: the user's own, or a grid of them.
 
 What is wrong with them is found out here, before anything is computed.
 """
 
+import math
 import operator
-from pathlib import Path
-from typing import Any, SupportsIndex
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from jaxtyping import Bool, Float
 
 from dinotrack.defaults import GRID
-from dinotrack.errors import InputError
+from dinotrack.errors import Argument, InputError
+from dinotrack.masks import as_masks
+from dinotrack.plain import plain_array, shown
 from dinotrack.video import Video
+
+MOST_POINTS = 1_000_000
+"""That are tracked at once. A point takes about 50 ms for each 24 small frames, so a million of
+them are half a day even there, and each takes 13 bytes a frame of memory and of tracks.npz."""
+
+
+@dataclass(frozen=True)
+class QueryRows:
+    """Queries of a file: rows of (t, x, y), and where in the file each was read."""
+
+    rows: Float[np.ndarray, "N 3"]
+    """float64."""
+    path: str
+    lines: tuple[int, ...] = ()
+    """The line of each row, counted from 1, as editors do. Empty for files without lines."""
+
+    def place(self, row: int) -> str:
+        """What messages call a row, which is counted from 0."""
+        if self.lines:
+            return f"{self.path}, line {self.lines[row]}"
+        return f"{self.path}, row {row} (counted from 0)"
 
 
 def choose_queries(
     video: Video,
-    queries: npt.ArrayLike | None,
+    queries: Any = None,
     *,
-    grid: SupportsIndex = GRID,
-    query_frame: SupportsIndex = 0,
-    mask: npt.ArrayLike | None = None,
+    grid: Any = None,
+    query_frame: Any = None,
+    mask: Any = None,
 ) -> Float[np.ndarray, "N 3"]:
     """The queries, checked, or a grid of them: float32 rows of (t, x, y) in px of the video.
 
-    Raises InputError for queries outside the video, and for a mask of another size than its frames.
+    queries: an array, a list, a tensor, or QueryRows. Without them, `grid` is GRID and
+    `query_frame` 0 where they are None; a mask has the size of the frames.
+
+    Raises InputError for queries outside the video, for queries together with what chooses a grid,
+    and for whatever else a user may give for one of these.
     """
+    length = len(video.frames)
+    if queries is not None:
+        if any(choice is not None for choice in (grid, query_frame, mask)):
+            raise InputError(
+                "queries are the points themselves, and a grid of points needs none; "
+                "give either queries, or grid, query_frame and mask"
+            )
+        return check_queries(queries, length, video.size)
+    side = whole_number(GRID if grid is None else grid, "grid", GRID)
+    frame = whole_number(0 if query_frame is None else query_frame, "query_frame", 0)
+    if not 0 <= frame < length:
+        raise InputError(
+            Argument("query_frame"),
+            f": t = {shown(frame)}, but it must be a whole number in [0, {length - 1}] "
+            f"for {length} frames",
+        )
     held = None if mask is None else as_masks(mask, video.size, "mask")
-    if queries is None:
-        side = whole_number(grid, "grid")
-        queries = grid_queries(side, video.size, whole_number(query_frame, "query_frame"), held)
-    return check_queries(queries, len(video.frames), video.size)
+    return grid_queries(side, video.size, frame, held)
 
 
-def whole_number(value: Any, name: str) -> int:
+def whole_number(value: Any, name: str, example: int) -> int:
     """A number of any whole kind. Raises InputError, which calls it by `name`, for another."""
     try:
         return operator.index(value)
-    except TypeError:
-        raise InputError(f"{name}={value!r} is no whole number; give one") from None
-
-
-def as_masks(masks: npt.ArrayLike, shape: tuple[int, ...], name: str) -> Bool[np.ndarray, "..."]:
-    """Masks as bool, true where they are not zero.
-
-    Raises InputError, which calls them by `name`, where they are of another shape.
-    """
-    values = np.asarray(masks)
-    if values.shape != shape:
+    except Exception:  # also what an array of several, or a tensor, raises
         raise InputError(
-            f"the {name} has shape {values.shape}; give an array of the video's, {shape}"
-        )
-    return values.astype(np.bool_, copy=False)
+            f"{name}={shown(value)} is no whole number; give one, as in {name}={example}"
+        ) from None
 
 
 def check_queries(queries: Any, length: int, size: tuple[int, int]) -> Float[np.ndarray, "N 3"]:
-    """Queries as float32, or InputError that names the first bad row, counted from 0.
+    """Queries as float32, or InputError that names the first bad row.
 
-    queries: numbers [N, 3], rows of (t, x, y), N at least 1. In a video of `length` frames of size
-    (H, W) t is a whole number in [0, length - 1], x lies in [-0.5, W - 0.5], y in [-0.5, H - 0.5].
+    queries: QueryRows, whose rows are named as their file counts them, or numbers [N, 3], rows of
+    (t, x, y), N at least 1, counted from 0. In a video of `length` frames of size (H, W) t is a
+    whole number in [0, length - 1], x lies in [-0.5, W - 0.5], y in [-0.5, H - 0.5].
     """
-    points = query_array(queries, "queries").astype(np.float64)
+    of_file = queries if isinstance(queries, QueryRows) else None
+    exact = query_array(queries, "queries") if of_file is None else of_file.rows
+    with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite, and is refused
+        points = exact.astype(np.float32)
     height, width = size
     low = np.array((0.0, -0.5, -0.5))
     high = np.array((length - 1.0, width - 0.5, height - 0.5))
     good = (points >= low) & (points <= high)  # false for NaN
     good[:, 0] &= points[:, 0] == np.floor(points[:, 0])
     if not good.all():
-        row, column = np.argwhere(~good)[0]
+        row, column = (int(index) for index in np.argwhere(~good)[0])
+        place = f"query row {row}" if of_file is None else of_file.place(row)
         kind = "a whole number in " if column == 0 else ""
         raise InputError(
-            f"query row {row}: {'txy'[column]} = {points[row, column]:g}, but it must be "
+            f"{place}: {'txy'[column]} = {exact[row, column]:.10g}, but it must be "
             f"{kind}[{low[column]:g}, {high[column]:g}] for {length} frames of {width} x {height}"
         )
-    return points.astype(np.float32)
+    return points
 
 
 def grid_queries(
@@ -85,10 +119,15 @@ def grid_queries(
 
     They lie in the middle of n x n equal parts of the picture, at ((i + 0.5) W / n - 0.5,
     (j + 0.5) H / n - 0.5). With a mask only those stay whose nearest pixel it holds. Raises
-    InputError where no point is left.
+    InputError where no point is left, and for more than MOST_POINTS.
     """
     if n < 1:
-        raise InputError(f"a grid of {n} x {n} has no points; give 1 or more")
+        raise InputError(f"a grid of {shown(n)} x {shown(n)} has no points; give 1 or more")
+    if n * n > MOST_POINTS:
+        raise InputError(
+            f"a grid of {shown(n)} x {shown(n)} has too many points; "
+            f"give {math.isqrt(MOST_POINTS)} or fewer, for {MOST_POINTS:,} points at most"
+        )
     height, width = size
     middles = np.arange(n) + 0.5
     columns, rows = np.meshgrid(middles * width / n - 0.5, middles * height / n - 0.5)
@@ -107,13 +146,31 @@ def grid_queries(
     return queries.astype(np.float32)
 
 
-def query_array(values: Any, where: str | Path) -> Float[np.ndarray, "N 3"]:
-    """Rows of three numbers as float32, or InputError that says where they are from."""
-    wanted = f"{where}: queries are numbers [N, 3], rows of t, x, y, N at least 1"
-    try:
-        array = np.asarray(values)
-    except ValueError as error:  # rows of different lengths
-        raise InputError(f"{wanted}; not rows of different lengths") from error
-    if array.ndim != 2 or array.shape[1] != 3 or not len(array) or array.dtype.kind not in "iuf":
-        raise InputError(f"{wanted}; not {array.dtype} {list(array.shape)}")
-    return array.astype(np.float32)
+def query_array(values: Any, where: str) -> Float[np.ndarray, "N 3"]:
+    """Rows of three numbers as float64, or InputError that says where they are from."""
+    array = plain_array(values, f"{where}: queries are numbers [N, 3], rows of t, x, y")
+    check_query_shape(array.shape, array.dtype, where)
+    with np.errstate(over="ignore"):  # longer floats than float64
+        return array.astype(np.float64)
+
+
+def check_query_shape(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:
+    """Whether an array can be queries, as is known before its values are read.
+
+    Raises InputError, which says where they are from.
+    """
+    if len(shape) != 2 or shape[1] != 3 or not shape[0] or dtype.kind not in "iuf":
+        raise InputError(
+            f"{where}: queries are numbers [N, 3], rows of t, x, y, N at least 1; "
+            f"not {dtype} {list(shape)}"
+        )
+    check_count(shape[0], where)
+
+
+def check_count(count: int, where: str) -> None:
+    """Whether so many points can be tracked at once. Raises InputError."""
+    if count > MOST_POINTS:
+        raise InputError(
+            f"{where}: more than {MOST_POINTS:,} points are too many to track at once; "
+            "give fewer, in several files or calls"
+        )

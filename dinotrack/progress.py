@@ -17,6 +17,53 @@ def silent(stage: str, done: int, total: int) -> None:
     """The default callback: says nothing."""
 
 
+Tick = Callable[[int], None]
+"""Called by a part of a stage as tick(frames), with the frames that it is done with since the last
+call."""
+
+
+def unheard(frames: int) -> None:
+    """The default tick: counts nothing."""
+
+
+@dataclass
+class Meter:
+    """Counts what a stage has done, in whole and in parts of things, and reports it.
+
+    It never goes back, also where work has to be done again.
+    """
+
+    progress: Progress
+    stage: str
+    total: int
+    done: float = 0.0
+    """So many things were finished."""
+    told: int = 0
+
+    def __post_init__(self) -> None:
+        self.progress(self.stage, 0, self.total)
+
+    def ticker(self, things: float) -> Tick:
+        """A tick that counts so many things for each frame."""
+
+        def tick(frames: int) -> None:
+            self.done += things * frames
+            # only `reach` ends a stage, as sums of parts are not exact
+            self._tell(min(int(self.done), self.total - 1))
+
+        return tick
+
+    def reach(self, done: int) -> None:
+        """So many things are finished now, whatever the parts have counted."""
+        self.done = done
+        self._tell(done)
+
+    def _tell(self, done: int) -> None:
+        if done > self.told:
+            self.told = done
+            self.progress(self.stage, done, self.total)
+
+
 @dataclass(frozen=True)
 class Watch:
     """Passes the progress of stages on, and notes the seconds and the peak memory of each."""

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dinotrack.geometry import rescale
+from dinotrack.geometry import in_picture, rescale
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,14 @@ class Trajectories:
     def rescaled(self, before: tuple[int, int], after: tuple[int, int]) -> Trajectories:
         """The same places of a frame whose size changes from `before` (H, W) to `after`."""
         return Trajectories(rescale(self.xy, before, after), self.visible, self.confidence)
+
+    def seen_within(self, size: tuple[int, int]) -> Trajectories:
+        """The same places, where none is visible that lies outside the picture of size (H, W).
+
+        The picture reaches from -0.5 to W - 0.5 px, and to H - 0.5 px.
+        """
+        within = in_picture(self.xy, size)
+        return Trajectories(self.xy, self.visible & within, self.confidence * within)
 
 
 @dataclass(frozen=True)

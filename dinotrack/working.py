@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -21,7 +22,7 @@ from torch import Tensor
 from dinotrack.config import VideoConfig
 from dinotrack.delta_dino import least_side
 from dinotrack.errors import InputError
-from dinotrack.frames import Frames, one_frame
+from dinotrack.media.frames import Frames, one_frame
 from dinotrack.run import Run
 from dinotrack.video import Video
 
@@ -48,9 +49,15 @@ def working_frames(video: Video, run: Run) -> UInt8[Tensor, "T 3 H W"]:
 
 
 def flow_frames(
-    video: Video, frames: UInt8[Tensor, "T 3 H W"], config: VideoConfig, area: int
+    video: Video,
+    frames: UInt8[Tensor, "T 3 H W"],
+    chosen: Sequence[int],
+    config: VideoConfig,
+    area: int,
 ) -> UInt8[Tensor, "T 3 H W"] | Resized:
     """The frames that flow is computed on: the working frames, or larger ones made when needed.
+
+    chosen: which of the video's frames the working frames are.
 
     They have at most `area` px. A working frame of a fixed size, as in the paper, is flow's frame
     too.
@@ -59,7 +66,7 @@ def flow_frames(
     if config.height and config.width:
         return frames
     larger = working_size(video.size, replace(config, area=area, multiple=1))
-    return frames if larger == size else Resized(video.frames, larger, config.filter)
+    return frames if larger == size else Resized(video.frames, larger, config.filter, chosen)
 
 
 def working_size(size: tuple[int, int], config: VideoConfig) -> tuple[int, int]:
@@ -122,13 +129,15 @@ class Resized:
     frames: Frames
     size: tuple[int, int]
     method: Method
+    chosen: Sequence[int] | None = None
+    """Which of the frames are meant; None: all."""
 
     def __len__(self) -> int:
-        return len(self.frames)
+        return len(self.frames if self.chosen is None else self.chosen)
 
     def __getitem__(self, t: int) -> UInt8[Tensor, "3 h w"]:
-        """Frame t."""
-        frame = one_frame(self.frames, t)
+        """Frame t, of those chosen."""
+        frame = one_frame(self.frames, t if self.chosen is None else self.chosen[t])
         height, width = self.size
         if self.method == "lanczos":
             picture = Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS)

@@ -19,20 +19,20 @@ PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
     {"defaults", "errors", "interrupts", "progress"},
-    {"config", "chunks", "files"},
+    {"config", "chunks", "files", "plain"},
     {"locks", "tensor_files"},
-    {"geometry", "frames", "mishaps", "options", "tracks"},
+    {"geometry", "masks", "media", "mishaps", "options", "tracks"},
     {"weights"},
-    {"queries", "cache", "state_dicts", "ffmpeg", "metrics", "pairs", "delta_dino", "backbones"},
+    {"queries", "cache", "state_dicts", "metrics", "pairs", "delta_dino", "backbones"},
     {"maps", "video", "run", "kernels"},
     {"correlation", "working", "points", "overlay", "vits"},
     {"losses", "flow", "formats"},
-    {"model", "foreground", "chains"},
+    {"model", "foreground", "chains", "shots"},
     {"refinement", "features", "buddies", "labels"},
     {"tracking", "training"},
     {"pipeline"},
     {"api"},
-    {"arguments", "display"},
+    {"terminal"},
     {"cli"},
     {"synthesis"},
     {"pretraining"},
@@ -295,7 +295,7 @@ def test_help_is_there_at_once() -> None:
         "    assert done.code == 0\n"
     )
     loaded = loaded_by(asked)
-    assert "dinotrack.arguments" in loaded
+    assert "dinotrack.terminal.arguments" in loaded
     assert loaded & {"torch", "cv2", "PIL", "numpy"} == set()
 
 

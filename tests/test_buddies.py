@@ -261,7 +261,7 @@ def test_progress_reaches_the_end() -> None:
         BuddyConfig(),
         progress=lambda *call: calls.append(call),
     )
-    assert calls == [("buddies", n, 3) for n in (1, 2, 3)]
+    assert calls == [("buddies", n, 3) for n in range(4)]
 
 
 def test_the_stage_searches_where_the_fit_learns_from_buddies() -> None:

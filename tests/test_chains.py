@@ -276,7 +276,7 @@ def test_progress_reaches_the_end() -> None:
         TrajectoryConfig(),
         progress=lambda *call: calls.append(call),
     )
-    assert calls == [("labels", t, 4) for t in (1, 2, 3, 4)]
+    assert calls == [("labels", t, 4) for t in range(5)]
 
 
 def test_foreground_is_told_by_the_mask_at_the_first_point() -> None:

@@ -16,11 +16,11 @@ from PIL import Image
 from dinotrack import api, load, weights
 from dinotrack.cli import main
 from dinotrack.config import FAST
-from dinotrack.display import Display
-from dinotrack.ffmpeg import write_video
 from dinotrack.formats import load_tracks
+from dinotrack.media.encoding import write_video
 from dinotrack.model import Tracker
 from dinotrack.synthesis import generate
+from dinotrack.terminal.display import Display
 from dinotrack.training.checkpoint import FILE
 from dinotrack.video import read_video
 
@@ -88,7 +88,7 @@ def test_writes_everything(clip: str, tmp_path: Path, capfd: pytest.CaptureFixtu
         )
         == 0
     )
-    assert {p.name for p in out.iterdir()} == {
+    assert {p.name for p in out.iterdir()} - {".lock"} == {
         "tracks.npz",
         "tracks.csv",
         "overlay.mp4",
@@ -131,7 +131,7 @@ def test_record(clip: str, tmp_path: Path) -> None:
     record = run_json(tmp_path)
     assert record["video"] | {"hash": ""} == {
         "path": clip, "name": "pony", "hash": "", "frames": FRAMES,
-        "height": HEIGHT, "width": WIDTH, "fps": 12,
+        "height": HEIGHT, "width": WIDTH, "fps": 12, "rate": "12",
     }  # fmt: skip
     assert record["seed"] == 5
     assert record["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
@@ -239,17 +239,13 @@ def test_interrupted_and_resumed(
     with monkeypatch.context() as patch:
         patch.setattr(Tracker, "locate_by", press_ctrl_c)
         assert main([*argv, str(tmp_path / "cut")]) == 130
-    assert next(calls) == 4, "the step in which it came was the last"
+    assert next(calls) == 4, "it ends the run where it comes"
     err = capfd.readouterr().err
-    assert (
-        err.splitlines()[-1]
-        == "dinotrack: interrupted; the same command with --resume goes on from here"
-    )
+    assert err.splitlines()[-1] == "dinotrack: interrupted; the same command goes on from here"
     assert "Traceback" not in err
-    assert "--resume" in refused(capfd, *argv, tmp_path / "cut")
 
-    assert main([*argv, str(tmp_path / "cut"), "--resume"]) == 0
-    assert run_json(tmp_path / "cut")["steps_trained_now"] == STEPS - 4
+    assert main([*argv, str(tmp_path / "cut")]) == 0
+    assert run_json(tmp_path / "cut")["steps_trained_now"] == STEPS - 3, "whole steps are kept"
     assert main([*argv, str(tmp_path / "whole")]) == 0
     assert (tmp_path / "cut" / "tracks.npz").read_bytes() == (
         tmp_path / "whole" / "tracks.npz"
@@ -293,16 +289,16 @@ def test_no_video(
         ("q.csv", "", "t,x,y"),
         ("q.csv", "t,x,y\n", "no query"),
         ("q.csv", "1,2,3\n4,5,6\n", "t,x,y"),
-        ("q.csv", "t,x,y\n0,1,2\n0,one,2\n", "row 1"),
-        ("q.csv", "t,x,y\n0,1,2\n0,nan,2\n", "row 1"),
-        ("q.csv", "t,x,y\n0,1,2\n0,5,5\n6,1,2\n", "row 2"),
-        ("q.csv", "t,x,y\n0,64,2\n", "row 0"),
-        ("q.csv", "t,x,y\n0.5,6,2\n", "row 0"),
-        ("q.json", "{", "can't be read as queries"),
+        ("q.csv", "t,x,y\n0,1,2\n0,one,2\n", "q.csv, line 3: x = 'one' is no number"),
+        ("q.csv", "t,x,y\n0,1,2\n0,nan,2\n", "q.csv, line 3: x = 'nan' is no number"),
+        ("q.csv", "t,x,y\n0,1,2\n0,5,5\n6,1,2\n", "q.csv, line 4: t = 6"),
+        ("q.csv", "t,x,y\n0,64,2\n", "q.csv, line 2: x = 64"),
+        ("q.csv", "t,x,y\n0.5,6,2\n", "q.csv, line 2: t = 0.5"),
+        ("q.json", "{", "q.json, line 1: is no JSON"),
         ("q.json", "[[0, 1], [2]]", "row 0"),
         ("q.npy", "not numpy", "can't be read as queries"),
         ("q.npz", "not numpy", "can't be read as queries"),
-        ("q.txt", "t,x,y\n0,1,2\n", ".csv"),
+        ("q.xls", "t,x,y\n0,1,2\n", ".csv"),
     ],
 )
 def test_bad_queries(
@@ -337,7 +333,7 @@ def test_bad_queries(
         (["--set", "model.widths=a,b"], "64,128"),
         (["--set", "inference.method=guess"], "join"),
         (["--grid", "0"], "grid"),
-        (["--grid", "two"], "int"),
+        (["--grid", "two"], "whole number"),
         (["--query-frame", "6"], "[0, 5]"),
         (["--query-frame", "-1"], "[0, 5]"),
         (["--grid", "4", "--queries", "q.csv"], "not allowed"),
@@ -345,7 +341,7 @@ def test_bad_queries(
         (["--mask", "missing.png"], "no such file"),
         (["--foreground", "missing"], "no such file"),
         (["--seed", "-1"], "seed"),
-        (["--seed", "x"], "a seed is a whole number"),
+        (["--seed", "x"], "no whole number"),
         (["--resum", "--fast"], "unrecognized"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -366,7 +362,7 @@ def test_bad_masks(clip: str, tmp_path: Path, capfd: pytest.CaptureFixture[str])
     Image.new("L", (WIDTH, HEIGHT), 255).save(tmp_path / "masks" / "0.png")
     run = [clip, "--out", tmp_path / "run", *QUICK]
     assert "64 x 49, the video 64 x 48" in refused(capfd, *run, "--mask", tmp_path / "other.png")
-    assert "no point" in refused(capfd, *run, "--mask", tmp_path / "empty.png")
+    assert "no pixel" in refused(capfd, *run, "--mask", tmp_path / "empty.png")
     assert "64 x 49" in refused(capfd, *run, "--foreground", tmp_path / "other.png")
     assert "1 masks" in refused(capfd, *run, "--foreground", tmp_path / "masks")
 
@@ -426,7 +422,7 @@ def test_out_of_memory_is_the_users(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(api, "fit", greedy)
-    assert "video.area" in refused(capfd, clip, "--out", tmp_path)
+    assert "out of memory" in refused(capfd, clip, "--out", tmp_path)
 
 
 def test_bars_on_a_terminal(clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from dinotrack.benchmarks.pickles import read_pickle
 from dinotrack.benchmarks.tapvid import Entry, tapvid_truth
 from dinotrack.benchmarks.truth import AnnotatedClip, JointTruth, PointTruth, Truth
 from dinotrack.errors import InputError
-from dinotrack.ffmpeg import write_video
+from dinotrack.media.encoding import write_video
 from dinotrack.metrics import Annotation, Mode
 from dinotrack.synthesis import generate
 
@@ -382,11 +382,31 @@ def test_points_a_hair_outside_can_be_asked() -> None:
             }
         ],
         [clip_entry() | {"video": [encoded(clip_entry()["video"])[0][:500]] * FRAMES}],
+        [clip_entry() | {"video": np.zeros((FRAMES, 9, 0, 3), np.uint8)}],
+        [clip_entry() | {"video": np.zeros((10**11, 0))}],
+        [clip_entry() | {"video": []}],
+        [clip_entry() | {"video": [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"] * FRAMES}],
+        [clip_entry() | {"video": [np.zeros((9, 9, 3), np.uint16)] * FRAMES}],
+        [clip_entry() | {"points": [[[0.5, 0.5]] * FRAMES] * POINTS}],
+        [clip_entry() | {"occluded": np.zeros((10**11, 0), bool)}],
     ],
 )
 def test_other_pickles_are_told_apart(tmp_path: Path, held: Any) -> None:
     with pytest.raises(InputError, match=r"a\.pkl"):
         open_one(f"tapvid:{dump(tmp_path / 'a.pkl', held)}")
+
+
+def test_many_references_to_one_picture_take_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pickle of some kilobytes may ask for terabytes of frames."""
+    picture = io.BytesIO()
+    Image.new("L", (3000, 2000)).save(picture, "png")
+    path = dump(tmp_path / "a.pkl", [clip_entry() | {"video": [picture.getvalue()] * 2000}])
+    assert path.stat().st_size < 100_000
+    monkeypatch.setattr(Image.Image, "convert", None)  # nothing is decoded
+    with pytest.raises(InputError, match=r"its 2000 frames of 3000 x 2000 fill the memory"):
+        open_one(f"tapvid:{path}")
 
 
 # ---- pickles
@@ -513,6 +533,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "pointers": (forged(b"(I3\nV|\nNNNI-1\nI-1\nI0\nt"), "aren't bytes"),
     "pointers in records": (forged(b"(I3\nV|\nN(Va\nt}I8\nI1\nI0\nt"), "records"),
     "too large": (forged(b"(I3\nV<\nNNNI-1\nI-1\nI0\nt", b"f8", b"C\x01A"), "too small"),
+    "elements of no size": (forged(b"(I3\nV|\nNNNI0\nI1\nI0\nt", b"S0", b"C\0"), "arrays of 'S0'"),
     "endless": (b"\x80\x02]q\x00h\x00a.", "recursion"),
 }
 

@@ -38,12 +38,15 @@ def tracks() -> Tracks:
     )
 
 
-def write_csv(path: Path, rows: list[list[float]]) -> None:
-    path.write_text("t,x,y\n" + "".join(f"{t},{x},{y}\n" for t, x, y in rows))
+def as_text(rows: list[list[float]], delimiter: str = ",") -> str:
+    lines = [["t", "x", "y"], *([str(value) for value in row] for row in rows)]
+    return "".join(delimiter.join(line) + "\n" for line in lines)
 
 
 WRITERS: dict[str, Callable[[Path, list[list[float]]], None]] = {
-    ".csv": write_csv,
+    ".csv": lambda path, rows: path.write_text(as_text(rows)) and None,
+    ".tsv": lambda path, rows: path.write_text(as_text(rows, "\t")) and None,
+    ".txt": lambda path, rows: path.write_text(as_text(rows, " ")) and None,
     ".json": lambda path, rows: path.write_text(json.dumps(rows)) and None,
     ".npy": lambda path, rows: np.save(path, np.array(rows)),
     ".npz": lambda path, rows: np.savez(path, queries=np.array(rows)),
@@ -55,39 +58,41 @@ def test_queries_of_every_format(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"q{suffix}"
     WRITERS[suffix](path, ROWS)
     queries = read_queries(path)
-    assert queries.dtype == np.float32
-    assert np.array_equal(queries, np.array(ROWS, np.float32))
+    assert queries.rows.dtype == np.float64
+    assert queries.rows.tolist() == ROWS
 
 
 def test_npz_may_say_query(tmp_path: Path) -> None:
     np.savez(tmp_path / "q.npz", query=np.array(ROWS), tracks=np.zeros(3))
-    assert np.array_equal(read_queries(str(tmp_path / "q.npz")), np.array(ROWS, np.float32))
+    assert read_queries(str(tmp_path / "q.npz")).rows.tolist() == ROWS
 
 
 def test_csv_columns_in_any_order_and_more(tmp_path: Path) -> None:
     (tmp_path / "q.csv").write_text(
         "\ufeffname, Y ,t, x\nnose,2.25,0,1.5\ntail,7,3,-0.5\n", encoding="utf-8"
     )
-    assert np.array_equal(read_queries(tmp_path / "q.csv"), np.array(ROWS, np.float32))
+    assert read_queries(tmp_path / "q.csv").rows.tolist() == ROWS
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("q.csv", "", "no header with t,x,y"),
-        ("q.csv", "0,1,2\n", "no header with t,x,y"),
+        ("q.csv", "", "line 1: is no header with t,x,y"),
+        ("q.csv", "0,1,2\n", "line 1: is no header with t,x,y"),
         ("q.csv", "t,x,y\n", "holds no query"),
-        ("q.csv", "t,x,y\n0,1,2\n0,one,2\n", "row 1: .*'one'.* is not three numbers"),
-        ("q.csv", "t,x,y\n0,1\n", "row 0: .* is not three numbers"),
-        ("q.json", "", "can't be read as queries"),
+        ("q.csv", "t,x,y\n0,1,2\n0,one,2\n", "line 3: x = 'one' is no number"),
+        ("q.csv", "t,x,y\n0,,2\n", "line 2: x is empty"),
+        ("q.csv", "t,x,y\n0,1\n", "line 2: has 2 fields, the header 3"),
+        ("q.json", "", "line 1: is no JSON"),
         ("q.json", "{}", "no JSON list"),
         ("q.json", "[]", "holds no query"),
         ("q.json", '[[0, 1, 2], "012"]', "no JSON list of lists"),
-        ("q.json", "[[0, 1, 2], [0, 1]]", "row 1: .* is not three numbers"),
-        ("q.json", "[[0, 1, null]]", "row 0: .* is not three numbers"),
-        ("q.npy", "junk", "can't be read as queries"),
-        ("q.npz", "", "can't be read as queries"),
-        ("q.txt", "0 1 2", "queries are read from .csv, .json, .npy, .npz"),
+        ("q.json", "[[0, 1, 2], [0, 1]]", r"row 1 \(counted from 0\): .* is not three numbers"),
+        ("q.json", "[[0, 1, null]]", r"row 0 .*: .* is not three numbers"),
+        ("q.json", "[[0, 1, true]]", r"row 0 .*: .* is not three numbers"),
+        ("q.npy", "junk", "can't be read as queries: it is damaged"),
+        ("q.npz", "", "can't be read as queries: it is damaged"),
+        ("q.xlsx", "0 1 2", "queries are read from .csv, .tsv, .txt, .json, .npy, .npz"),
     ],
 )
 def test_malformed_queries(name: str, content: str, message: str, tmp_path: Path) -> None:
@@ -98,15 +103,18 @@ def test_malformed_queries(name: str, content: str, message: str, tmp_path: Path
 
 
 def test_arrays_that_are_no_queries(tmp_path: Path) -> None:
-    for bad in (np.zeros((0, 3)), np.zeros((2, 2)), np.zeros(3), np.array([["a", "b", "c"]])):
+    for bad in (np.zeros((0, 3)), np.zeros((2, 2)), np.zeros(3), np.ones((2, 3), bool)):
         np.save(tmp_path / "q.npy", bad)
         with pytest.raises(InputError, match=r"q\.npy: queries are numbers \[N, 3\]"):
             read_queries(tmp_path / "q.npy")
-    np.save(tmp_path / "q.npy", np.array([{}, None]), allow_pickle=True)
-    with pytest.raises(InputError, match="can't be read"):
-        read_queries(tmp_path / "q.npy")
+    named = np.zeros(2, [("t", "f4"), ("x", "f4"), ("y", "f4")])
+    for bad in (np.array([{}, None]), np.array([["a", "b", "c"]]), named, np.zeros((2, 3), "c8")):
+        np.save(tmp_path / "q.npy", bad, allow_pickle=True)
+        with pytest.raises(InputError, match="holds no plain numbers") as caught:
+            read_queries(tmp_path / "q.npy")
+        assert "pickle" not in str(caught.value)
     np.savez(tmp_path / "q.npz", points=np.array(ROWS))
-    with pytest.raises(InputError, match="neither `queries` nor `query`, only points"):
+    with pytest.raises(InputError, match="neither `queries` nor `query`, only 'points'"):
         read_queries(tmp_path / "q.npz")
     with pytest.raises(InputError, match="no such file"):
         read_queries(tmp_path / "absent.csv")
@@ -136,7 +144,7 @@ def test_bad_masks(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the mask is 8 x 6, the video 9 x 6"):
         read_mask(tmp_path / "m.png", (6, 9))
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    with pytest.raises(InputError, match="can't be read as a mask"):
+    with pytest.raises(InputError, match="can't be read as a picture"):
         read_mask(tmp_path / "broken.png", (6, 8))
     with pytest.raises(InputError, match="no such file"):
         read_mask(tmp_path / "absent.png", (6, 8))
@@ -164,7 +172,7 @@ def test_masks_of_all_frames(tmp_path: Path) -> None:
 def test_tracks_come_back(tracks: Tracks, tmp_path: Path) -> None:
     save_tracks(tmp_path / "tracks.npz", tracks)
     with np.load(tmp_path / "tracks.npz") as file:
-        assert list(file) == ["tracks", "visible", "confidence", "queries", "size", "fps"]
+        assert list(file) == ["tracks", "visible", "confidence", "queries", "size", "fps", "times"]
         assert [str(file[k].dtype) for k in ("tracks", "visible", "confidence", "queries")] == [
             "float32", "bool", "float32", "float32",
         ]  # fmt: skip
@@ -191,8 +199,12 @@ def test_foreign_files_are_no_tracks(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     (tmp_path / "text.npz").write_text("text")
     np.save(tmp_path / "array.npy", np.zeros(3))
-    for name in ("other.npz", "text.npz", "array.npy"):
-        with pytest.raises(InputError, match=f"{name}: is no tracks.npz"):
+    for name, said in (
+        ("other.npz", "is no tracks.npz of ours: it has no `tracks`"),
+        ("text.npz", "can't be read as a tracks.npz"),
+        ("array.npy", "can't be read as a tracks.npz"),
+    ):
+        with pytest.raises(InputError, match=f"{name}: {said}"):
             load_tracks(tmp_path / name)
     with pytest.raises(InputError, match="no such file"):
         load_tracks(tmp_path / "absent.npz")
@@ -202,7 +214,7 @@ def test_csv_rows(tracks: Tracks, tmp_path: Path) -> None:
     save_csv(tmp_path / "tracks.csv", tracks)
     with (tmp_path / "tracks.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["point", "t", "x", "y", "visible", "confidence"]
+    assert list(rows[0]) == ["point", "t", "x", "y", "visible", "confidence", "time"]
     assert [(int(r["point"]), int(r["t"])) for r in rows] == [
         (n, t) for n in range(3) for t in range(4)
     ]

@@ -1,15 +1,17 @@
 """The overlay: marks where the points are, colours, and the file."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from dinotrack.errors import InputError
-from dinotrack.ffmpeg import write_video
+from dinotrack.errors import DinotrackWarning, InputError
+from dinotrack.media.encoding import write_video
 from dinotrack.overlay import STYLES, draw_frame, rainbow, render
 from dinotrack.tracks import Tracks
-from dinotrack.video import read_video
+from dinotrack.video import Video, read_video
 
 
 def make_tracks(xy: np.ndarray, visible: np.ndarray, size: tuple[int, int]) -> Tracks:
@@ -156,3 +158,128 @@ def test_render_refuses_what_does_not_belong(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the tracks are of 2 frames of 48 x 32, the video has 3"):
         render(frames, still(0, 0, (32, 48), length=2), tmp_path / "o.mp4")
     assert list(tmp_path.iterdir()) == []
+
+
+def lines(count: int, length: int = 3) -> Tracks:
+    """Points of a small video, each moving to the right."""
+    x = 5 + 4.0 * np.arange(length)
+    y = 6 + 8.0 * np.arange(count)[:, None]
+    xy = np.stack(np.broadcast_arrays(x, y), axis=-1)
+    return make_tracks(xy, np.ones((count, length), bool), (48, 64))
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("nowhere", [np.nan, np.inf, -np.inf])
+def test_what_has_no_position_is_drawn_nowhere(style: str, nowhere: float) -> None:
+    black = np.zeros((48, 64, 3), np.uint8)
+    one, two = lines(1), lines(2)
+    xy = two.xy.copy()
+    xy[1] = nowhere
+    gone = dataclasses.replace(two, xy=xy, queries=one.queries[[0, 0]])
+    first = dataclasses.replace(one, queries=one.queries)
+    for visible in (True, False):
+        held = dataclasses.replace(gone, visible=np.stack((one.visible[0], [visible] * 3)))
+        drawn = draw_frame(black, held, 2, style)
+        assert np.array_equal(drawn.any(axis=-1), draw_frame(black, first, 2, style).any(axis=-1))
+    now_and_then = two.xy.copy()
+    now_and_then[1, 1] = nowhere
+    drawn = draw_frame(black, dataclasses.replace(two, xy=now_and_then), 2, style)
+    assert drawn[14, 13].max() > 100
+    assert drawn[14, :10].max() == 0
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_no_points_are_the_plain_video(style: str, tmp_path: Path) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    assert np.array_equal(draw_frame(frame, lines(0), 2, style), frame)
+    render(np.stack([frame] * 3), lines(0), tmp_path / "o.mp4", style)
+    assert read_video(tmp_path / "o.mp4").frames.shape == (3, 48, 64, 3)
+
+
+def with_fields(tracks: Tracks, **fields: object) -> Tracks:
+    """Tracks of other kinds of values, which the types checked in tests would not let through."""
+    changed = dataclasses.replace(tracks)
+    for name, value in fields.items():
+        object.__setattr__(changed, name, value)
+    return changed
+
+
+def test_tensors_and_lists_are_taken(tmp_path: Path) -> None:
+    frames = np.zeros((3, 48, 64, 3), np.uint8)
+    tracks = lines(2)
+    torches = with_fields(
+        tracks,
+        xy=torch.from_numpy(tracks.xy).double().requires_grad_(),
+        visible=torch.from_numpy(tracks.visible),
+        queries=torch.from_numpy(tracks.queries),
+    )
+    lists = with_fields(tracks, xy=tracks.xy.tolist(), visible=tracks.visible.tolist())
+    render(frames, tracks, tmp_path / "a.mp4")
+    for other in (torches, lists):
+        render(frames, other, tmp_path / "b.mp4")
+        assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"xy": np.zeros((1, 3, 2))}, r"xy is float64 \[1, 3, 2\], but visible has 2 points in 3"),
+        ({"xy": [[0, 1], [2]]}, "xy: can't be read as an array"),
+        ({"xy": "text"}, "xy is <U4"),
+        ({"xy": np.ma.masked_less(np.arange(12.0).reshape(2, 3, 2), 3)}, "xy: is a masked array"),
+        ({"queries": np.zeros((3, 3))}, "queries is float64"),
+        ({"visible": np.ones(3, bool)}, r"visible has shape \[3\]"),
+        ({"visible": None}, r"visible has shape \[\]"),
+    ],
+)
+def test_tracks_that_do_not_fit_themselves(
+    fields: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    frames = np.zeros((3, 48, 64, 3), np.uint8)
+    with pytest.raises(InputError, match=message):
+        render(frames, with_fields(lines(2), **fields), tmp_path / "o.mp4")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_overlay_is_an_mp4_in_a_folder_that_is_there(tmp_path: Path) -> None:
+    frames = np.zeros((3, 48, 64, 3), np.uint8)
+    for name in ("o.gif", "o.avi", "o.webm", "o", "o.mp4.bak", ""):
+        with pytest.raises(InputError, match=r"give a name that ends in \.mp4"):
+            render(frames, lines(1), tmp_path / name)
+    with pytest.raises(InputError, match=r"absent is no folder that exists") as caught:
+        render(frames, lines(1), tmp_path / "absent" / "o.mp4")
+    assert ".part" not in str(caught.value)
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(InputError, match=r"folder\.mp4: can't be written \(it is a folder\)"):
+        render(frames, lines(1), tmp_path / "folder.mp4")
+
+
+def test_the_video_is_never_drawn_over(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    write_video(path, np.zeros((3, 48, 64, 3), np.uint8), 24)
+    before = path.read_bytes()
+    (tmp_path / "soft.mp4").symlink_to(path)
+    (tmp_path / "hard.mp4").hardlink_to(path)
+    video = read_video(path)
+    for source in (path, video, tmp_path / "soft.mp4"):
+        for target in (path, tmp_path / "soft.mp4", tmp_path / "hard.mp4"):
+            with pytest.raises(InputError, match="is the video itself"):
+                render(source, lines(1), target)
+    assert path.read_bytes() == before
+
+
+def test_drawing_is_told_from_its_beginning(tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    frames = np.zeros((3, 48, 64, 3), np.uint8)
+    render(frames, lines(1), tmp_path / "o.mp4", progress=lambda *step: told.append(step))
+    assert told == [("overlay", t, 3) for t in range(4)]
+
+
+def test_the_overlay_of_a_varying_rate_keeps_its_times(tmp_path: Path) -> None:
+    times = np.array([0.0, 0.5, 1.0, 1.1, 1.2])
+    frames = np.zeros((5, 48, 64, 3), np.uint8)
+    video = Video(frames, 4 / 1.2, "screen", uneven_times=times)
+    render(video, lines(1, length=5), tmp_path / "o.mp4")
+    with pytest.warns(DinotrackWarning, match="varies"):
+        drawn = read_video(tmp_path / "o.mp4")
+    np.testing.assert_allclose(drawn.times, times, atol=0.001)

@@ -1,10 +1,14 @@
 """The points that are asked for: the user's own, or a grid of them; and masks."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
 from dinotrack.errors import InputError
-from dinotrack.points import as_masks, check_queries, choose_queries, grid_queries
+from dinotrack.plain import shown
+from dinotrack.points import check_queries, choose_queries, grid_queries
 from dinotrack.video import Video
 
 
@@ -21,13 +25,6 @@ def test_queries_or_a_grid_of_them() -> None:
         choose_queries(video, None, mask=left[:8])
     with pytest.raises(InputError, match="t = 5"):
         choose_queries(video, None, query_frame=5)
-
-
-def test_masks_hold_where_they_are_not_zero() -> None:
-    masks = as_masks([[[0.0, 0.5], [2, -1]]], (1, 2, 2), "foreground")
-    assert masks.tolist() == [[[False, True], [True, True]]]
-    with pytest.raises(InputError, match=r"the foreground has shape \(2,\)"):
-        as_masks([1, 2], (1, 2, 2), "foreground")
 
 
 def test_check_queries_accepts_the_whole_picture() -> None:
@@ -84,3 +81,95 @@ def test_grid_inside_a_mask() -> None:
         grid_queries(4, (48, 64), 0, np.zeros((48, 64), bool))
     with pytest.raises(InputError, match="give 1 or more"):
         grid_queries(0, (48, 64), 0)
+
+
+@pytest.mark.parametrize(
+    "choice", [{"grid": 16}, {"query_frame": 0}, {"mask": np.ones((48, 64), bool)}]
+)
+def test_queries_or_a_grid_but_not_both(choice: dict[str, Any]) -> None:
+    video = Video(np.zeros((5, 48, 64, 3), np.uint8), 24.0, "black")
+    with pytest.raises(InputError, match="give either queries, or grid, query_frame and mask"):
+        choose_queries(video, [[4, 1, 2]], **choice)
+
+
+@pytest.mark.parametrize(
+    "grid", [(3, 4), 1.5, "16", np.array([3, 4]), torch.ones(2), [3], object()]
+)
+def test_grids_are_one_whole_number(grid: Any) -> None:
+    video = Video(np.zeros((5, 48, 64, 3), np.uint8), 24.0, "black")
+    with pytest.raises(InputError, match=r"grid=.* is no whole number; give one, as in grid=16"):
+        choose_queries(video, None, grid=grid)
+
+
+@pytest.mark.parametrize("digits", [23, 400, 5000])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_huge_numbers(digits: int, sign: int) -> None:
+    huge = sign * 10**digits
+    video = Video(np.zeros((5, 48, 64, 3), np.uint8), 24.0, "black")
+    with pytest.raises(InputError, match=r"give 1000 or fewer|give 1 or more"):
+        choose_queries(video, None, grid=huge)
+    with pytest.raises(InputError, match=r"must be a whole number in \[0, 4\]"):
+        choose_queries(video, None, query_frame=huge)
+    with pytest.raises(InputError, match=r"queries are numbers \[N, 3\]"):
+        check_queries([[0, huge, 1]], 5, (48, 64))
+
+
+def test_queries_of_every_kind_of_array() -> None:
+    rows = [[0, 1.5, 2.25], [3, -0.5, 7.0]]
+    kinds = (
+        rows,
+        tuple(map(tuple, rows)),
+        torch.tensor(rows),
+        torch.tensor(rows, requires_grad=True),
+        torch.tensor(rows, dtype=torch.bfloat16),
+        torch.tensor(rows, dtype=torch.float64).T.contiguous().T,
+        np.array(rows, np.float16),
+        np.array(rows, np.longdouble),
+        np.array(rows, ">f8"),
+        np.ma.masked_array(rows),
+        [torch.tensor(row) for row in rows],
+    )
+    for kind in kinds:
+        found = check_queries(kind, 10, (48, 64))
+        assert found.dtype == np.float32
+        assert found.tolist() == rows
+
+
+class Odd:
+    """What says that it is an array and is none."""
+
+    def __array__(self, *args: object, **kwargs: object) -> np.ndarray:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("queries", "message"),
+    [
+        (np.ma.masked_less([[0, 1, 2], [0, -1, 2]], 0), "hides 1 of its values"),
+        (np.array([[0, 1e300, 1]]), r"x = 1e\+300, but it must be"),
+        (np.array([[0, 1, 1]]) * 1j, "not complex128"),
+        (np.array([[0, 1, 1]], object), "not object"),
+        (np.array([[0, 1, 1]], bool), "not bool"),
+        (np.array(["2001"], "M8[D]"), "not datetime64"),
+        (Odd(), "can't be read as an array"),
+        (iter([[0, 1, 2]]), "not object"),
+        ({"t": 0}, "not object"),
+    ],
+)
+def test_what_is_no_query(queries: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_queries(queries, 10, (48, 64))
+
+
+def test_what_rounds_into_the_picture_lies_in_it() -> None:
+    assert check_queries([[0, 63.5 + 1e-9, 1]], 10, (48, 64)).tolist() == [[0, 63.5, 1]]
+    with pytest.raises(InputError, match=r"x = 63\.50001, but"):
+        check_queries([[0, 63.50001, 1]], 10, (48, 64))
+
+
+def test_any_value_can_be_shown() -> None:
+    assert shown(1.5) == "1.5"
+    assert shown("a\x1b[31m") == "'a\\x1b[31m'"
+    assert shown("x" * 99) == "'" + "x" * 36 + "..."
+    assert shown(10**5000) == "a int too long to show"
+    assert shown("\u202e") == "'\\u202e'"

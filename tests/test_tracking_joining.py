@@ -1,6 +1,7 @@
 """Matches joined by flow, from end to end, on motion that is known exactly."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 import pytest
@@ -140,7 +141,21 @@ def test_groups_of_queries_change_nothing(
     monkeypatch.setattr(chunks, "JOINED_QUERIES", 2)
     parts = track_by_joining(noisy_scene, queries, CONFIG, lambda *report: told.append(report))
     assert_alike(whole, parts)
-    assert told == [("track", done, 7) for done in (2, 4, 6, 7)]
+    done = [done for _, done, _ in told]
+    assert {(stage, total) for stage, _, total in told} == {("track", 28)}
+    assert done == sorted(set(done))
+    assert {0, 8, 16, 24, 28} <= set(done)
+
+
+def test_progress_moves_within_a_group(noisy_scene: TrackedVideo) -> None:
+    """What the parts count adds up to what they did, but for less than a frame."""
+    told: list[tuple[str, int, int]] = []
+    track_by_joining(noisy_scene, some_queries(4, 50), CONFIG, lambda *call: told.append(call))
+    done = [done for _, done, _ in told]
+    assert done[0] == 0
+    assert len(done) > 20
+    assert max(after - before for before, after in itertools.pairwise(done)) <= 50
+    assert done[-2:] == [199, 200]
 
 
 def test_too_short_memory_halves_the_work(
@@ -149,10 +164,10 @@ def test_too_short_memory_halves_the_work(
     queries = some_queries(4, 7)
     whole = track_by_joining(noisy_scene, queries, CONFIG)
 
-    def short(scene: TrackedVideo, some: Any, config: Any) -> Any:
+    def short(scene: TrackedVideo, some: Any, config: Any, meter: Any) -> Any:
         if len(some) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return join(scene, some, config)
+        return join(scene, some, config, meter)
 
     monkeypatch.setattr(joining, "join", short)
     with pytest.warns(DinotrackWarning, match="7 points at a time; going on with 4"):

@@ -254,11 +254,8 @@ def test_progress_ends_each_stage() -> None:
         lambda *call: calls.append(call),
     )
     assert calls == [
-        ("track", 20, 60),
-        ("track", 40, 60),
-        ("track", 60, 60),
-        ("visibility", 16, 20),
-        ("visibility", 20, 20),
+        *(("track", done, 60) for done in (0, 20, 40, 59, 60)),
+        *(("visibility", done, 60) for done in (0, 16, 32, 48, 52, 56, 59, 60)),
     ]
 
 

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import io
+import re
 import subprocess
 import sys
 import warnings
@@ -15,8 +16,8 @@ import pytest
 from PIL import Image
 
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.ffmpeg import write_video
-from dinotrack.frames import each_frame, one_frame
+from dinotrack.media.encoding import write_video
+from dinotrack.media.frames import each_frame, one_frame
 from dinotrack.video import Video, content_hash, read_video
 from dinotrack.working import resize
 
@@ -43,10 +44,10 @@ def ffmpeg(*arguments: str | Path) -> None:
 # the others agree with SOURCE.txt.
 READABLE = {
     "truncated_faststart.mp4": (53, (480, 368), "damaged .* frames read: 53 of about 87"),
-    "mp4parse_no_timescale.mp4": (170, (240, 320), "damaged"),
+    "mp4parse_no_timescale.mp4": (170, (240, 320), "damaged.*time stamps are damaged"),
     "nasa_13013.mp4": (325, (180, 320), None),
     "moviepy_video_with_failing_audio.mp4": (280, (360, 640), None),
-    "moviepy_no_duration.webm": (74, (720, 1280), None),
+    "moviepy_no_duration.webm": (74, (720, 1280), r"rate varies .* 0\.062 to 0\.072 s"),
     "test_non_zero_start.mp4": (12, (112, 200), "not square"),
     "size_change.ts": (40, (240, 320), "changes midway"),
     "nasa_13013_rotated.mp4": (17, (480, 270), None),
@@ -85,11 +86,9 @@ def test_odd_files_are_read(name: str, shared_data: Path) -> None:
     assert video.frames.dtype == np.uint8
     assert video.name == Path(name).stem
     assert 0 < video.fps <= 1000
-    messages = [str(w.message) for w in caught]
-    assert len(messages) == (warning is not None)
-    if warning:
-        with pytest.warns(DinotrackWarning, match=warning):
-            warnings.warn(caught[0].message, stacklevel=1)
+    assert all(issubclass(w.category, DinotrackWarning) for w in caught)
+    messages = "; ".join(str(w.message) for w in caught)
+    assert re.search(warning, messages) if warning else not messages
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -108,10 +107,17 @@ def test_every_bad_file_is_covered(shared_data: Path) -> None:
     "name", ["decord_video_90.mov", "decord_video_180.mov", "nasa_13013_rotated.mp4"]
 )
 def test_frames_are_opencv_s_rotation_too(name: str, shared_data: Path) -> None:
+    """But for rounding, and for colours, of which a file has one for every four pixels.
+
+    OpenCV takes the nearest of these, and we interpolate. So the brightness is compared, which
+    every pixel has of its own.
+    """
     video = read_video(shared_data / "bad" / name)
     capture = cv2.VideoCapture(str(shared_data / "bad" / name))
     for frame in video.frames:
-        assert np.array_equal(frame, capture.read()[1][..., ::-1])
+        off = (capture.read()[1][..., ::-1].astype(int) - frame) @ (0.2126, 0.7152, 0.0722)
+        assert np.abs(off).max() <= 5
+        assert 0 <= off.mean() <= 1
     assert video.fps == pytest.approx(capture.get(cv2.CAP_PROP_FPS), rel=1e-9)
 
 
@@ -180,7 +186,10 @@ def test_variable_rate_keeps_each_frame_once(tmp_path: Path) -> None:
         "passthrough",
         tmp_path / "uneven.mp4",
     )
-    assert len(read_video(tmp_path / "uneven.mp4").frames) == 8
+    with pytest.warns(DinotrackWarning, match="frame rate varies"):
+        video = read_video(tmp_path / "uneven.mp4")
+    assert len(video.frames) == 8
+    np.testing.assert_allclose(video.times, [0, 0.05, 0.1, 0.15, 1.2, 1.25, 1.3, 1.35], atol=1e-9)
 
 
 def test_first_video_stream_and_no_cover(tmp_path: Path) -> None:
@@ -328,13 +337,14 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     write_video(tmp_path / "a.mp4", clip(3, 32, 48), 24)
     Image.fromarray(picture(40, 40)).save(tmp_path / "a.png")
 
-    class Full(io.BytesIO):
-        name, mode = "full", "w+b"  # what a file has and bytes in memory have not
+    class Full(io.FileIO):
+        def __init__(self, *needed: object) -> None:
+            super().__init__(tmp_path / "scratch", "w+")
 
         def write(self, data: object) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    for room in ("ffmpeg", "video"):
+    for room in ("decoding", "folders"):
         monkeypatch.setattr(f"dinotrack.{room}.open_scratch", Full)
     for source in (tmp_path / "a.mp4", tmp_path):
         with pytest.raises(InputError, match=r"put aside \(No space left on device\); set TMPDIR"):

@@ -1,16 +1,22 @@
 """python -m dinotrack.benchmarks NAME: runs one benchmark."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 
 from dinotrack.benchmarks import accuracy, calibrate, diagnose, speed
-from dinotrack.errors import InputError, on_command_line
+from dinotrack.terminal import console
+from dinotrack.terminal.parsing import Parser
+
+INTERRUPTED = "interrupted; what was finished is kept where the benchmark says so"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the benchmark named first on the command line. 0, or 2 for what the user can mend."""
-    parser = argparse.ArgumentParser(prog="python -m dinotrack.benchmarks")
+    """Runs the benchmark named first on the command line; its exit code, as `console.run` says."""
+    return console.run(lambda: _benchmark(argv), INTERRUPTED)
+
+
+def _benchmark(argv: Sequence[str] | None) -> int:
+    parser = Parser(prog="python -m dinotrack.benchmarks")
     commands = parser.add_subparsers(required=True, metavar="NAME")
     for benchmark in (accuracy, calibrate, diagnose, speed):
         command = commands.add_parser(
@@ -21,11 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         benchmark.add_arguments(command)
         command.set_defaults(run=benchmark.run)
     args = parser.parse_args(argv)
-    try:
-        args.run(args, say=lambda line: print(line, flush=True))
-    except InputError as error:
-        print(f"error: {on_command_line(error)}", file=sys.stderr)
-        return 2
+    args.run(args, say=lambda line: print(line, flush=True))
     return 0
 
 

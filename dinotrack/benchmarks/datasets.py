@@ -18,9 +18,9 @@ from typing import Any
 from dinotrack.benchmarks.tapvid import tapvid_clips
 from dinotrack.benchmarks.truth import AnnotatedClip, PointTruth, read_truth
 from dinotrack.errors import InputError
+from dinotrack.media.numbering import in_order
 from dinotrack.metrics import TAPVID_SIDE, Annotation, Mode
 from dinotrack.synthesis import generate
-from dinotrack.video import natural_key
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder of this repository."""
@@ -111,7 +111,7 @@ def tapvid(request: Request) -> Iterator[AnnotatedClip]:
     labels = {mode: f"{request.path.stem} {mode} {size}" for mode in _modes(request)}
     files = [request.path]
     if request.path.is_dir():
-        files = sorted(request.path.glob("*.pkl"), key=natural_key)
+        files = in_order(file for file in request.path.glob("*.pkl") if file.is_file())
     if not files or not files[0].is_file():
         raise InputError(
             f"{request.path}: holds no .pkl; give one of TAP-Vid's files, or the folder they are in"

@@ -21,7 +21,8 @@ from dinotrack.errors import InputError
 Array = npt.NDArray[Any]
 
 PLAIN = (str, bytes, bytearray, int, float, np.generic, type(None))
-DTYPES = re.compile(r"[?O]|b1|O8|[iu][1248]|f[248]|[SU]\d+")
+DTYPES = re.compile(r"[?O]|b1|O8|[iu][1248]|f[248]|[SU][1-9]\d*")
+"""Elements of no size are not among them: any number of these takes no room in a file."""
 
 
 def read_pickle(path: Path) -> Any:

@@ -20,10 +20,10 @@ from dinotrack.correlation import correlation_maps
 from dinotrack.errors import InputError, setting
 from dinotrack.features import frozen_features, make_backbone
 from dinotrack.flow import FLOWS, FlowEstimator
-from dinotrack.formats import READ_ERRORS
-from dinotrack.frames import each_frame
+from dinotrack.formats.numpy_files import open_npz
 from dinotrack.geometry import rescale
 from dinotrack.maps import FeatureMaps
+from dinotrack.media.frames import each_frame
 from dinotrack.model import soft_argmax
 from dinotrack.queries import Queries, Trajectories
 from dinotrack.run import Run
@@ -39,6 +39,9 @@ KANADE_CYCLE = 2.0
 """Px of the video: the cycle error that ends a chain of Lucas-Kanade."""
 SHARPNESS = 0.05
 """Cosines of raw features are divided by it before the softmax."""
+
+PREDICTED = ("tracks", "visible", "confidence")
+"""The arrays of a file of predictions; the last may be missing."""
 
 Rows = Float[np.ndarray, "N 3"]
 """Queries: (t, x, y) in px of the video."""
@@ -194,15 +197,12 @@ class Files:
 
 
 def _read_predictions(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path) as file:
-            visible = file["visible"]
-            confidence = file.get("confidence", visible)
-            return {"tracks": file["tracks"], "visible": visible, "confidence": confidence}
-    except (*READ_ERRORS, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path}: can't be read as predictions ({error}); it needs `tracks` and `visible`"
-        ) from error
+    with open_npz(path, "predictions") as archive:
+        wanted = [name for name in PREDICTED if name in archive.members]
+        found = {name: archive.read(name) for name in wanted}
+    if not {"tracks", "visible"} <= found.keys():
+        raise InputError(f"{path}: can't be read as predictions; it needs `tracks` and `visible`")
+    return {"confidence": found["visible"], **found}
 
 
 def _check_predictions(

@@ -22,7 +22,7 @@ from dinotrack.benchmarks.methods import Configuration
 from dinotrack.benchmarks.report import Say
 from dinotrack.benchmarks.truth import PointTruth
 from dinotrack.errors import InputError
-from dinotrack.ffmpeg import write_video
+from dinotrack.media.encoding import write_video
 from dinotrack.metrics import Scores
 from dinotrack.progress import peak_memory
 from dinotrack.synthesis.scene import FPS, build_scene

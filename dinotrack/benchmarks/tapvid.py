@@ -1,6 +1,5 @@
 """TAP-Vid's and RoboTAP's own pickles: clips, and what is asked about them."""
 
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,14 +8,18 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image
 
 from dinotrack import metrics
 from dinotrack.benchmarks.pickles import read_pickle
 from dinotrack.benchmarks.truth import AnnotatedClip, PointTruth
 from dinotrack.errors import InputError
+from dinotrack.media.images import read_pages
+from dinotrack.media.levels import as_rgb
 from dinotrack.metrics import TAPVID_SIDE, Annotation, Mode
 from dinotrack.working import resize
+
+MOST_BYTES = 1 << 32
+"""Of the frames of a clip, which are held in memory."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,9 @@ def _read_entry(file: Path, key: Any, value: Any) -> Entry:
     """Raises InputError where the clip `key` of a file is not as TAP-Vid's are."""
     try:
         return _checked(value)
-    except (ValueError, TypeError, KeyError, OSError, Image.DecompressionBombError) as error:
+    except MemoryError as error:
+        raise InputError(f"{file}: clip {key} doesn't fit into memory; leave it out") from error
+    except (ValueError, TypeError, KeyError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise InputError(
             f"{file}: clip {key} isn't as TAP-Vid's are ({reason}); get the file anew"
@@ -93,8 +98,8 @@ def _read_entry(file: Path, key: Any, value: Any) -> Entry:
 
 def _checked(value: Mapping[str, Any]) -> Entry:
     frames = _decode(value["video"])
-    points = np.asarray(value["points"], float)
-    occluded = np.asarray(value["occluded"]).astype(bool)
+    points = _array(value, "points").astype(float)
+    occluded = _array(value, "occluded").astype(bool)
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
         raise ValueError(f"its video is {frames.dtype} {list(frames.shape)}")
     if occluded.shape[1:] != (len(frames),) or points.shape != (*occluded.shape, 2):
@@ -105,14 +110,51 @@ def _checked(value: Mapping[str, Any]) -> Entry:
     return Entry(frames, points, occluded)
 
 
+def _array(value: Mapping[str, Any], name: str) -> np.ndarray:
+    """Lists are not made arrays, as a small pickle can hold lists of any number of references."""
+    held = value[name]
+    if not isinstance(held, np.ndarray):
+        raise TypeError(f"its {name} are a {type(held).__name__}, not an array")
+    return held
+
+
 def _decode(video: np.ndarray | Sequence[Any]) -> np.ndarray:
-    """Frames [T, H, W, 3] of an array, or of a list or an array of encoded images."""
-    if isinstance(video, np.ndarray) and video.dtype == np.uint8:
-        return video
-    return np.stack([_image(frame) for frame in video])
+    """Frames [T, H, W, 3] of an array, or of a list or an array of encoded images.
+
+    Many frames may be one and the same picture, so what they take is known before they are made.
+    """
+    if isinstance(video, np.ndarray):
+        if 0 in video.shape:
+            raise ValueError(f"its video is {video.dtype} {list(video.shape)}")
+        if video.dtype == np.uint8:
+            return video
+    frames: np.ndarray | None = None
+    for t, encoded in enumerate(video):
+        frame = _frame(encoded, len(video), None if frames is None else frames.shape[1:])
+        if frames is None:
+            frames = np.empty((len(video), *frame.shape), frame.dtype)
+        frames[t] = frame
+    if frames is None:
+        raise ValueError("its video has no frames")
+    return frames
 
 
-def _image(frame: Any) -> np.ndarray:
-    if not isinstance(frame, bytes):
-        return np.asarray(frame)
-    return np.asarray(Image.open(io.BytesIO(frame)).convert("RGB"))
+def _frame(encoded: Any, count: int, shape: tuple[int, ...] | None) -> np.ndarray:
+    """One of `count` frames, which is of the shape of those before it."""
+
+    def look(size: tuple[int, int]) -> None:
+        height, width = size
+        if shape is not None and shape[:2] != size:
+            raise ValueError(
+                f"a frame is {width} x {height}, the first one {shape[1]} x {shape[0]}"
+            )
+        if count * height * width * 3 > MOST_BYTES:
+            raise InputError(f"its {count} frames of {width} x {height} fill the memory")
+
+    if isinstance(encoded, bytes):
+        return np.asarray(as_rgb(next(read_pages(encoded, look))))
+    frame = np.asarray(encoded)
+    if frame.ndim != 3:
+        raise ValueError(f"a frame is {frame.dtype} {list(frame.shape)}")
+    look((frame.shape[0], frame.shape[1]))
+    return frame

@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 
-from dinotrack.errors import InputError, on_command_line
-from dinotrack.files import replacing
+from dinotrack.defaults import LARGEST_SEED
+from dinotrack.errors import InputError
+from dinotrack.files import make_folder, replacing
 from dinotrack.pretraining import checkpoints, trainer
 from dinotrack.pretraining.network import export
 from dinotrack.pretraining.recipes import RECIPES, PretrainConfig
+from dinotrack.terminal import console, parsing
 
 PRINTED = 20
 """Steps to a line."""
@@ -25,16 +27,8 @@ INTERRUPTED = "interrupted; the same command with --resume goes on from the last
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line. 0; 2 for what the user can mend; 130 for Ctrl-C."""
-    try:
-        _run(_parser().parse_args(argv))
-    except InputError as error:
-        print(f"error: {on_command_line(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(INTERRUPTED, file=sys.stderr)
-        return 130
-    return 0
+    """Runs the command line; the exit code, as `console.run` says."""
+    return console.run(lambda: _run(_parser().parse_args(argv)), INTERRUPTED)
 
 
 class Journal:
@@ -118,7 +112,8 @@ def checkpoint(out: Path) -> Path:
     return out.with_suffix(checkpoints.SUFFIX)
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace) -> int:
+    make_folder(args.out.parent)
     changes = {"steps": args.steps, "workers": args.workers}
     given = {name: value for name, value in changes.items() if value is not None}
     config = RECIPES[args.recipe].replace(**given)
@@ -134,6 +129,7 @@ def _run(args: argparse.Namespace) -> None:
     journal = Journal(args, config, facts.get("seconds", 0.0), facts.get("log", []))
     if state.step < config.steps:
         trainer.train(config, args.seed, state, journal.on_step, journal.progress)
+    return 0
 
 
 def _device(name: str) -> torch.device:
@@ -147,26 +143,22 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m dinotrack.pretraining", description=__doc__)
+def _parser() -> parsing.Parser:
+    parser = parsing.Parser(prog="python -m dinotrack.pretraining", description=__doc__)
     add = parser.add_argument
+    weights = parsing.file_named(".safetensors")
     add("--recipe", choices=RECIPES, default="cpu")
-    add("--out", type=Path, default=Path("weights/dinotrack_vit.safetensors"))
-    add("--steps", type=_positive, help="instead of the recipe's")
+    add("--out", type=weights, default=Path("weights/dinotrack_vit.safetensors"))
+    add("--steps", type=parsing.whole(1), help="instead of the recipe's")
     end = "end after so long; the schedules follow the clock"
-    add("--minutes", type=float, default=0.0, help=end)
+    add("--minutes", type=parsing.real(0), default=0.0, help=end)
     add("--device", default="", help="default: CUDA where there is one")
-    add("--threads", type=_positive, help="CPU threads of the training process")
-    add("--workers", type=int, help="processes that paint; 0: the training process itself")
-    add("--seed", type=int, default=0)
+    add("--threads", type=parsing.whole(1), help="CPU threads of the training process")
+    painters = "processes that paint; 0: the training process itself"
+    add("--workers", type=parsing.whole(0), help=painters)
+    add("--seed", type=parsing.whole(0, LARGEST_SEED), default=0)
     add("--resume", action="store_true", help="go on from the checkpoint beside --out")
     return parser
-
-
-def _positive(text: str) -> int:
-    if int(text) < 1:
-        raise ValueError
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,36 @@
 """python -m dinotrack.synthesis OUT.mp4: writes a clip, and in OUT.npz the truth about it."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from dinotrack.ffmpeg import write_video
-from dinotrack.files import replacing
+from dinotrack.defaults import LARGEST_SEED
+from dinotrack.files import check_outputs, make_folder, replacing
+from dinotrack.media.encoding import write_video
 from dinotrack.synthesis.clip import Clip, generate
+from dinotrack.terminal import console, parsing
+
+LARGEST_SIDE = 16_384
+"""Of a frame, px; H.264 holds no larger ones."""
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command line."""
-    args = vars(_parser().parse_args(argv))
-    out = args.pop("out")
-    clip = generate(**args)
-    out.parent.mkdir(parents=True, exist_ok=True)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; the exit code, as `console.run` says."""
+    return console.run(lambda: _run(**vars(_parser().parse_args(argv))), "interrupted")
+
+
+def _run(out: Path, **asked: Any) -> int:
+    truth = out.with_suffix(".npz")
+    make_folder(out.parent)
+    check_outputs((out, truth))
+    clip = generate(**asked)
     write_video(out, clip.frames, clip.fps)
-    save_truth(out.with_suffix(".npz"), clip)
+    save_truth(truth, clip)
+    return 0
 
 
 def save_truth(path: Path, clip: Clip) -> None:
@@ -38,28 +50,32 @@ def save_truth(path: Path, clip: Clip) -> None:
 
 
 def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    if int(height) < 1 or int(width) < 1:
-        raise ValueError
-    return int(height), int(width)
+    height, cross, width = text.partition("x")
+    if not cross:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size HxW, such as 480x854")
+    side = parsing.whole(1, LARGEST_SIDE)
+    return side(height), side(width)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m dinotrack.synthesis", description=__doc__)
+def _parser() -> parsing.Parser:
+    parser = parsing.Parser(prog="python -m dinotrack.synthesis", description=__doc__)
     add = parser.add_argument
-    add("out", type=Path, help="the .mp4 to write")
+    video = parsing.file_named(".mp4")
+    add("out", type=video, metavar="OUT.mp4", help="the video to write; OUT.npz holds the truth")
     size = "frame size (default 480x854)"
     add("--size", type=_size, default=(480, 854), metavar="HxW", help=size)
-    add("--frames", type=int, default=48)
-    add("--layers", type=int, default=4, help="moving things before the background")
-    add("--seed", type=int, default=0)
-    add("--points", type=int, default=256, help="points whose truth is written")
-    add("--difficulty", type=float, default=1.0, help="scales all motion")
-    add("--light", type=float, default=0.0, help="relative swing of the exposure")
-    add("--noise", type=float, default=0.0, help="sensor noise, grey levels")
-    add("--blur", type=float, default=0.0, help="Gaussian blur, px")
+    add("--frames", type=parsing.whole(1, 100_000), default=48)
+    layers = "moving things before the background"
+    add("--layers", type=parsing.whole(0, 100), default=4, help=layers)
+    add("--seed", type=parsing.whole(0, LARGEST_SEED), default=0)
+    add("--points", type=parsing.whole(1), default=256, help="points whose truth is written")
+    add("--difficulty", type=parsing.real(0, 100), default=1.0, help="scales all motion")
+    swing = "relative swing of the exposure"
+    add("--light", type=parsing.real(0, 1), default=0.0, help=swing)
+    add("--noise", type=parsing.real(0, 255), default=0.0, help="sensor noise, grey levels")
+    add("--blur", type=parsing.real(0, 100), default=0.0, help="Gaussian blur, px")
     return parser
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -17,6 +17,7 @@ from dinotrack.correlation import best_cell, correlation_maps, normalise
 from dinotrack.geometry import Grid
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
+from dinotrack.progress import Tick, unheard
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,11 @@ class Candidates:
 
 
 def propose(
-    tracker: Tracker, maps: FeatureMaps, vectors: Float[Tensor, "N C"], count: int
+    tracker: Tracker,
+    maps: FeatureMaps,
+    vectors: Float[Tensor, "N C"],
+    count: int,
+    tick: Tick = unheard,
 ) -> Candidates:
     """The best matches of unit vectors in every frame, the best first.
 
@@ -61,6 +66,7 @@ def propose(
             best = best_cell(correlation)
             xy[:, t, k] = tracker.locate_in_maps(correlation, maps.grid, best)
             _forget_around(best, correlation, maps.grid, reach)
+        tick(1)
     cosine = [cosines_along(maps, xy[:, :, k], vectors) for k in range(count)]
     return Candidates(xy, torch.stack(cosine, dim=2))
 

@@ -8,12 +8,13 @@ Its weights were fitted to truth (`python -m dinotrack.benchmarks calibrate`). S
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dinotrack import chunks
@@ -21,6 +22,7 @@ from dinotrack.config import ConfidenceConfig
 from dinotrack.flow import VideoFlow
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
+from dinotrack.progress import Tick, unheard
 from dinotrack.queries import Queries
 
 
@@ -41,6 +43,8 @@ class Evidence:
     followed."""
     disagreement: Float[Tensor, "N T"]
     """Mean log(1 + px) between the track and where flow from and to its neighbours leads."""
+    cuts: frozenset[int] = frozenset()
+    """The frames that begin a new shot, in which the frame before is no neighbour."""
 
     def terms(self) -> dict[str, Float[Tensor, "N T"]]:
         """What the regression adds up, under the names that the weights have in the config."""
@@ -52,7 +56,7 @@ class Evidence:
             "distinctness": self.distinctness,
             "likeness": self.likeness,
             "disagreement": self.disagreement,
-            "neighbours": neighbours(self.cosine),
+            "neighbours": neighbours(self.cosine, self.cuts),
         }
 
     def regressors(self) -> Float[Tensor, "N T 8"]:
@@ -65,6 +69,35 @@ class Evidence:
         named = [getattr(config, name) for name in terms]
         weights = torch.tensor(named, dtype=torch.float32, device=self.cosine.device)
         return (_stacked(terms) @ weights).sigmoid()
+
+
+def in_other_shots(
+    confidence: Float[Tensor, "N T"],
+    query_frame: Int[Tensor, " N"],
+    cuts: frozenset[int],
+    sure: float,
+    visible: float,
+) -> Float[Tensor, "N T"]:
+    """Confidence in a video of several shots, which begin at the cuts.
+
+    Most shots show another place than the query's own, where look-alikes are all that there is to
+    find. A point is thus taken to be in another shot only where it is surely seen in one of the
+    shot's frames, from a confidence of `sure` on. Elsewhere in other shots the odds are divided by
+    what would make a confidence of `sure` no more than `visible`.
+    """
+    if not cuts:
+        return confidence
+    odds = torch.logit(confidence, eps=1e-6)
+    excess = torch.logit(torch.tensor((sure, visible)), eps=1e-6)
+    doubted = torch.sigmoid(odds - (excess[0] - excess[1]).clamp(min=0).to(odds.device))
+    edges = [0, *sorted(cuts), confidence.shape[1]]
+    shots = []
+    for start, end in itertools.pairwise(edges):
+        shot = confidence[:, start:end]
+        own = (query_frame >= start) & (query_frame < end)
+        known = own | (shot >= sure).any(dim=1)
+        shots.append(torch.where(known[:, None], shot, doubted[:, start:end]))
+    return torch.cat(shots, dim=1)
 
 
 def _stacked(terms: dict[str, Float[Tensor, "N T"]]) -> Float[Tensor, "N T 8"]:
@@ -80,7 +113,11 @@ class Joined(NamedTuple):
 
 
 def cycle_errors(
-    tracker: Tracker, maps: FeatureMaps, queries: Queries, xy: Float[Tensor, "N T 2"]
+    tracker: Tracker,
+    maps: FeatureMaps,
+    queries: Queries,
+    xy: Float[Tensor, "N T 2"],
+    tick: Tick = unheard,
 ) -> Float[Tensor, "N T"]:
     """How far (px) from its query the feature at xy is found in the query's own frame."""
     frames, which = queries.frame.unique(return_inverse=True)
@@ -93,25 +130,41 @@ def cycle_errors(
         found = tracker.locate(vectors.flatten(0, 1), own_maps, rows)
         off = found.view(*vectors.shape[:2], 2) - queries.xy[:, None]
         errors[:, part] = off.norm(dim=-1)
+        tick(vectors.shape[1])
     return errors
 
 
 def disagreement(flow: VideoFlow, xy: Float[Tensor, "N T 2"]) -> Float[Tensor, "N T"]:
-    """How badly tracks agree with flow: log(1 + px) between them, mean of a frame's neighbours."""
+    """How badly tracks agree with flow: log(1 + px) between them, mean of a frame's neighbours.
+
+    Neighbours are of the same shot. A frame without any has 0.
+    """
     frames = xy.shape[1]
     ahead = xy.new_zeros(xy.shape[:2])
     behind = xy.new_zeros(xy.shape[:2])
+    sides = xy.new_zeros(frames)
     for t in range(frames - 1):
+        if flow.is_cut(t, t + 1):
+            continue
         there = flow.between(t, t + 1).move(xy[:, t])
         back = flow.between(t + 1, t).move(xy[:, t + 1])
         ahead[:, t] = (there - xy[:, t + 1]).norm(dim=-1).log1p()
         behind[:, t + 1] = (back - xy[:, t]).norm(dim=-1).log1p()
-    sides = torch.full((frames,), 2.0, device=xy.device)
-    sides[[0, -1]] = 1
-    return (ahead + behind) / sides
+        sides[t : t + 2] += 1
+    return (ahead + behind) / sides.clamp(min=1)
 
 
-def neighbours(values: Float[Tensor, "N T"]) -> Float[Tensor, "N T"]:
-    """The mean of the frames before and after; at the ends, of the only one and the own frame."""
+def neighbours(
+    values: Float[Tensor, "N T"], cuts: frozenset[int] = frozenset()
+) -> Float[Tensor, "N T"]:
+    """The mean of the frames before and after; at the ends, of the only one and the own frame.
+
+    cuts: frames that begin a new shot. Each shot has ends of its own.
+    """
     padded = F.pad(values[:, None], (1, 1), mode="replicate")[:, 0]
-    return (padded[:, :-2] + padded[:, 2:]) / 2
+    before = padded[:, :-2].clone()
+    after = padded[:, 2:].clone()
+    for cut in cuts:
+        before[:, cut] = values[:, cut]
+        after[:, cut - 1] = values[:, cut - 1]
+    return (before + after) / 2

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dinotrack.config import ChainConfig
 from dinotrack.flow import VideoFlow
+from dinotrack.progress import Tick, unheard
 from dinotrack.queries import Queries
 from dinotrack.tracking.patches import Patches, align, carry
 
@@ -61,15 +62,19 @@ class Link(NamedTuple):
 
 
 def follow(
-    flow: VideoFlow, queries: Queries, config: ChainConfig, patches: Patches | None = None
+    flow: VideoFlow,
+    queries: Queries,
+    config: ChainConfig,
+    patches: Patches | None = None,
+    tick: Tick = unheard,
 ) -> QueryChains:
     """Flow from each query until it leaves the frame, contradicts its way back, or is lost.
 
     patches: those of the queries, which mend the positions; None follows flow alone.
     """
     frames = range(flow.frame_count)
-    later = _follow_one_way(flow, queries, config, patches, frames)
-    earlier = _follow_one_way(flow, queries, config, patches, frames[::-1])
+    later = _follow_one_way(flow, queries, config, patches, frames, tick)
+    earlier = _follow_one_way(flow, queries, config, patches, frames[::-1], tick)
     links = [_choose(queries.frame <= t, later[t], earlier[t]) for t in frames]
     return QueryChains(*(torch.stack(parts, dim=1) for parts in zip(*links, strict=True)))
 
@@ -80,6 +85,7 @@ def _follow_one_way(
     config: ChainConfig,
     patches: Patches | None,
     order: range,
+    tick: Tick,
 ) -> list[Link]:
     """The links of all frames, in the order of time; a query's own frame begins its chain.
 
@@ -95,6 +101,7 @@ def _follow_one_way(
             link = _choose(reached.followed, reached, nowhere)
         link = _choose(queries.frame == t, start, link)
         links.append(link)
+        tick(1)
     return links[:: order.step]
 
 

@@ -17,6 +17,7 @@ All positions are px of the working frame, and everything is batched over the qu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
@@ -29,10 +30,16 @@ from dinotrack.correlation import normalise
 from dinotrack.flow import VideoFlow
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
-from dinotrack.progress import Progress, silent
+from dinotrack.progress import Meter, Progress, Tick, silent, unheard
 from dinotrack.queries import Queries, Trajectories
 from dinotrack.tracking.candidates import cosines_along, propose, units_at
-from dinotrack.tracking.evidence import Evidence, Joined, cycle_errors, disagreement
+from dinotrack.tracking.evidence import (
+    Evidence,
+    Joined,
+    cycle_errors,
+    disagreement,
+    in_other_shots,
+)
 from dinotrack.tracking.flow_chain import QueryChains, follow
 from dinotrack.tracking.memory import remember
 from dinotrack.tracking.patches import Grey, Patches, make_patches
@@ -63,6 +70,20 @@ class TrackedVideo:
         return TrackedVideo(self.tracker, self.maps.to(device), *moved)
 
 
+SECONDS = {"follow": 5.0, "propose": 22.0, "refind": 6.0, "check": 14.0}
+"""How long each part takes for a frame, in relation to the others, as measured on two cores of a
+CPU. The rest takes under a tenth of the time."""
+
+
+class Pace(NamedTuple):
+    """What is told by the parts of `SECONDS` how many frames they are done with."""
+
+    follow: Tick = unheard
+    propose: Tick = unheard
+    refind: Tick = unheard
+    check: Tick = unheard
+
+
 @dataclass(frozen=True)
 class Start:
     """What every pass starts from."""
@@ -72,6 +93,8 @@ class Start:
     """What the points look like."""
     chain: QueryChains
     """How far flow follows them."""
+    pace: Pace
+    """What counts how far the pass is."""
 
 
 @torch.no_grad()
@@ -80,23 +103,35 @@ def track_by_joining(
 ) -> Trajectories:
     """Where queries are in every frame, by matches that are joined by flow.
 
-    The video and the queries lie on one device.
+    The video and the queries lie on one device. Progress counts positions.
     """
 
+    frames = len(video.maps)
+    meter = Meter(progress, "track", len(queries) * frames)
+
     def track(part: slice) -> Trajectories:
-        joined = join(video, queries[part], config)
-        confidence = joined.evidence.confidence(config.confidence)
-        return Trajectories(joined.xy, confidence >= config.confidence.visible, confidence)
+        joined = join(video, queries[part], config, meter)
+        visible = config.confidence.visible
+        confidence = in_other_shots(
+            joined.evidence.confidence(config.confidence),
+            queries[part].frame,
+            video.flow.cuts,
+            sure=config.memory.confidence,
+            visible=visible,
+        )
+        return Trajectories(joined.xy, confidence >= visible, confidence)
 
     parts = []
     for part, tracked in in_chunks(track, len(queries), chunks.JOINED_QUERIES, "points"):
         parts.append(tracked)
-        progress("track", part.stop, len(queries))
+        meter.reach(part.stop * frames)
     return Trajectories.joined(parts)
 
 
 @torch.no_grad()
-def join(video: TrackedVideo, queries: Queries, config: InferenceConfig) -> Joined:
+def join(
+    video: TrackedVideo, queries: Queries, config: InferenceConfig, meter: Meter | None = None
+) -> Joined:
     """Where a few queries are in every frame, and what speaks for it.
 
     There are two passes, unless config.memory.weight is 0. The first only has to know what was
@@ -105,8 +140,9 @@ def join(video: TrackedVideo, queries: Queries, config: InferenceConfig) -> Join
     points = surround(queries, config.support, video.flow.size)
     vectors = normalise(video.maps.at_queries(points), dim=1)
     patches = make_patches(Grey(video.frames), points, config.patches)
-    chain = follow(video.flow, points, config.chain, patches)
-    start = Start(points, patches, chain)
+    pace = Pace() if meter is None else _pace(meter, len(queries), config)
+    chain = follow(video.flow, points, config.chain, patches, pace.follow)
+    start = Start(points, patches, chain, pace)
     if config.memory.weight:
         first = _pass(video, start, vectors, config, rounds=0)
         seen = (units_at(video.maps, t, first.xy[:, t]) for t in range(len(video.maps)))
@@ -114,6 +150,15 @@ def join(video: TrackedVideo, queries: Queries, config: InferenceConfig) -> Join
         vectors = remember(vectors, seen, confidence, points.frame, config.memory)
     joined = _pass(video, start, vectors, config, rounds=config.refinding.rounds)
     return agree(queries, points, joined, config.confidence)
+
+
+def _pace(meter: Meter, points: int, config: InferenceConfig) -> Pace:
+    """How far so many points are, in positions: each part counts a share of every frame."""
+    passes = 2 if config.memory.weight else 1
+    times = {"follow": 2, "propose": passes, "refind": config.refinding.rounds, "check": passes}
+    whole = sum(times[part] * seconds for part, seconds in SECONDS.items())
+    ticks = {part: meter.ticker(points * seconds / whole) for part, seconds in SECONDS.items()}
+    return Pace(**ticks)
 
 
 def _pass(
@@ -130,7 +175,8 @@ def _pass(
     points = start.points
     chain = start.chain
     flow = video.flow
-    matches = propose(video.tracker, video.maps, vectors, config.path.candidates)
+    pace = start.pace
+    matches = propose(video.tracker, video.maps, vectors, config.path.candidates, pace.propose)
     along_chain = cosines_along(video.maps, chain.xy, vectors)
     chain_cosine = torch.where(chain.followed, along_chain, -torch.inf)
     candidates = matches.with_first(chain.xy, chain_cosine)
@@ -140,16 +186,17 @@ def _pass(
     xy = smooth(path, matches.xy, points, flow, config.smoothing)
     refound = None
     for _ in range(rounds):
-        refound = refind(start.patches, chain, xy, config.refinding, refound)
+        refound = refind(start.patches, chain, xy, config.refinding, refound, pace.refind)
         mended = path.through(refound.places, refound.found)
         xy = smooth(mended, matches.xy, points, flow, config.smoothing)
 
     evidence = Evidence(
         cosine=cosines_along(video.maps, xy, vectors),
-        cycle_error=cycle_errors(video.tracker, video.maps, points, xy).log1p(),
+        cycle_error=cycle_errors(video.tracker, video.maps, points, xy, pace.check).log1p(),
         followed=chain.followed.float(),
         distinctness=matches.distinctness(),
         likeness=chain.likeness,
         disagreement=disagreement(flow, xy),
+        cuts=flow.cuts,
     )
     return Joined(xy, evidence)

@@ -26,7 +26,7 @@ from dinotrack.config import MatchingConfig
 from dinotrack.correlation import correlation_maps, normalise
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
-from dinotrack.progress import Progress, silent
+from dinotrack.progress import Meter, Progress, Tick, silent, unheard
 from dinotrack.queries import Queries, Trajectories
 
 
@@ -54,13 +54,17 @@ def track_by_matching(
     visible = torch.empty(xy.shape[:2], dtype=torch.bool, device=xy.device)
     confidence = torch.empty(xy.shape[:2], device=xy.device)
 
+    frames = len(maps)
+    meter = Meter(progress, "visibility", len(queries) * frames)
+
     def judge(part: slice) -> Visibility:
-        return judge_visibility(tracker, maps, xy[part], queries.frame[part], config)
+        tick = meter.ticker(part.stop - part.start)
+        return judge_visibility(tracker, maps, xy[part], queries.frame[part], config, tick)
 
     for part, judged in in_chunks(judge, len(queries), chunks.ANCHORED_QUERIES, "points"):
         visible[part] = judged.visible
         confidence[part] = judged.confidence
-        progress("visibility", part.stop, len(queries))
+        meter.reach(part.stop * frames)
     return Trajectories(xy, visible, confidence)
 
 
@@ -78,17 +82,20 @@ def locate_everywhere(
     count = len(vectors)
     frames = len(maps)
     xy = torch.empty((count, frames, 2), device=maps.device)
+    meter = Meter(progress, "track", count * frames)
 
     def locate(part: slice) -> Float[Tensor, "n T 2"]:
         some = vectors[part]
+        tick = meter.ticker(len(some))
         found = []
         for t in range(frames):
             found.append(_locate_in_frame(tracker, maps, t, some))
-            progress("track", part.start * frames + len(some) * (t + 1), count * frames)
+            tick(1)
         return torch.stack(found, dim=1)
 
     for part, found in in_chunks(locate, count, _at_a_time(tracker, maps, count), "points"):
         xy[part] = found
+        meter.reach(part.stop * frames)
     return xy
 
 
@@ -98,13 +105,14 @@ def judge_visibility(
     xy: Float[Tensor, "N T 2"],
     query_frame: Int[Tensor, " N"],
     config: MatchingConfig,
+    tick: Tick = unheard,
 ) -> Visibility:
     """Where tracks are visible: the whole rule (docs/method.md 6)."""
     vectors = maps.along(xy)
     cosine = track_cosines(vectors, query_frame)
     anchors = anchor_frames(cosine, query_frame, config.anchor_cosine)
     used = spread_evenly(anchors, query_frame, config.max_anchors)
-    off = deviation(xy, track_to_anchors(tracker, maps, vectors, used))
+    off = deviation(xy, track_to_anchors(tracker, maps, vectors, used, tick))
     return visibility(cosine, off, anchors, config)
 
 
@@ -145,6 +153,7 @@ def track_to_anchors(
     maps: FeatureMaps,
     vectors: Float[Tensor, "N T C"],
     anchors: Bool[Tensor, "N T"],
+    tick: Tick = unheard,
 ) -> Float[Tensor, "N T T 2"]:
     """Where (px) the points that tracks see in each frame (dim 2) are in each anchor (dim 1).
 
@@ -159,6 +168,7 @@ def track_to_anchors(
             groups = wanted.split(_at_a_time(tracker, maps, len(wanted)))
             found = torch.cat([_locate_in_frame(tracker, maps, a, group) for group in groups])
             points[rows, a] = found.reshape(-1, frames, 2)
+        tick(1)
     return points
 
 

@@ -87,10 +87,13 @@ def _step_costs(
     """What going from each candidate of frame t - 1 (dim 1) to each of frame t (dim 2) costs.
 
     It is the distance to where flow leads, there or back, whichever is shorter. The cap is higher
-    where one of the two is sure of itself.
+    where one of the two is sure of itself. Across a cut every step costs the same.
     """
     before = candidates.xy[:, t - 1]
     after = candidates.xy[:, t]
+    if flow.is_cut(t - 1, t):
+        shape = len(before), before.shape[1], after.shape[1]
+        return before.new_full(shape, config.occluded_jump_cost)
     there = flow.step(before.flatten(0, 1), t - 1, t)
     back = flow.step(after.flatten(0, 1), t, t - 1)
 

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dinotrack.config import RefindingConfig
+from dinotrack.progress import Tick, unheard
 from dinotrack.tracking.flow_chain import QueryChains
 from dinotrack.tracking.patches import Aligned, Patches, align
 
@@ -38,6 +39,7 @@ def refind(
     xy: Float[Tensor, "N T 2"],
     config: RefindingConfig,
     before: Refound | None = None,
+    tick: Tick = unheard,
 ) -> Refound:
     """Where near xy the queries' patches are, in the frames to which flow did not follow them.
 
@@ -57,6 +59,7 @@ def refind(
             seen = search(patches[rows], t, xy[rows, t], shape, config)
             places[rows, t] = seen.xy
             found[rows, t] = seen.likeness >= config.likeness
+        tick(1)
     return Refound(xy, places, found)
 
 

@@ -8,7 +8,7 @@ is not dragged along by the one that went wrong. See docs/method.md 8 "Support p
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import torch
 from jaxtyping import Float
@@ -66,6 +66,6 @@ def _weighted_median(
 
 def _mean(evidence: Evidence, votes: tuple[int, int]) -> Evidence:
     """Of the points of each query."""
-    names = [field.name for field in fields(evidence)]
+    names = [field.name for field in fields(evidence) if field.name != "cuts"]
     each = {name: getattr(evidence, name).unflatten(0, votes) for name in names}
-    return Evidence(**{name: values.mean(dim=0) for name, values in each.items()})
+    return replace(evidence, **{name: values.mean(dim=0) for name, values in each.items()})

@@ -10,9 +10,12 @@ import numpy as np
 import torch
 
 from dinotrack.config import override
+from dinotrack.defaults import LARGEST_SEED
 from dinotrack.errors import InputError
+from dinotrack.files import make_folder
 from dinotrack.pretraining import checkpoints, start
 from dinotrack.tensor_files import load_tensors
+from dinotrack.terminal import console, parsing
 from dinotrack.training.loop import State
 
 PRINTED = 20
@@ -21,30 +24,30 @@ SAVED = 200
 """Steps between checkpoints."""
 
 
+INTERRUPTED = "interrupted; the same command with --resume goes on from the last checkpoint"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line. 0; 2 for what the user can mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dinotrack.pretraining.start", description=start.__doc__
-    )
-    parser.add_argument("--out", type=Path, default=Path("weights/dinotrack_cnn.safetensors"))
-    parser.add_argument("--steps", type=int, default=start.RECIPE.training.steps)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from the checkpoint beside --out"
-    )
-    args = parser.parse_args(argv)
+    """Runs the command line; the exit code, as `console.run` says."""
+    return console.run(lambda: _run(_parser().parse_args(argv)), INTERRUPTED)
+
+
+def _parser() -> parsing.Parser:
+    parser = parsing.Parser(prog="python -m dinotrack.pretraining.start", description=start.__doc__)
+    add = parser.add_argument
+    weights = parsing.file_named(".safetensors")
+    add("--out", type=weights, default=Path("weights/dinotrack_cnn.safetensors"))
+    add("--steps", type=parsing.whole(1), default=start.RECIPE.training.steps)
+    add("--seed", type=parsing.whole(0, LARGEST_SEED), default=0)
+    add("--threads", type=parsing.whole(1), help="CPU threads")
+    add("--resume", action="store_true", help="go on from the checkpoint beside --out")
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
-    try:
-        _run(args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def _run(args: argparse.Namespace) -> None:
+    make_folder(args.out.parent)
     config = override(start.RECIPE, {"training.steps": args.steps})
     steps = config.training.steps
     checkpoint = args.out.with_suffix(checkpoints.SUFFIX)
@@ -66,6 +69,7 @@ def _run(args: argparse.Namespace) -> None:
             _save(state, checkpoint)
 
     start.train(config, start.SHOTS, args.seed, state, on_step)
+    return 0
 
 
 def _save(state: State, path: Path) -> None:

@@ -3,12 +3,13 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from dinotrack.config import PRESETS, override, parse_assignment
 from dinotrack.config import preset as named_preset
 from dinotrack.defaults import GRID, LARGEST_SEED
 from dinotrack.errors import InputError
+from dinotrack.terminal import parsing
 
 EPILOG = f"""\
 examples:
@@ -19,17 +20,14 @@ examples:
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """Complains in one line, like everything else here."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see {self.prog} --help")
+RESUME = "of no effect: an interrupted fit goes on by itself"
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments of one run. Raises InputError for wrong ones, settings included."""
-    parser = Parser(
+    parser = parsing.Parser(
         prog="dinotrack",
+        usage="%(prog)s VIDEO [options]",
         description="Fit a point tracker to one video, and track any points through it.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -38,6 +36,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     _add_points(parser)
     _add_method(parser)
     args = parser.parse_args(argv)
+    if args.video is None:
+        args.video = _video_among(args.set)
     if args.queries and (args.mask or args.query_frame is not None):
         raise InputError(
             "--mask and --query-frame choose the points of a grid; leave them out, or --queries"
@@ -56,11 +56,20 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     return chosen
 
 
+def _video_among(assignments: list[str]) -> Path:
+    """The video, where --set stood before it and took it for a setting; it is taken out of them."""
+    for place, text in enumerate(assignments):
+        if "=" not in text:
+            return parsing.path(assignments.pop(place))
+    raise InputError("VIDEO is missing; see dinotrack --help")
+
+
 def _add_files(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("video", type=Path, metavar="VIDEO", help="a video file, a GIF, or a folder of images")
+    kinds = "a video file, a GIF, or a folder of images"
+    add("video", nargs="?", type=parsing.path, metavar="VIDEO", help=kinds)
     where = "where results go (default runs/<name of the video>/)"
-    add("--out", type=Path, metavar="DIR", help=where)
+    add("--out", type=parsing.path, metavar="DIR", help=where)
     drawn = "how points are drawn (default trails)"
     add("--overlay-style", type=_style, metavar="STYLE", default="trails", help=drawn)
     add("--no-overlay", action="store_true", help="do not write overlay.mp4")
@@ -70,25 +79,29 @@ def _add_points(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     points = parser.add_mutually_exclusive_group()
     kinds = "points t,x,y: .csv, .json, .npy or .npz"
-    points.add_argument("--queries", type=Path, metavar="FILE", help=kinds)
-    points.add_argument("--grid", type=int, metavar="N", help=f"N x N points (default {GRID})")
+    points.add_argument("--queries", type=parsing.path, metavar="FILE", help=kinds)
+    points.add_argument(
+        "--grid", type=parsing.whole(), metavar="N", help=f"N x N points (default {GRID})"
+    )
     inside = "only those points of the grid inside this image or .npy"
-    add("--mask", type=Path, metavar="FILE", help=inside)
-    add("--query-frame", type=int, metavar="T", help="the frame the grid lies in (default 0)")
+    add("--mask", type=parsing.path, metavar="FILE", help=inside)
+    where = "the frame the grid lies in (default 0)"
+    add("--query-frame", type=parsing.whole(), metavar="T", help=where)
 
 
 def _add_method(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     masks = "what is foreground: one mask for all frames, or one for each"
-    add("--foreground", type=Path, metavar="FILE|DIR", help=masks)
+    add("--foreground", type=parsing.path, metavar="FILE|DIR", help=masks)
     add("--preset", choices=PRESETS, help="default: quality on CUDA, else fast")
     add("--backbone", metavar="NAME", help="a timm ViT by short or full name, auto, or none")
     add("--flow", metavar="NAME", help="dis, raft_small, raft_large or auto")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
-    add("--seed", type=_seed, default=0, metavar="N", help="of all random numbers (default 0)")
+    seed = parsing.whole(0, LARGEST_SEED)
+    add("--seed", type=seed, default=0, metavar="N", help="of all random numbers (default 0)")
     any_setting = "any setting, as in training.steps=2000"
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=any_setting)
-    add("--resume", action="store_true", help="continue an interrupted fit")
+    add("--resume", action="store_true", help=RESUME)
 
 
 def _style(name: str) -> str:
@@ -99,11 +112,3 @@ def _style(name: str) -> str:
         known = " or ".join(STYLES)
         raise argparse.ArgumentTypeError(f"unknown style {name!r}; choose {known}")
     return name
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) > LARGEST_SEED:
-        raise argparse.ArgumentTypeError(
-            f"a seed is a whole number from 0 to {LARGEST_SEED}, not {text}"
-        )
-    return int(text)

@@ -9,6 +9,7 @@ all frames uses `each_frame`, so that memory does not fill up.
 import math
 import mmap
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from typing import IO, Any
@@ -46,14 +47,27 @@ def each_frame(frames: Frames) -> Iterator[Frame]:
     return (one_frame(frames, t) for t in range(len(frames)))
 
 
-def open_scratch() -> IO[bytes]:
+def open_scratch(needed: int = 0, name: str = "the video") -> IO[bytes]:
     """A new scratch file.
 
     The file lies in $TMPDIR, else in /var/tmp where there is one: on some systems /tmp is memory,
     but /var/tmp never is.
+
+    needed: bytes that the frames of the video `name` will take, as far as that is known. Raises
+    InputError where the disk has not so much room, or takes no file.
     """
     on_disk = "TMPDIR" not in os.environ and os.access("/var/tmp", os.W_OK)
-    return tempfile.TemporaryFile(dir="/var/tmp" if on_disk else None)
+    try:
+        folder = "/var/tmp" if on_disk else tempfile.gettempdir()
+        room = shutil.disk_usage(folder).free if needed else needed
+        if room < needed:
+            raise InputError(
+                f"{name}: its frames take {in_words(needed)} of disk, and {folder} has room for "
+                f"{in_words(room)}; set TMPDIR to a folder with room, or make the video smaller"
+            )
+        return tempfile.TemporaryFile(dir=folder)
+    except OSError as error:
+        raise _full(error) from error
 
 
 def put(store: IO[bytes], data: bytes | memoryview) -> int:
@@ -61,17 +75,32 @@ def put(store: IO[bytes], data: bytes | memoryview) -> int:
     try:
         return store.write(data)
     except OSError as error:
-        raise InputError(
-            f"the video's frames can't be put aside ({error.strerror or error}); "
-            "set TMPDIR to a folder with room"
-        ) from error
+        raise _full(error) from error
 
 
 def frames_of(store: IO[bytes], shape: tuple[int, ...]) -> Frames:
-    """What was put into a scratch file, as frames; the file may be closed then."""
-    store.flush()
-    mapping = mmap.mmap(store.fileno(), math.prod(shape))
+    """What was put into a scratch file, as frames; the file may be closed then.
+
+    Raises InputError where the disk is full.
+    """
+    try:
+        store.flush()
+        mapping = mmap.mmap(store.fileno(), math.prod(shape))
+    except OSError as error:
+        raise _full(error) from error
     return np.frombuffer(mapping, np.uint8).reshape(shape)
+
+
+def _full(error: OSError) -> InputError:
+    return InputError(
+        f"the video's frames can't be put aside ({error.strerror or error}); "
+        "set TMPDIR to a folder with room"
+    )
+
+
+def in_words(count: int) -> str:
+    """Bytes as a user reads them."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def _mapping_of(frames: npt.NDArray[Any]) -> mmap.mmap | None:
