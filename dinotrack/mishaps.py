@@ -92,7 +92,6 @@ def astray(what: str, config: Config) -> InputError:
     """The error that says that something is not finite, as `what` does in the plural."""
     slower = min(config.training.learning_rate / 10, SLOWER)
     return InputError(
-        f"{what} are not finite, as the fit went astray; fit again, elsewhere, and learn more "
-        "slowly, as with ",
+        f"{what} are not finite, as the fit went astray; fit again and learn more slowly, as with ",
         setting("training.learning_rate", slower),
     )

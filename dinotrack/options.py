@@ -16,7 +16,8 @@ from dinotrack.defaults import LARGEST_SEED
 from dinotrack.errors import Argument, InputError
 from dinotrack.progress import Progress, silent
 
-MOST_STEPS = 10**9
+TOO_MANY = 10**10
+"""Steps that no config takes."""
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
@@ -33,9 +34,10 @@ def choose_device(device: str | torch.device | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = str(device) if isinstance(device, str | torch.device) else ""
     kind, colon, number = name.partition(":")
-    if kind not in counts or (colon and not (number.isascii() and number.isdecimal())):
-        raise InputError(f"unknown device {device!r}; choose auto, {', '.join(counts)}")
-    if int(number[:9] or 0) >= counts[kind]:
+    is_number = number.isascii() and number.isdecimal() and len(number) < 4
+    if kind not in counts or (colon and not is_number):
+        raise InputError(f"unknown device {device!r:.40}; choose auto, {', '.join(counts)}")
+    if int(number or 0) >= counts[kind]:
         raise InputError(f"this machine has no {name}; take ", Argument("device", "cpu"))
     return torch.device(name)
 
@@ -55,7 +57,7 @@ def choose_config(
 
 def default_steps(config: TrainingConfig, frames: int) -> int:
     """Steps of a fit to a video of that many frames: longer videos take more than short ones."""
-    return max(config.steps, round(min(config.steps_a_frame * frames, MOST_STEPS)))
+    return max(config.steps, round(min(config.steps_a_frame * frames, TOO_MANY)))
 
 
 def choose_seed(seed: SupportsIndex) -> int:

@@ -38,8 +38,7 @@ VIT_MODULES = ("vision_transformer", "eva", "deit")
 """The files of timm's with ViTs as TimmBackbone takes them."""
 FINGERPRINT = 1000
 """Values of a tensor that tell weights apart."""
-ONE_AT_A_TIME = threading.Lock()
-"""timm draws random weights from torch's default generator, which all threads share."""
+ONE_AT_A_TIME = threading.Lock()  # timm draws from torch's generator, which all threads share
 
 
 class TimmBackbone:

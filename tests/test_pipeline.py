@@ -4,7 +4,9 @@ import dataclasses
 import pickle
 import subprocess
 import sys
+import threading
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -108,6 +110,39 @@ def test_same_seed_same_bits(fitted: Fitted, tracks: Tracks, clip: Clip) -> None
     assert same(again.track(clip.queries), tracks)
     assert same(fitted.track(clip.queries), tracks)
     assert not same(other.track(clip.queries), tracks)
+
+
+def test_random_numbers_of_another_thread_change_nothing(
+    fitted: Fitted, tracks: Tracks, clip: Clip
+) -> None:
+    """Two fits at once would draw from torch's own generator at the same time."""
+    stop = threading.Event()
+
+    def draw() -> None:
+        while not stop.is_set():
+            torch.rand(100)
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        again = fit(clip.frames)
+    finally:
+        stop.set()
+        thread.join()
+    assert same(again.state.tracker, fitted.state.tracker)
+    assert same(again.track(clip.queries), tracks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{}, VIT], ids=["fast", "random ViT"])
+def test_two_fits_at_once_are_those_alone(settings: dict[str, Any], clip: Clip) -> None:
+    """Every fit has its own random numbers, in whatever order threads come to draw them."""
+    clips = [clip.frames, clip.frames[::-1].copy()]
+    alone = [fit(frames, settings).track(grid=3) for frames in clips]
+    for _ in range(20):
+        with ThreadPoolExecutor(2) as pool:
+            both = list(pool.map(lambda frames: fit(frames, settings).track(grid=3), clips))
+        assert same(both, alone)
 
 
 def test_queries_do_not_depend_on_each_other(fitted: Fitted, tracks: Tracks, clip: Clip) -> None:
@@ -259,6 +294,60 @@ def test_arguments_of_another_kind_are_named(arguments: dict[str, Any], said: st
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 1
     assert f"InputError: {said}" in run.stderr.splitlines()[-1]
+
+
+WRONG_CALLS: list[tuple[str, str, str]] = [
+    ("fit", "device=3", "unknown device 3; choose auto, cpu"),
+    ("fit", "device=torch.device('meta')", "unknown device device(type='meta'); choose auto"),
+    ("fit", "device=torch.device('cuda', 99)", "this machine has no cuda:99; take device='cpu'"),
+    ("fit", "device='cuda:'", "unknown device 'cuda:'"),
+    ("fit", "device='cuda:' + '9' * 5000", "unknown device 'cuda:99"),
+    ("fit", "preset='best'", "unknown preset 'best'"),
+    ("fit", "preset=''", "unknown preset ''"),
+    ("fit", "preset=['fast']", "unknown preset ['fast']"),
+    ("fit", "settings=['training.steps=3']", "settings are given by their keys"),
+    ("fit", "settings={1: 2}", "settings are given by their keys"),
+    ("fit", "settings={'training.steps': 10**5000}", "training.steps=(a number too long to show)"),
+    ("fit", "settings={'training.steps_a_frame': 1e308}", "training.steps=10000000000 is out"),
+    ("fit", "seed=None", "seed None is no whole number"),
+    ("fit", "seed=1.5", "seed 1.5 is no whole number"),
+    ("fit", "seed='1'", "seed '1' is no whole number"),
+    ("fit", "seed=10**5000", "the seed is out of range"),
+    ("fit", "folder=''", "the name of the folder is empty"),
+    ("fit", "folder=3", "a folder is a path, not int"),
+    ("fit", "folder='README.md'", "README.md is a file; choose another folder"),
+    ("fit", "folder='README.md/model'", "can't be written"),
+    ("fit", "folder='a' * 300", "can't be read (File name too long)"),
+    ("fit", "progress=3", "progress is a function of (stage, done, total), not int"),
+    ("track", "progress='bar'", "progress is a function of (stage, done, total), not str"),
+    ("load", "folder=''", "the name of the folder is empty"),
+    ("load", "folder=None", "a folder is a path, not NoneType"),
+    ("load", "folder='README.md'", "README.md is a file; choose another folder"),
+    ("load", "folder='docs'", "docs holds no fit (checkpoint.safetensors is missing)"),
+]
+"""A function, what is wrong with its call, and what is said."""
+
+
+def test_wrong_calls_are_one_sentence() -> None:
+    """In a process of its own, as the types of calls are checked in this one."""
+    lines = ["import dinotrack, numpy, torch", "frames = numpy.zeros((2, 16, 16, 3), 'uint8')"]
+    for function, argument, _ in WRONG_CALLS:
+        first = "" if function == "load" else "frames, "
+        lines += ["try:", f"    dinotrack.{function}({first}{argument})"]
+        lines += ["    print('taken')", "except dinotrack.InputError as error:"]
+        lines += ["    print(str(error).replace(chr(10), '|'))"]
+    code = "\n".join(lines)
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+    said = run.stdout.splitlines()
+    for (function, argument, wanted), found in zip(WRONG_CALLS, said, strict=True):
+        assert wanted in found, (function, argument)
+        assert len(found) < 500, (function, argument)
+
+
+def test_none_is_what_is_taken_where_nothing_is_named(clip: Clip, tracks: Tracks) -> None:
+    named = fit(clip.frames, device=None, progress=None, folder=None, foreground=None)
+    assert same(named.track(clip.queries, progress=None), tracks)
 
 
 def test_what_is_missing_is_told_before_flow_is_computed(clip: Clip) -> None:

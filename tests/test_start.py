@@ -1,6 +1,7 @@
 """The CNN a fit starts from, the ViT that is shipped, and both of them side by side."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import dinotrack
 from dinotrack import state_dicts, weights
@@ -25,6 +27,7 @@ from dinotrack.training.fitting import fill_pretrained
 from dinotrack.training.loop import State
 from dinotrack.training.view import RefinedFrames
 from dinotrack.vits import load_shipped
+from tests.same import same
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOTS = start.Shots(size=(48, 64), points=16, layers=(1, 3))
@@ -90,6 +93,29 @@ def test_another_shape_starts_at_random_unless_asked_for(nowhere: Path) -> None:
         fill_pretrained(other, required=False)
     with pytest.raises(InputError, match="other model"):
         fill_pretrained(other, required=True)
+
+
+def lacking(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return dict(list(state.items())[:-1])
+
+
+def whole_numbers(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: (100 * values).to(torch.int8) for name, values in state.items()}
+
+
+@pytest.mark.parametrize("spoil", [lacking, whole_numbers])
+def test_a_start_that_does_not_fit_is_told(
+    nowhere: Path, spoil: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
+) -> None:
+    path = nowhere / "weights" / "dinotrack_cnn.safetensors"
+    path.parent.mkdir()
+    save_file(spoil(fresh().state_dict()), path)
+    network = fresh()
+    with pytest.warns(DinotrackWarning, match="is not what a fit starts from"):
+        fill_pretrained(network, required=False)
+    with pytest.raises(InputError, match=r"'model\.start': 'random'"):
+        fill_pretrained(network, required=True)
+    assert same(network, fresh())
 
 
 def test_correspondences_of_the_shots_are_seen_and_true() -> None:

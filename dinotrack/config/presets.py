@@ -111,6 +111,6 @@ PRESETS: dict[str, Config] = {"fast": FAST, "quality": QUALITY, "paper": PAPER}
 
 def preset(name: str) -> Config:
     """The preset of that name. Raises InputError for an unknown one."""
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise InputError(f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]
