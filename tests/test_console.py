@@ -704,3 +704,8 @@ def test_other_command_lines_refuse_in_one_sentence(
     assert err.startswith("dinotrack: error: ")
     assert len(err.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["nowhere.txt"]
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (ROOT / "dinotrack" / "py.typed").is_file()
+    assert '"dinotrack" = ["py.typed"]' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
