@@ -5,6 +5,7 @@ that is heeded.
 """
 
 import contextlib
+import os
 import sys
 
 INTERRUPTED = 130
@@ -14,23 +15,30 @@ INTERRUPTED = 130
 def entry() -> None:
     """Run the command line in a process of its own, and end that."""
     try:
-        from dinotrack import cli, console
+        from dinotrack.interrupts import held
+
+        with held():  # as a half loaded module may lose the exception
+            from dinotrack import cli
+            from dinotrack.terminal import console
+
+        console.fill_closed_streams()
+        try:
+            code = cli.main()
+        finally:  # also of --help, which ends by itself
+            console.end_quietly()
     except KeyboardInterrupt:
-        sys.exit(_before_anything())
-    console.fill_closed_streams()
-    try:
-        code = cli.main()
-    except KeyboardInterrupt:  # a second one, while the first was being told of
-        code = INTERRUPTED
-    finally:
-        console.end_quietly()
+        _leave()
     sys.exit(code)
 
 
-def _before_anything() -> int:
-    with contextlib.suppress(OSError, ValueError, KeyboardInterrupt):
-        print("dinotrack: interrupted before it began", file=sys.stderr, flush=True)
-    return INTERRUPTED
+def _leave() -> None:
+    """End at once, before anything was begun or after all was told. Python itself would tell of it
+    at length."""
+    with contextlib.suppress(OSError, ValueError, AttributeError, KeyboardInterrupt):
+        sys.stderr.write("dinotrack: interrupted\n")
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ be a small part of the labels (`docs/method.md` 2).
 
 from __future__ import annotations
 
+import warnings
+
 import cv2
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dinotrack.config import ForegroundConfig
+from dinotrack.errors import DinotrackWarning
 from dinotrack.flow import VideoFlow
 from dinotrack.geometry import pixel_grid
 
@@ -29,17 +32,28 @@ def find_foreground(
 ) -> Bool[Tensor, "T H W"]:
     """Masks of the foreground of a video, at the size of its flow, the working frames'.
 
-    given: the user's masks, of any size, which always count.
+    given: the user's masks, of any size, which always count. Where they mark nothing, or
+    everything, a DinotrackWarning says so.
     cells: those of the foreground as a ViT's features tell it (`features.video_features`). Where
     the config asks for them and there is no ViT, motion tells instead.
     """
     if given is not None:
+        _warn_of_masks_that_tell_nothing(given)
         return mask_foreground(torch.from_numpy(np.ascontiguousarray(given)), flow.size)
     if config.method == "none":
         return torch.zeros(flow.frame_count, *flow.size, dtype=torch.bool)
     if config.method == "pca" and cells is not None:
         return mask_foreground(cells, flow.size)
     return motion_foreground(flow, config)
+
+
+def _warn_of_masks_that_tell_nothing(masks: Bool[np.ndarray, "T H W"]) -> None:
+    if masks.any() and not masks.all():
+        return
+    what, how = ("every", "everything is") if masks.any() else ("no", "nothing is")
+    told = f"the foreground masks mark {what} pixel of any frame, so {how} foreground to the fit"
+    advice = "masks are true, or bright, where the foreground is"
+    warnings.warn(DinotrackWarning(f"{told}; {advice}"), stacklevel=2)
 
 
 def mask_foreground(

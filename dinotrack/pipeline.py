@@ -99,7 +99,7 @@ def prepare(
     """All that comes before the first step of a fit, or before it goes on."""
     inputs = observe(video, run, finds_foreground=masks is None)
     state = begin(inputs.features, run, stored)
-    given = None if masks is None else inputs.timeline.choose(masks)
+    given = None if masks is None else inputs.timeline.choose_masks(masks)
     labels = video_labels(inputs.flow, inputs.estimator, inputs.foreground, given, run)
     buddies = video_buddies(inputs.features, labels.chains, run)
     data = TrainingData(inputs.frames, inputs.features, labels, buddies)

@@ -14,7 +14,7 @@ import itertools
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -25,8 +25,8 @@ from torch import Tensor
 from dinotrack.config import ShotConfig
 from dinotrack.errors import DinotrackWarning
 from dinotrack.flow import VideoFlow
-from dinotrack.frames import Frame
 from dinotrack.geometry import pixel_grid
+from dinotrack.media.frames import Frame
 from dinotrack.queries import Queries, Trajectories
 from dinotrack.run import Run
 
@@ -43,10 +43,11 @@ FLASH = 2
 LATTICE = 6
 """Px between the places at which flow is asked whether it agrees with its way back."""
 
+SOUND = 0.25
+"""Share of the places in which flow must agree beside a cut. Where it does not, it may be lost
+because the camera moves fast."""
 AGREES = 1.0
 """Px. With a smaller cycle error, flow agrees with its way back."""
-
-_PerFrame = TypeVar("_PerFrame", UInt8[Tensor, "T 3 H W"], Bool[np.ndarray, "T H W"])
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,13 @@ class Timeline:
         every = range(self.frame_count)
         return list(every) if self.all_blank else [t for t in every if t not in self.blank]
 
-    def choose(self, frames: _PerFrame) -> _PerFrame:
-        """What belongs to the frames that are looked at, of what belongs to all frames."""
+    def choose(self, frames: UInt8[Tensor, "T 3 H W"]) -> UInt8[Tensor, "S 3 H W"]:
+        """Those of all frames that are looked at."""
         return frames[self.shown] if self.blank else frames
+
+    def choose_masks(self, masks: Bool[np.ndarray, "T H W"]) -> Bool[np.ndarray, "S H W"]:
+        """Masks of the frames that are looked at, of those of all frames."""
+        return masks[self.shown] if self.blank else masks
 
     def known_to(self, run: Run) -> Run:
         """The run, in which flow and features of these frames are kept on their own.
@@ -170,8 +175,9 @@ def find_cuts(
     """The frames that begin a new shot.
 
     At a cut, the pictures before and after it are unlike, and flow is lost between them. Each of
-    the last frames must be unlike each of the next ones, so that a flash is no cut. And flow must
-    not be lost beside the cut as well, so that a camera that is swung round is none.
+    the last frames must be unlike each of the next ones, so that a flash is no cut. And flow is
+    lost only where it agrees with its way back in less than a share config.cut_agreement of what
+    it does just before and just after, so that a camera that is swung round is none.
     """
     last = len(frames) - 1
     looks = (_look(frames, t) for t in range(len(frames)))
@@ -181,9 +187,12 @@ def find_cuts(
         if are_unlike(before, after, config)
     ]
 
+    def agreement(t: int) -> float:
+        return _agreement(_look(frames, t - 1), _look(frames, t), flow, t)
+
     def is_lost(t: int) -> bool:
-        agrees = _agreement(_look(frames, t - 1), _look(frames, t), flow, t)
-        return agrees < config.cut_agreement
+        beside = min((agreement(n) for n in (t - 1, t + 1) if 1 <= n <= last), default=1.0)
+        return beside > SOUND and agreement(t) < config.cut_agreement * beside
 
     def lasts(t: int) -> bool:
         past = range(max(0, t - 1 - FLASH), t)
@@ -191,9 +200,7 @@ def find_cuts(
         pairs = itertools.product(past, future)
         return all(are_unlike(_look(frames, a), _look(frames, b), config) for a, b in pairs)
 
-    lost = [t for t in changes if is_lost(t)]
-    beside = {t: [n for n in (t - 1, t + 1) if 1 <= n <= last] for t in lost}
-    return frozenset(t for t in lost if lasts(t) and not any(map(is_lost, beside[t])))
+    return frozenset(t for t in changes if lasts(t) and is_lost(t))
 
 
 class Look(NamedTuple):

@@ -1,6 +1,7 @@
 """Any video in, whole: a file, a folder of images, or an array.
 
-Frames of files and folders lie on disk (`dinotrack.frames`), so a video may be larger than memory.
+Frames of files and folders lie on disk (`dinotrack.media.frames`), so a video may be larger than
+memory.
 """
 
 import hashlib
@@ -15,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
-from dinotrack.arrays import frames_of_arrays
-from dinotrack.decoding import decode
 from dinotrack.errors import InputError
-from dinotrack.folders import STACK_SUFFIXES, read_folder, read_stack
-from dinotrack.frames import Frames, each_frame
+from dinotrack.files import regular
+from dinotrack.media.arrays import frames_of_arrays
+from dinotrack.media.decoding import decode
+from dinotrack.media.folders import STACK_SUFFIXES, read_folder, read_stack
+from dinotrack.media.frames import Frames, each_frame
+from dinotrack.media.rates import DEFAULT_FPS
 from dinotrack.progress import Progress, silent
-from dinotrack.rates import DEFAULT_FPS
 
 
 @dataclass(frozen=True)
@@ -91,15 +93,15 @@ def read_video(source: Source, progress: Progress = silent) -> Video:
 def _is_folder(path: Path) -> bool:
     """False for a regular file. Raises InputError for what is neither, and would be waited for."""
     try:
-        mode = path.stat().st_mode
+        if stat.S_ISDIR(path.stat().st_mode):
+            return True
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: no such file or folder; check the path") from None
     except (OSError, ValueError) as error:  # no permission, too long, or with a zero byte
         reason = getattr(error, "strerror", None) or "no file can have this name"
         raise InputError(f"{path}: can't be read ({reason}); check the path") from error
-    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-        raise InputError(f"{path}: is no file but a pipe or a device; give a video file")
-    return stat.S_ISDIR(mode)
+    regular(path)
+    return False
 
 
 def content_hash(video: Video) -> str:

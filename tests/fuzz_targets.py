@@ -8,9 +8,11 @@ import contextlib
 import io
 import json
 import math
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,17 +21,20 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dinotrack import arguments, state_dicts
+from dinotrack import state_dicts
 from dinotrack.cache import Cache
 from dinotrack.config import from_dict, override, preset, to_dict
 from dinotrack.errors import InputError
-from dinotrack.folders import images_in
 from dinotrack.formats import load_tracks, read_mask, read_masks, read_queries, save_tracks
-from dinotrack.images import read_pages, read_stored
 from dinotrack.masks import as_masks
-from dinotrack.numbering import doubts, in_order, twins, without_companions
+from dinotrack.media.folders import images_in
+from dinotrack.media.images import read_pages, read_stored
+from dinotrack.media.numbering import doubts, in_order, twins, without_companions
+from dinotrack.media.rates import is_writable, pace_of
+from dinotrack.media.streams import _listed as listed
 from dinotrack.points import check_queries, grid_queries
 from dinotrack.tensor_files import DamagedFile, load_tensors, save_tensors
+from dinotrack.terminal import arguments
 from dinotrack.tracks import Tracks
 from dinotrack.training import checkpoint
 from dinotrack.training.stored import parse
@@ -208,11 +213,17 @@ def _is_mask(found: Any) -> bool:
     return found.dtype == np.bool_ and found.shape == SIZE
 
 
+def _look(size: tuple[int, int]) -> None:
+    """As readers do that know the size of a video: what claims to be huge isn't decoded."""
+    if math.prod(size) > 1 << 20:
+        raise InputError("too large")
+
+
 def _read_as_frames(path: Path) -> int:
     with contextlib.suppress(InputError):
-        assert read_stored(path).values.size
+        assert read_stored(path, _look).values.size
     pages = 0
-    for page in read_pages(path):
+    for page in read_pages(path, _look):
         assert page.ndim in (2, 3)
         pages += 1
         if pages == 4:
@@ -279,6 +290,7 @@ ABOUT = {
     "step": 2,
     "losses": {"contrast": [0.5, 0.25]},
 }
+ABOUT = json.loads(json.dumps(ABOUT))  # as it comes back from a file
 TENSORS = {"weights.a": torch.ones(3, 2), "optimizer.0.momentum": torch.zeros(2)}
 
 
@@ -359,6 +371,53 @@ def _tensor_targets(folder: Path) -> dict[str, Target]:
         "checkpoint.about": Target(about_make, about_attempt, 0.5),
         "cache": Target(_of_files([cached], mutations.spoiled_safetensors), cache_attempt, 3),
     }
+
+
+# --- what FFmpeg says
+
+PACKETS = b"""#software: Lavf61.7.100
+#tb 0: 1/90000
+#media_type 0: video
+#codec_id 0: h264
+#dimensions 0: 128x96
+#sar 0: 1/1
+0,          0,          0,     3000,     2345, 0x6d6c3c7d
+0,       3000,       3000,     3000,      345, 0x0d6c3c7d, F=0x0
+0,       9000,       9000,     3000,      145, 0x1d6c3c7d, F=0x0
+"""
+
+
+def _packets_make(random: Random) -> bytes:
+    """A list that was cut as FFmpeg was killed, or holds numbers that a file may claim."""
+    content = PACKETS
+    if random.random() < 0.7:
+        at = random.choice([match.span() for match in re.finditer(rb"\b[0-9]+\b", content[60:])])
+        odd = random.choice((b"1", b"2147483647", b"9223372036854775807", b"-9223372036854775808"))
+        content = content[: 60 + at[0]] + odd + content[60 + at[1] :]
+    return content[: random.choice((len(content), random.randrange(len(content))))]
+
+
+def _packets_attempt(content: bytes) -> None:
+    streams = listed(content.decode(errors="replace").splitlines(keepends=True))
+    assert all(stream.packets >= 0 and stream.most_pixels > 0 for stream in streams)
+
+
+def _pace_make(random: Random) -> tuple[list[int], Fraction, Fraction | None, int]:
+    steps = (0, 1, 2, 1000, 3000, 3001, 10**9, -1, 2**61)
+    step = random.choice(steps)
+    stamps = [random.choice((step * t, step * t + random.choice(steps))) for t in range(5)]
+    stamps = [max(-(2**63), min(stamp, 2**63 - 1)) for stamp in stamps]
+    ticks = [Fraction(1, 90000), Fraction(1, 1000), Fraction(10**6), Fraction(1001, 30000)]
+    claims = [None, Fraction(30), Fraction(30000, 1001), Fraction(1, 10**9), Fraction(10**12)]
+    return stamps, random.choice(ticks), random.choice(claims), random.choice((5, 5, 5, 1, 4))
+
+
+def _pace_attempt(given: tuple[list[int], Fraction, Fraction | None, int]) -> None:
+    pace = pace_of(*given)
+    assert is_writable(pace.fps)
+    if pace.uneven_times is not None:
+        assert pace.uneven_times[0] == 0
+        assert (np.diff(pace.uneven_times) > 0).all()
 
 
 # --- values
@@ -482,6 +541,8 @@ def _value_targets(folder: Path) -> dict[str, Target]:
         assert from_dict(to_dict(changed)) == changed
 
     return {
+        "ffmpeg.packets": Target(_packets_make, _packets_attempt, 1),
+        "ffmpeg.rates": Target(_pace_make, _pace_attempt, 1),
         "settings": Target(_settings_text, settings_attempt, 2),
         "settings.dict": Target(dict_make, dict_attempt, 0.3),
         "arguments": Target(argv, lambda words: void(arguments.parse(words)), 0.5),

@@ -19,12 +19,11 @@ PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
     {"defaults", "errors", "interrupts", "progress"},
-    {"config", "chunks", "deep_colours", "files", "levels", "numbering", "parsing", "plain", "tiff"},
+    {"config", "chunks", "files", "plain"},
     {"locks", "tensor_files"},
-    {"geometry", "frames", "images", "masks", "mishaps", "options", "tracks"},
+    {"geometry", "masks", "media", "mishaps", "options", "tracks"},
     {"weights"},
-    {"queries", "cache", "state_dicts", "ffmpeg", "metrics", "pairs", "delta_dino", "backbones"},
-    {"arrays", "folders"},
+    {"queries", "cache", "state_dicts", "metrics", "pairs", "delta_dino", "backbones"},
     {"maps", "video", "run", "kernels"},
     {"correlation", "working", "points", "overlay", "vits"},
     {"losses", "flow", "formats"},
@@ -33,8 +32,7 @@ LAYERS: list[set[str]] = [
     {"tracking", "training"},
     {"pipeline"},
     {"api"},
-    {"arguments", "console", "report"},
-    {"display", "outputs"},
+    {"terminal"},
     {"cli"},
     {"synthesis"},
     {"pretraining"},
@@ -297,7 +295,7 @@ def test_help_is_there_at_once() -> None:
         "    assert done.code == 0\n"
     )
     loaded = loaded_by(asked)
-    assert "dinotrack.arguments" in loaded
+    assert "dinotrack.terminal.arguments" in loaded
     assert loaded & {"torch", "cv2", "PIL", "numpy"} == set()
 
 

@@ -16,17 +16,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinotrack import cli, console, interrupts, outputs, report
+from dinotrack import cli, interrupts
 from dinotrack.benchmarks import __main__ as benchmarks
 from dinotrack.benchmarks.kernel_speed import __main__ as kernel_speed
-from dinotrack.display import Display, in_words
 from dinotrack.errors import DinotrackWarning, InputError, on_command_line, printable
-from dinotrack.ffmpeg import write_video
 from dinotrack.formats import FORMATS
+from dinotrack.media.encoding import write_video
 from dinotrack.pretraining import __main__ as pretraining
 from dinotrack.pretraining.start import __main__ as start
 from dinotrack.synthesis import __main__ as synthesis
 from dinotrack.synthesis import generate
+from dinotrack.terminal import console, outputs, report
+from dinotrack.terminal.display import Display, in_words
 from dinotrack.tracks import Tracks
 from dinotrack.video import Video
 
@@ -247,7 +248,7 @@ entry()
 def test_ctrl_c_while_modules_are_loaded() -> None:
     ended = process("-c", INTERRUPTING.replace("dinotrack.c", "argparse"))
     assert ended.returncode == 130
-    assert ended.stderr == "dinotrack: interrupted before it began\n"
+    assert ended.stderr == "dinotrack: interrupted\n"
 
 
 # --- progress -------------------------------------------------------------------------------------
@@ -282,6 +283,11 @@ def test_a_file_is_told_soon_and_then_now_and_then() -> None:
         "fit: 100 of 100, 100.0 s",
     ]
     assert lines_of([(0, 0, 9), (1, 5, 9), (2, 9, 9)]) == ["fit: 9 of 9, 2.0 s"]
+
+
+def test_a_stage_that_does_not_know_its_length_yet() -> None:
+    assert lines_of([(0, 0, 0), (1, 10, 20), (2, 20, 20)]) == ["fit: 20 of 20, 2.0 s"]
+    assert lines_of([(0, 0, 0)]) == []
 
 
 def test_time_left_is_reckoned_from_where_a_fit_went_on() -> None:
@@ -393,6 +399,18 @@ def test_what_stands_in_the_way_is_found_before_the_fit(
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+def test_an_overlay_that_cannot_be_is_known_before_the_fit(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def never(size: tuple[int, int], fps: float) -> None:
+        raise InputError(f"not {size} at {fps:g}")
+
+    monkeypatch.setattr("dinotrack.media.encoding.check_writable", never)
+    assert "not (48, 64) at 12" in told(capfd, clip, "--out", tmp_path / "run", *QUICK[:-1])
+    assert not (tmp_path / "run").exists()
+    assert cli.main([str(clip), "--out", str(tmp_path / "run"), *QUICK]) == 0
+
+
 def test_a_result_that_is_write_protected(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -472,7 +490,7 @@ def test_a_rerun_that_is_killed_between_files_is_told_from_a_whole_one(
 
     replace, unlink = os.replace, Path.unlink
     seen = set()
-    for stop in range(12):
+    for stop in range(20):
         run(1)
         left = iter(range(stop))
 
@@ -503,6 +521,32 @@ def state_of(out: Path) -> str:
     if hashes != record["outputs"]:
         return "mixed"
     return "complete" if record["complete"] else "unfinished"
+
+
+def test_what_a_killed_run_left_is_removed(clip: Path, tmp_path: Path) -> None:
+    out, others = tmp_path / "run", tmp_path / "others"
+    others.mkdir()
+    (others / "photo.png").write_text("mine")
+    (out / ".unfinished-abc").mkdir(parents=True)
+    (out / ".unfinished-abc" / "tracks.npz").write_text("half")
+    (out / ".tracks.csv.0123456789abcdef.part").write_text("half")
+    (out / "model").mkdir()
+    (out / "model" / ".checkpoint.safetensors.0123456789abcdef.part").write_text("half")
+    (out / ".unfinished-link").symlink_to(others)
+    (out / "notes.txt").write_text("mine")
+    assert cli.main([str(clip), "--out", str(out), *QUICK]) == 0
+    left = {name for name in content(out) if not name.endswith(".lock")}
+    assert left == {*FORMATS, outputs.RECORD, "model/checkpoint.safetensors", "notes.txt"}
+    assert content(others) == {"photo.png": b"mine"}
+
+
+def test_a_format_may_look_at_the_name_of_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FORMATS, "xy.npy", lambda path, tracks: np.save(path, tracks.xy))
+    hashes = outputs.replace(tmp_path, tracks_of(3), {})
+    assert np.load(tmp_path / "xy.npy").shape == (3, 2, 2)
+    assert hashes.keys() == FORMATS.keys()
 
 
 def test_old_results_stay_where_new_ones_cannot_be_written(

@@ -4,16 +4,19 @@ import os
 import random
 import re
 import warnings
+from collections import namedtuple
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.numbering import doubts, in_order, twins, without_companions
+from dinotrack.media.numbering import doubts, in_order, twins, without_companions
 from dinotrack.video import Video, read_video
 
 SIZE = (12, 16)
@@ -99,6 +102,18 @@ def test_order(names: str) -> None:
 def test_order_is_sure_to_the_last_name() -> None:
     paths = [Path(name) for name in ("1.png", "01.png", "1.PNG", "1.jpg")]
     assert in_order(paths) == in_order(paths[::-1])
+
+
+@settings(deadline=None)
+@given(st.sets(st.text("0123459.-+_ aFm\xb2\uff11\u0664\udce4", min_size=1), max_size=8))
+def test_any_names_can_be_ordered(names: set[str]) -> None:
+    paths = [Path(f"x{name}.png") for name in names]
+    assert sorted(in_order(paths)) == sorted(paths)
+    assert in_order(paths) == in_order(paths[::-1])
+    assert all(isinstance(doubt, str) for doubt in doubts(paths))
+    kept, left_out = without_companions(paths)
+    assert sorted(kept + left_out) == sorted(paths)
+    assert sum(map(len, twins(paths))) <= len(paths)
 
 
 @pytest.mark.parametrize(
@@ -370,8 +385,8 @@ def test_pipes_and_folders_among_frames_are_not_waited_for(tmp_path: Path) -> No
     video, (said,) = read(tmp_path)
     assert firsts(video) == [0, 1]
     assert "passed over, as they are no pictures of the series: 2.png, 3.png, 4.png" in said
-    for name in ("2.png", os.devnull):
-        with pytest.raises(InputError, match="is no file but a pipe or a device"):
+    for name, kind in (("2.png", "a named pipe"), (os.devnull, "a device")):
+        with pytest.raises(InputError, match=f" is {kind}"):
             read_video(tmp_path / name)
 
 
@@ -391,6 +406,16 @@ def test_a_picture_of_another_size_is_refused_before_it_is_decoded(
     with pytest.raises(InputError, match=r"2.png: is 1200 x 1000, the ones before it 16 x 12"):
         read_video(tmp_path)
     assert set(decoded) == {(16, 12)}
+
+
+def test_the_room_that_frames_take_is_known_after_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, ["0.png", "1.png"])
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage(1000, 0, 1000))
+    with pytest.raises(InputError, match=r"its frames take 0.0 MB of disk, .* room for 0.0 MB"):
+        read_video(tmp_path)
 
 
 def test_paths_that_cannot_be() -> None:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dinotrack.config import ForegroundConfig
+from dinotrack.errors import DinotrackWarning
 from dinotrack.flow import VideoFlow
 from dinotrack.foreground import (
     find_foreground,
@@ -138,6 +139,14 @@ def test_the_users_masks_count_before_all_else() -> None:
         assert torch.equal(find_foreground(flow, cells, given, config), expected)
         flipped = find_foreground(flow, cells, given[:, :, ::-1], config)
         assert torch.equal(flipped, expected.flip(2))
+
+
+@pytest.mark.parametrize(("value", "told"), [(False, "no pixel"), (True, "every pixel")])
+def test_masks_that_tell_nothing_are_warned_of(value: bool, told: str) -> None:
+    flow = VideoFlow(*torch.zeros(2, 1, 2, 8, 12))
+    with pytest.warns(DinotrackWarning, match=f"the foreground masks mark {told}"):
+        found = find_foreground(flow, None, np.full((2, 8, 12), value), ForegroundConfig())
+    assert (found == value).all()
 
 
 def test_the_config_says_how_foreground_is_found() -> None:

@@ -17,7 +17,7 @@ from dinotrack.errors import InputError
 from dinotrack.formats.tables import Table
 from dinotrack.points import check_queries
 from tests import fuzz, mutations
-from tests.fuzz_targets import Target, scratch, targets
+from tests.fuzz_targets import PACKETS, Target, listed, scratch, targets
 
 ROOT = Path(__file__).resolve().parent.parent
 INPUTS = 2000
@@ -109,3 +109,10 @@ def test_any_value_is_queries_or_none(value: object) -> None:
         return
     assert found.ndim == 2
     assert np.isfinite(found).all()
+
+
+def test_a_list_of_packets_that_was_cut_is_read_as_far_as_it_is_whole() -> None:
+    """FFmpeg may be killed while it writes one; `streams_of` tells so by its status."""
+    for end in range(len(PACKETS) + 1):
+        streams = listed(PACKETS[:end].decode().splitlines(keepends=True))
+        assert len(streams) == (end >= PACKETS.index(b"128x96\n") + 7)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from dinotrack.errors import InputError
-from dinotrack.images import DamagedPicture, read_pages, read_stored
+from dinotrack.errors import DinotrackWarning, InputError
+from dinotrack.media.images import DamagedPicture, read_pages, read_stored
 
 RNG = np.random.default_rng(7)
 COLOURS = RNG.integers(0, 256, (20, 30, 3), np.uint8)
@@ -89,13 +89,16 @@ def test_numbers_of_a_tiff_are_those_that_were_written(pixels: np.ndarray, tmp_p
 
 
 def plain_tiff(
-    pixels: np.ndarray, *entries: tuple[int, int, int, int], behind: bytes = b""
+    pixels: np.ndarray,
+    *entries: tuple[int, int, int, int],
+    behind: bytes = b"",
+    size: tuple[int, int] | None = None,
 ) -> bytes:
-    """A grey TIFF of one strip, with what else its directory shall say: (tag, type, count, value).
+    """A grey TIFF of one strip, unless its entries say otherwise: (tag, type, count, value).
 
     behind: what follows its pixels.
     """
-    height, width = pixels.shape
+    height, width = size or pixels.shape
     formats = {"u": 1, "i": 2, "f": 3}
     listed = [
         (256, 4, 1, width),
@@ -110,10 +113,30 @@ def plain_tiff(
         (339, 3, 1, formats[pixels.dtype.kind]),
         *entries,
     ]
+    directory = sorted({entry[0]: entry for entry in listed}.values())
     data = pixels.tobytes() + behind
-    packed = b"".join(struct.pack("<HHII", *entry) for entry in sorted(listed))
+    packed = b"".join(struct.pack("<HHII", *entry) for entry in directory)
     head = struct.pack("<4sI", b"II*\0", 8 + len(data))
-    return head + data + struct.pack("<H", len(listed)) + packed + bytes(4)
+    return head + data + struct.pack("<H", len(directory)) + packed + bytes(4)
+
+
+@pytest.mark.parametrize("dtype", ["<f8", "<f4", "<u2", "<i8"])
+@pytest.mark.parametrize("planar", [False, True])
+def test_colours_of_a_plain_tiff(dtype: str, planar: bool, tmp_path: Path) -> None:
+    """Channels may lie one after another, which OpenCV takes for something else in silence."""
+    pixels = (DEEP // 7).astype(dtype)
+    stored = np.moveaxis(pixels, -1, 0) if planar else pixels
+    size = stored.nbytes // 3
+    starts = struct.pack("<3I", 8, 8 + size, 8 + 2 * size)
+    where = 8 + stored.nbytes
+    strips: list[tuple[int, int, int, int]] = [(273, 4, 1, 8), (279, 4, 1, stored.nbytes)]
+    if planar:
+        strips = [(273, 4, 3, where), (279, 4, 3, where + 12)]
+    entries = [(258, 3, 3, where + 24), (262, 3, 1, 2), (277, 3, 1, 3), (284, 3, 1, 1 + planar)]
+    behind = starts + struct.pack("<3I3H2x", *[size] * 3, *[8 * stored.itemsize] * 3)
+    path = tmp_path / "a.tif"
+    path.write_bytes(plain_tiff(stored, *strips, *entries, behind=behind, size=(20, 30)))
+    assert np.array_equal(only(path), pixels)
 
 
 def test_a_microscope_s_run_of_planes_behind_one_page(tmp_path: Path) -> None:
@@ -136,6 +159,15 @@ def test_an_imagej_stack_of_more_than_four_gigabytes_lists_one_page(tmp_path: Pa
     path = tmp_path / "large.tif"
     path.write_bytes(plain_tiff(planes[0], (270, 2, len(text), where), behind=behind + text))
     assert np.array_equal(np.stack(list(read_pages(path))), planes)
+
+
+def test_channels_that_follow_one_another_are_told(tmp_path: Path) -> None:
+    pages = [Image.fromarray(COLOURS[..., c]) for c in (0, 1)]
+    text = "ImageJ=1.54f\nimages=2\nchannels=2\n"
+    path = tmp_path / "composite.tif"
+    pages[0].save(path, save_all=True, append_images=pages[1:], description=text)
+    with pytest.warns(DinotrackWarning, match=r"composite.tif: its pages are 2 channels of each"):
+        assert len(list(read_pages(path))) == 2
 
 
 @pytest.mark.parametrize("kind", ["gif", "webp", "png", "tiff"])
@@ -311,9 +343,10 @@ def test_pillow_s_own_limit_does_not_count(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    for path in (tmp_path / "pipe.png", tmp_path):
-        with pytest.raises(InputError, match="is no file that can be read"):
-            only(path)
+    with pytest.raises(InputError, match=r"pipe.png is a named pipe"):
+        only(tmp_path / "pipe.png")
+    with pytest.raises(InputError, match=r" is a folder"):
+        only(tmp_path)
     with pytest.raises(InputError, match=r"absent.png: no such file; check the path"):
         only(tmp_path / "absent.png")
 
@@ -325,3 +358,11 @@ def test_memory_that_runs_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image.Image, "convert", full)
     with pytest.raises(DamagedPicture, match="does not fit into memory"):
         read_stored(encoded("png"))
+
+
+def test_a_tiff_without_a_page_is_damaged(tmp_path: Path) -> None:
+    """Found by tests/fuzz.py: no frame came of it, and no error."""
+    (tmp_path / "none.tif").write_bytes(b"II*\0\0\0\0\0" + bytes(60))
+    for read in (lambda path: list(read_pages(path)), read_stored):
+        with pytest.raises(DamagedPicture):
+            read(tmp_path / "none.tif")

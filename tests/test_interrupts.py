@@ -15,10 +15,15 @@ from dinotrack.interrupts import ENDING, Interrupted, as_interrupts, held
 @pytest.fixture(autouse=True)
 def handlers_stay() -> Iterator[None]:
     """Whatever happens in a test, the handlers after it are those before it."""
+    found = {number: signal.getsignal(number) for number in ENDING}
+    # a shell that starts tests in the background has them ignore Ctrl-C
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     before = {number: signal.getsignal(number) for number in ENDING}
     yield
     after = {number: signal.getsignal(number) for number in ENDING}
-    for number, handler in before.items():
+    for number, handler in found.items():
         signal.signal(number, handler)
     assert after == before
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from dinotrack.encoding import write_video
-from dinotrack.errors import InputError
+from dinotrack.errors import DinotrackWarning, InputError
+from dinotrack.media.encoding import write_video
 from dinotrack.overlay import STYLES, draw_frame, rainbow, render
 from dinotrack.tracks import Tracks
-from dinotrack.video import read_video
+from dinotrack.video import Video, read_video
 
 
 def make_tracks(xy: np.ndarray, visible: np.ndarray, size: tuple[int, int]) -> Tracks:
@@ -273,3 +273,13 @@ def test_drawing_is_told_from_its_beginning(tmp_path: Path) -> None:
     frames = np.zeros((3, 48, 64, 3), np.uint8)
     render(frames, lines(1), tmp_path / "o.mp4", progress=lambda *step: told.append(step))
     assert told == [("overlay", t, 3) for t in range(4)]
+
+
+def test_the_overlay_of_a_varying_rate_keeps_its_times(tmp_path: Path) -> None:
+    times = np.array([0.0, 0.5, 1.0, 1.1, 1.2])
+    frames = np.zeros((5, 48, 64, 3), np.uint8)
+    video = Video(frames, 4 / 1.2, "screen", uneven_times=times)
+    render(video, lines(1, length=5), tmp_path / "o.mp4")
+    with pytest.warns(DinotrackWarning, match="varies"):
+        drawn = read_video(tmp_path / "o.mp4")
+    np.testing.assert_allclose(drawn.times, times, atol=0.001)

@@ -15,8 +15,8 @@ import torch
 
 import dinotrack
 from dinotrack import DinotrackWarning, Fitted, InputError, Tracks
-from dinotrack.encoding import write_video
 from dinotrack.flow import FlowEstimator
+from dinotrack.media.encoding import write_video
 from dinotrack.synthesis import Clip, generate
 from dinotrack.video import Video
 from dinotrack.vits import TimmBackbone
@@ -46,6 +46,10 @@ def sound(tracks: Tracks, count: int, frames: int) -> None:
     )
     assert np.isfinite(tracks.xy).all()
     assert ((tracks.confidence >= 0) & (tracks.confidence <= 1)).all()
+    height, width = tracks.size
+    inside = ((tracks.xy >= -0.5) & (tracks.xy <= (width - 0.5, height - 0.5))).all(axis=-1)
+    assert inside[tracks.visible].all(), "nothing is visible outside the picture"
+    assert not tracks.confidence[~inside].any()
 
 
 @pytest.fixture(scope="module")

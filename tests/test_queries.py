@@ -46,3 +46,15 @@ def test_joined_parts_are_in_order() -> None:
     joined = Trajectories.joined(parts)
     assert joined.xy[:, 0, 0].tolist() == [1, 2, 2]
     assert joined.visible.shape == joined.confidence.shape == (3, 2)
+
+
+def test_nothing_is_visible_outside_the_picture() -> None:
+    """The picture of 10 x 5 px reaches from -0.5 to 9.5 and to 4.5 px, borders included."""
+    places = [(-0.5, -0.5), (9.5, 4.5), (-0.51, 2), (9.51, 2), (5, -0.51), (5, 4.51), (5, 2)]
+    xy = torch.tensor(places)[None]
+    visible = torch.tensor([[True] * 6 + [False]])
+    found = Trajectories(xy, visible, torch.full((1, 7), 0.9)).seen_within((5, 10))
+    assert found.visible[0].tolist() == [True, True, *[False] * 5]
+    inside = torch.tensor([True, True, False, False, False, False, True])
+    assert torch.equal(found.confidence[0], 0.9 * inside)
+    assert torch.equal(found.xy, xy)

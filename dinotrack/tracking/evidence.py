@@ -8,12 +8,13 @@ Its weights were fitted to truth (`python -m dinotrack.benchmarks calibrate`). S
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dinotrack import chunks
@@ -68,6 +69,35 @@ class Evidence:
         named = [getattr(config, name) for name in terms]
         weights = torch.tensor(named, dtype=torch.float32, device=self.cosine.device)
         return (_stacked(terms) @ weights).sigmoid()
+
+
+def in_other_shots(
+    confidence: Float[Tensor, "N T"],
+    query_frame: Int[Tensor, " N"],
+    cuts: frozenset[int],
+    sure: float,
+    visible: float,
+) -> Float[Tensor, "N T"]:
+    """Confidence in a video of several shots, which begin at the cuts.
+
+    Most shots show another place than the query's own, where look-alikes are all that there is to
+    find. A point is thus taken to be in another shot only where it is surely seen in one of the
+    shot's frames, from a confidence of `sure` on. Elsewhere in other shots the odds are divided by
+    what would make a confidence of `sure` no more than `visible`.
+    """
+    if not cuts:
+        return confidence
+    odds = torch.logit(confidence, eps=1e-6)
+    excess = torch.logit(torch.tensor((sure, visible)), eps=1e-6)
+    doubted = torch.sigmoid(odds - (excess[0] - excess[1]).clamp(min=0).to(odds.device))
+    edges = [0, *sorted(cuts), confidence.shape[1]]
+    shots = []
+    for start, end in itertools.pairwise(edges):
+        shot = confidence[:, start:end]
+        own = (query_frame >= start) & (query_frame < end)
+        known = own | (shot >= sure).any(dim=1)
+        shots.append(torch.where(known[:, None], shot, doubted[:, start:end]))
+    return torch.cat(shots, dim=1)
 
 
 def _stacked(terms: dict[str, Float[Tensor, "N T"]]) -> Float[Tensor, "N T 8"]:

@@ -33,7 +33,13 @@ from dinotrack.model import Tracker
 from dinotrack.progress import Meter, Progress, Tick, silent, unheard
 from dinotrack.queries import Queries, Trajectories
 from dinotrack.tracking.candidates import cosines_along, propose, units_at
-from dinotrack.tracking.evidence import Evidence, Joined, cycle_errors, disagreement
+from dinotrack.tracking.evidence import (
+    Evidence,
+    Joined,
+    cycle_errors,
+    disagreement,
+    in_other_shots,
+)
 from dinotrack.tracking.flow_chain import QueryChains, follow
 from dinotrack.tracking.memory import remember
 from dinotrack.tracking.patches import Grey, Patches, make_patches
@@ -105,8 +111,15 @@ def track_by_joining(
 
     def track(part: slice) -> Trajectories:
         joined = join(video, queries[part], config, meter)
-        confidence = joined.evidence.confidence(config.confidence)
-        return Trajectories(joined.xy, confidence >= config.confidence.visible, confidence)
+        visible = config.confidence.visible
+        confidence = in_other_shots(
+            joined.evidence.confidence(config.confidence),
+            queries[part].frame,
+            video.flow.cuts,
+            sure=config.memory.confidence,
+            visible=visible,
+        )
+        return Trajectories(joined.xy, confidence >= visible, confidence)
 
     parts = []
     for part, tracked in in_chunks(track, len(queries), chunks.JOINED_QUERIES, "points"):

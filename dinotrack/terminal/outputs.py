@@ -5,18 +5,19 @@ back with the new ones. It says `complete` once all of them are there. A run tha
 between is therefore told from a whole one.
 """
 
-import contextlib
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from dinotrack.errors import Argument, InputError
-from dinotrack.files import check_outputs, make_folder, replacing
-from dinotrack.folders import images_in
+from dinotrack.files import check_outputs, make_folder, replacing, sweep, unwritable
 from dinotrack.formats import FORMATS
-from dinotrack.report import as_json
+from dinotrack.media.folders import images_in
+from dinotrack.terminal.report import as_json
 from dinotrack.tracks import Tracks
 from dinotrack.video import Video
 
@@ -24,6 +25,9 @@ OVERLAY = "overlay.mp4"
 RECORD = "run.json"
 MODEL = "model"
 """The folder that keeps the fit."""
+
+UNFINISHED = ".unfinished-"
+"""How the name of a folder begins in which results are made that are not complete yet."""
 
 ELSEWHERE = ("choose another ", Argument("folder"))
 """What messages advise, in parts."""
@@ -72,29 +76,39 @@ def holds_fit(out: Path) -> bool:
     return any(_checkpoints(out))
 
 
+def clear(out: Path) -> None:
+    """Remove what a killed run has left unfinished; for whoever holds the folder's lock."""
+    sweep(out)
+    for folder in out.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(folder, ignore_errors=True)  # of a link, it leaves alone what that leads to
+
+
 def replace(out: Path, tracks: Tracks, record: dict[str, Any]) -> dict[str, str]:
     """Put tracks and a record in the place of what an earlier run has left there; their hashes.
 
     The old files stay until all new ones are written, and an overlay of other points does not stay
     behind. Raises InputError where they can't be written.
     """
-    with contextlib.ExitStack() as stack:
-        record_part = stack.enter_context(replacing(out / RECORD))  # the last to come into place
-        hashes = {}
-        for name, save in FORMATS.items():
-            part = stack.enter_context(replacing(out / name))
-            save(part, tracks)
-            hashes[name] = sha256(part)
-        record_part.write_text(as_json(record | {"outputs": hashes, "complete": False}))
-        (out / RECORD).unlink(missing_ok=True)
-        (out / OVERLAY).unlink(missing_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=out) as folder:
+            new = Path(folder)
+            for name, save in FORMATS.items():
+                save(new / name, tracks)
+            hashes = {name: sha256(new / name) for name in FORMATS}
+            write_record(new, record | {"outputs": hashes, "complete": False})
+            for old in (RECORD, OVERLAY):
+                (out / old).unlink(missing_ok=True)
+            for name in (*FORMATS, RECORD):
+                os.replace(new / name, out / name)
+    except OSError as error:
+        raise unwritable(out, error, *ELSEWHERE) from error
     return hashes
 
 
 def write_record(out: Path, record: dict[str, Any]) -> None:
     """Write run.json in the place of the one that is there."""
     with replacing(out / RECORD) as part:
-        part.write_text(as_json(record))
+        part.write_text(as_json(record), encoding="utf-8")
 
 
 def sha256(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Frames from pictures: a folder of them, or a stack, which is one file of many.
 
 Frames are put aside as they are decoded. Pictures deeper than 8 bits wait in a scratch file until
-all are known, because the whole sequence gets one scale (`dinotrack.levels`).
+all are known, because the whole sequence gets one scale (`dinotrack.media.levels`).
 """
 
 import functools
@@ -16,9 +16,9 @@ from typing import IO, NoReturn
 import numpy as np
 
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.frames import Frames, frames_of, one_frame, open_scratch, put
-from dinotrack.images import DamagedPicture, Pixels, Size, read_pages
-from dinotrack.levels import (
+from dinotrack.media.frames import Frames, frames_of, one_frame, open_scratch, put
+from dinotrack.media.images import DamagedPicture, Pixels, Size, read_pages
+from dinotrack.media.levels import (
     FEW,
     Scale,
     Span,
@@ -28,7 +28,7 @@ from dinotrack.levels import (
     scale_for,
     span_of,
 )
-from dinotrack.numbering import doubts, in_order, listed, twins, without_companions
+from dinotrack.media.numbering import doubts, in_order, listed, twins, without_companions
 from dinotrack.progress import Progress
 
 STACK_SUFFIXES = frozenset((".stk", ".tif", ".tiff"))
@@ -141,6 +141,8 @@ def _read(place: Path, files: Sequence[Path], progress: Progress) -> Frames:
     with open_scratch() as store:
         try:
             for file, pixels in _pictures(files, damage, progress):
+                if not aside:  # before hours of decoding fill the disk
+                    open_scratch(len(files) * pixels.nbytes, str(place)).close()
                 aside.append(_put_aside(store, pixels))
                 pages[file] += 1
         finally:  # also where a later picture is refused
@@ -206,7 +208,7 @@ def _scaled(
             for told in _of_depth(span, scales[whole], shallow):
                 _warn(place, told)
     store.seek(0)
-    with open_scratch() as final:
+    with open_scratch(math.prod(shape), str(place)) as final:
         for picture in aside:
             pixels = picture.read(store)
             if picture.span:

@@ -20,7 +20,7 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How a TIFF begins: of either byte order, and of more than 4 GB."""
 LARGE = b"+"
 
-WIDTH, HEIGHT, BITS, COMPRESSION, SAMPLES, SAMPLE_FORMAT = 256, 257, 258, 259, 277, 339
+WIDTH, HEIGHT, BITS, COMPRESSION, SAMPLES, PLANES, SAMPLE_FORMAT = 256, 257, 258, 259, 277, 284, 339
 KIND, DESCRIPTION, ORIENTATION, OFFSETS, BYTES, METAMORPH = 254, 270, 274, 273, 279, 33629
 REDUCED = 0b101
 """Bits of a page's kind: a smaller copy of another page, or the mask of its transparency."""
@@ -40,7 +40,15 @@ class TiffPage:
     """Of the deepest channel."""
     samples: int
     sample_format: int
+    planar: bool
+    """Whether its channels lie one after another and not pixel by pixel."""
+    strips: tuple[tuple[int, int], ...]
+    """Where its numbers lie plainly in the file: (start, bytes); empty where they are packed."""
+    order: str
+    """Of the bytes of a number: "<" or ">"."""
     orientation: int
+    channels: int
+    """Pages that ImageJ made of each picture, one a colour."""
     reduced: bool
     """Whether it is a smaller copy of another page."""
 
@@ -48,6 +56,35 @@ class TiffPage:
     def deep_colour(self) -> bool:
         """Whether it has several channels of more than 8 bits."""
         return self.samples > 1 and self.bits > 8
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The kind of its plain numbers."""
+        kind = {UNSIGNED: "u", SIGNED: "i", FLOAT: "f"}.get(self.sample_format, "u")
+        return np.dtype(f"{self.order}{kind}{self.bits // 8}")
+
+    @property
+    def odd(self) -> bool:
+        """Whether OpenCV would take its numbers for others."""
+        return self.planar or (self.bits == 64 and self.sample_format != FLOAT)
+
+    def read(self, file: File) -> npt.NDArray[Any]:
+        """Its plain numbers, grey [H, W] or RGB [H, W, 3]. Raises ValueError where they are cut
+        short."""
+        height, width = self.size
+        total = sum(count for _, count in self.strips)
+        if total != height * width * self.samples * self.dtype.itemsize:
+            raise ValueError("it is cut short")
+        data = bytearray()
+        for start, count in self.strips:
+            file.seek(start)
+            data += file.read(count)
+        numbers = np.frombuffer(data, self.dtype)
+        if self.planar:
+            channels = np.moveaxis(numbers.reshape(self.samples, height, width), 0, -1)
+        else:
+            channels = numbers.reshape(height, width, self.samples)
+        return channels[..., :3] if self.samples >= 3 else channels[..., 0]
 
 
 @dataclass(frozen=True)
@@ -86,48 +123,56 @@ def pages_of(file: File) -> Iterator[TiffPage | Run]:
         directory.load(file)
         if not {WIDTH, HEIGHT} <= directory.keys():
             raise ValueError("it is cut short")
-        page = _page(len(seen) - 1, directory)
-        run = _run(directory, page, head) if len(seen) == 1 and not directory.next else None
+        page = _page(len(seen) - 1, directory, head)
+        run = _run(directory, page) if len(seen) == 1 and not directory.next else None
         if run is not None:
             _check_room(file, run)
         yield run or page
 
 
-def _page(index: int, directory: ImageFileDirectory_v2) -> TiffPage:
+def _page(index: int, directory: ImageFileDirectory_v2, head: bytes) -> TiffPage:
     bits = directory.get(BITS, (1,))
+    deepest = max(bits) if isinstance(bits, tuple) else int(bits)
+    plain = directory.get(COMPRESSION, 1) == 1 and deepest % 8 == 0 and OFFSETS in directory
+    strips = zip(directory.get(OFFSETS, ()), directory.get(BYTES, ()), strict=True)
     return TiffPage(
         index=index,
         size=(int(directory[HEIGHT]), int(directory[WIDTH])),
-        bits=max(bits) if isinstance(bits, tuple) else int(bits),
+        bits=deepest,
         samples=int(directory.get(SAMPLES, 1)),
         sample_format=_first(directory.get(SAMPLE_FORMAT, UNSIGNED)),
+        planar=directory.get(PLANES, 1) == 2,
+        strips=tuple(strips) if plain else (),
+        order="<" if head.startswith(b"II") else ">",
         orientation=int(directory.get(ORIENTATION, 1)),
+        channels=_by_imagej(directory, "channels"),
         reduced=bool(int(directory.get(KIND, 0)) & REDUCED),
     )
 
 
-def _run(directory: ImageFileDirectory_v2, page: TiffPage, head: bytes) -> Run | None:
+def _run(directory: ImageFileDirectory_v2, page: TiffPage) -> Run | None:
     """The pictures that the first page stands for, where MetaMorph or ImageJ wrote it."""
     count = _promised(directory)
     if count < 2:
         return None
-    order = "<" if head.startswith(b"II") else ">"
-    kind = {UNSIGNED: "u", SIGNED: "i", FLOAT: "f"}.get(page.sample_format, "u")
-    starts, lengths = directory.get(OFFSETS, (0,)), directory.get(BYTES, (0,))
-    plain = directory.get(COMPRESSION, 1) == 1 and page.samples == 1 and page.bits % 8 == 0
-    if not plain:
+    if not page.strips or page.samples > 1:
         return Run(count, page.size, np.dtype("u1"), 0, 0)
-    dtype = np.dtype(f"{order}{kind}{page.bits // 8}")
-    return Run(count, page.size, dtype, starts[0], starts[-1] + lengths[-1] - starts[0])
+    (first, _), (last, length) = page.strips[0], page.strips[-1]
+    return Run(count, page.size, page.dtype, first, last + length - first)
 
 
 def _promised(directory: ImageFileDirectory_v2) -> int:
     """How many pictures the first page says that there are; 0 where it says nothing."""
     if METAMORPH in directory:
         return len(directory[METAMORPH])
+    return _by_imagej(directory, "images")
+
+
+def _by_imagej(directory: ImageFileDirectory_v2, name: str) -> int:
+    """A number that ImageJ writes into the description of a page; 0 where there is none."""
     text = str(directory.get(DESCRIPTION, ""))
-    images = re.search(r"^images=(\d+)", text, re.MULTILINE)
-    return int(images[1]) if images and text.startswith("ImageJ=") else 0
+    found = re.search(rf"^{name}=(\d+)", text, re.MULTILINE)
+    return int(found[1]) if found and text.startswith("ImageJ=") else 0
 
 
 def _check_room(file: File, run: Run) -> None:

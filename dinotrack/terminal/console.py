@@ -40,7 +40,7 @@ def run(work: Callable[[], int], interrupted: str) -> int:
             say_of("error", error)
             return 2
         except KeyboardInterrupt as stop:
-            with held():
+            with contextlib.suppress(KeyboardInterrupt), held():  # a second one adds nothing
                 say(getattr(stop, "__notes__", [interrupted])[0])
             return 128 + int(getattr(stop, "signal", signal.SIGINT))
         except Exception as error:

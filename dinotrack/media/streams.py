@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from dinotrack import ffmpeg
 from dinotrack.errors import InputError
 from dinotrack.files import regular
-from dinotrack.frames import open_scratch
+from dinotrack.media import ffmpeg
+from dinotrack.media.frames import open_scratch
 
 CONTAINERS = (
     "3dostr 4xm alias_pix anm apng apv argo_cvg asf asf_o av1 avi avs avs2 avs3 bethsoftvid "
@@ -99,7 +99,7 @@ def opening(path: Path) -> Iterator[tuple[list[str], Path]]:
 
 
 def streams_of(path: Path) -> list[Stream]:
-    """The video streams of a file, at least one.
+    """The video streams of a file, of which at least one holds something.
 
     Raises InputError where there is none, and for what is no regular file.
     """
@@ -113,7 +113,7 @@ def streams_of(path: Path) -> list[Stream]:
             status = process.wait()
         if status < 0:
             raise ended(path, status)
-        if not streams:
+        if not any(stream.packets for stream in streams):
             raise no_frames(path, _reason(path, ffmpeg.said(log)))
     return streams
 
@@ -164,16 +164,21 @@ def _listed(lines: Iterable[str]) -> list[Stream]:
             span.packets += 1
             span.first = min(span.first, start)
             span.last = max(span.last, start)
-    numbers = sorted(number for fact, number in facts if fact == "tb")
-    return [_stream(number, facts, spans.get(number, _Span())) for number in numbers]
+    numbers = sorted({number for _, number in facts})
+    streams = (_stream(number, facts, spans.get(number, _Span())) for number in numbers)
+    return [stream for stream in streams if stream is not None]
 
 
-def _stream(number: int, facts: dict[tuple[str, int], str], span: _Span) -> Stream:
-    tick = Fraction(facts["tb", number])
-    width, height = (int(side) for side in facts["dimensions", number].split("x"))
+def _stream(number: int, facts: dict[tuple[str, int], str], span: _Span) -> Stream | None:
+    """One stream; None where the list was cut off while it was described."""
+    tick = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", facts.get(("tb", number), ""))
+    sides = re.fullmatch(r"(\d+)x(\d+)", facts.get(("dimensions", number), ""))
+    if tick is None or sides is None:
+        return None
+    seconds = Fraction(int(tick[1]), int(tick[2]))
     across, _, down = facts.get(("sar", number), "0/1").partition("/")
-    square = across in ("0", down)
-    return Stream(number, tick, (height, width), square, span.packets, span.ticks * tick)
+    size, square = (int(sides[2]), int(sides[1])), across in ("0", down)
+    return Stream(number, seconds, size, square, span.packets, span.ticks * seconds)
 
 
 def _check_file(path: Path) -> None:

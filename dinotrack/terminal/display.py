@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from dinotrack.console import Unfailing
+from dinotrack.terminal.console import Unfailing
 
 SOON_SECONDS = 3.0
 """Until the first line about a stage, where lines go into a file; what ends sooner needs none."""
@@ -44,12 +44,13 @@ class Display:
         if stage != self.stage:
             self._close()
             self._open(stage, done, total)
+        over = done >= total > 0  # 0: nobody knows yet
         if self.terminal:
-            self.bar.total = total
+            self.bar.total = total or None
             self.bar.update(done - self.bar.n)
-        elif done >= total or self.clock() >= self.next_line:
+        elif over or self.clock() >= self.next_line:
             self._tell(done, total)
-        if done >= total:
+        if over:
             self._close()
 
     def _open(self, stage: str, done: int, total: int) -> None:
@@ -64,7 +65,7 @@ class Display:
         columns, lines = shutil.get_terminal_size()  # unlike tqdm, it takes 0 for unknown
         return tqdm(
             desc=f"{self.stage:<10}",
-            total=total,
+            total=total or None,
             initial=done,
             file=self.stream,
             ncols=columns - 1,

@@ -7,6 +7,7 @@ callers look at a picture's size before it is decoded.
 """
 
 import io
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,9 +26,10 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from dinotrack import deep_colours, tiff
-from dinotrack.errors import InputError
-from dinotrack.tiff import File
+from dinotrack.errors import DinotrackWarning, InputError
+from dinotrack.files import regular
+from dinotrack.media import deep_colours, tiff
+from dinotrack.media.tiff import File
 
 Pixels = Shaped[np.ndarray, "H W"] | Shaped[np.ndarray, "H W 3"]
 """Grey or RGB: uint8, or the deeper numbers that a file holds."""
@@ -102,7 +104,12 @@ def read_pages(source: Path | bytes, look: Look = any_size) -> Iterator[Pixels]:
     with _opened(source) as file:
         bounded = _bounded(source, look)
         if _starts(file).startswith(tiff.MAGIC):
-            yield from (pixels for pixels, _ in _tiff_pages(source, file, bounded, _upright))
+            is_empty = True
+            for pixels, _ in _tiff_pages(source, file, bounded, _upright):
+                is_empty = False
+                yield pixels
+            if is_empty:
+                raise ValueError("it holds no picture")
             return
         image = _opener(file)(file)
         first = int(getattr(image, "default_image", False))  # shown where nothing is animated
@@ -123,11 +130,9 @@ def _opened(source: Path | bytes) -> Iterator[File]:
         if isinstance(source, bytes):
             yield io.BytesIO(source)
             return
-        if not source.is_file():  # opening a named pipe would wait for ever
-            missing = not source.exists() and not source.is_symlink()
-            wrong = "no such file; check the path" if missing else "is no file that can be read"
-            raise InputError(f"{name}: {wrong}")
-        with source.open("rb") as file:
+        if not source.exists():
+            raise InputError(f"{name}: no such file; check the path")
+        with regular(source).open("rb") as file:
             yield file
     except InputError:
         raise
@@ -269,15 +274,27 @@ def _tiff_pages(
         if isinstance(page, tiff.Run):
             yield from ((_native(picture), None) for picture in page.read(file))
             return
-        if page.index == 0 and not page.deep_colour:
-            image = _pillow_s(file, page)
+        if page.index == 0:
+            _say_channels(source, page.channels)
+            image = None if page.deep_colour else _pillow_s(file, page)
         if page.reduced:
             continue
         if image is None:
-            yield deep_colours.turned(_deep_page(source, page.index), page.orientation), None
+            pixels = _deep_page(source, file, page)
+            yield deep_colours.turned(pixels, page.orientation), None
         else:
             image.seek(page.index)
             yield _signed(decode(image, file), page), image
+
+
+def _say_channels(source: Path | bytes, channels: int) -> None:
+    if channels > 1:
+        warnings.warn(
+            f"{_name(source)}: its pages are {channels} channels of each picture, and are taken "
+            "one after another; save it as RGB, or one of the channels",
+            DinotrackWarning,
+            stacklevel=3,
+        )
 
 
 def _pillow_s(file: File, first: tiff.TiffPage) -> Image.Image | None:
@@ -291,10 +308,15 @@ def _pillow_s(file: File, first: tiff.TiffPage) -> Image.Image | None:
         return None
 
 
-def _deep_page(source: Path | bytes, index: int) -> Pixels:
+def _deep_page(source: Path | bytes, file: File, page: tiff.TiffPage) -> Pixels:
+    """A page that Pillow does not know, or not as deep as it is."""
+    if page.strips:
+        return _native(page.read(file))
+    if page.odd:
+        raise ValueError("its kind of pixels isn't known")
     if isinstance(source, bytes):
         return deep_colours.decode(source)
-    return deep_colours.decode_page(source, index)
+    return deep_colours.decode_page(source, page.index)
 
 
 def _signed(pixels: Pixels, page: tiff.TiffPage) -> Pixels:

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import imageio_ffmpeg
 
-from dinotrack.errors import InputError
+from dinotrack.errors import InputError, printable
 
 LEAST = "5.1"
 """The oldest FFmpeg that knows all that we ask for."""
@@ -98,11 +98,6 @@ def complaint(text: str) -> str:
     pattern = r"^(?!\[(?:rawvideo|framecrc) )(?:\[[^\]]*@[^\]]*\] )*\[(?:error|fatal)\] (.*)$"
     errors = re.findall(pattern, text, re.MULTILINE)
     return printable(errors[0].strip().rstrip(".")) if errors else ""
-
-
-def printable(text: str) -> str:
-    """Text for a terminal: control characters, which may move its cursor, are shown escaped."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _environment() -> dict[str, str]:

@@ -34,7 +34,7 @@ def about(args: Namespace, fitted: "Fitted", tracks: Tracks) -> dict[str, Any]:
             "height": height,
             "width": width,
             "fps": video.fps,
-            "rate": str(as_fraction(video.fps)),
+            "rate": str(as_fraction(video.fps)) if video.uneven_times is None else "varies",
         },
         "points": len(tracks.queries),
         "visible": float(tracks.visible.mean()),
