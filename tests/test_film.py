@@ -19,6 +19,7 @@ from dinotrack.media import ffmpeg as program
 from dinotrack.media import frames as scratch
 from dinotrack.media.decoding import decode
 from dinotrack.media.encoding import check_writable, write_video
+from dinotrack.media.levels import scale_for, span_of
 from dinotrack.media.rates import DEFAULT_FPS, MAX_FPS, pace_of, simplest
 from dinotrack.progress import silent
 from dinotrack.video import Video, content_hash, read_video
@@ -453,6 +454,12 @@ def test_deep_video_keeps_its_levels(name: str, tmp_path: Path) -> None:
     assert np.array_equal(video.frames, frames)
     messages = "".join(str(warning.message) for warning in caught)
     assert told in messages if told else not messages
+
+
+def test_numbers_of_damaged_floats_are_no_warning_of_numpy() -> None:
+    signalling = np.array([[0x7F800001, 0x3F800000, 0]], np.uint32).view(np.float32)
+    span = span_of(signalling)
+    assert scale_for(span).apply(signalling).tolist() == [[0, 255, 0]]
 
 
 # --- streams, memory, disk

@@ -345,7 +345,7 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             raise OSError(errno.ENOSPC, "No space left on device")
 
     for room in ("decoding", "folders"):
-        monkeypatch.setattr(f"dinotrack.{room}.open_scratch", Full)
+        monkeypatch.setattr(f"dinotrack.media.{room}.open_scratch", Full)
     for source in (tmp_path / "a.mp4", tmp_path):
         with pytest.raises(InputError, match=r"put aside \(No space left on device\); set TMPDIR"):
             read_video(source)

@@ -171,7 +171,8 @@ def _command(opened: list[str], stream: Stream, recipe: _Recipe, mark: str) -> l
     """Frames, by standard output."""
     filters = f"{mark}=checksum=0" + (",setparams=colorspace=bt709" if recipe.bt709 else "")
     return [
-        "-max_pixels", str(stream.most_pixels), *opened, "-max_error_rate", "1",
+        "-timelimit", str(stream.patience), "-max_pixels", str(stream.most_pixels),
+        *opened, "-max_error_rate", "1",
         *_chosen_alone(stream), "-vf", filters, "-sws_flags", SCALING,
         "-f", "rawvideo", "-pix_fmt", recipe.layout.name, "pipe:1",
     ]  # fmt: skip

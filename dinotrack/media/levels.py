@@ -64,7 +64,8 @@ class Scale:
         if whole and self.black == 0 and self.step >= 1:
             levels = pixels // int(self.step)
         else:
-            exact = (pixels.astype(np.float64) - self.black) / self.step
+            with np.errstate(invalid="ignore"):  # damaged files hold numbers that signal
+                exact = (pixels.astype(np.float64) - self.black) / self.step
             finite = np.nan_to_num(exact, nan=0.0, posinf=255.0, neginf=0.0)
             levels = np.floor(finite) if whole else np.rint(finite)
         small: UInt8[np.ndarray, "*shape"] = levels.clip(0, 255).astype(np.uint8)

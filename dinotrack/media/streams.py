@@ -5,6 +5,7 @@ and the disk that decoding will take, and tells which stream is the video.
 """
 
 import contextlib
+import math
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -47,6 +48,13 @@ PIXEL = 4
 MOST_PIXELS = 1 << 30
 """Of all the frames that it holds: they take 4.3 GB."""
 LONGEST_SIDE = 1 << 16
+PATIENCE = 10
+"""Seconds of CPU time that FFmpeg gets besides those for what a file holds.
+
+Some damaged files never end for it. It then would go on for ever, even without us.
+"""
+BYTES_A_SECOND = 5_000_000
+"""That FFmpeg lists at the least, on a slow machine."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,12 @@ class Stream:
     square: bool
     packets: int
     seconds: Fraction
+
+    @property
+    def patience(self) -> int:
+        """Seconds of CPU time after which FFmpeg comes to no end with it: some for each frame."""
+        height, width = self.size
+        return PATIENCE + math.ceil(self.packets * (1 + height * width / 1e6))
 
     @property
     def held(self) -> int:
@@ -106,7 +120,9 @@ def streams_of(path: Path) -> list[Stream]:
     _check_file(path)
     copied = ("-map", "0:V", "-c", "copy", "-f", "framecrc", "-")
     with opening(path) as (opened, folder), open_scratch() as log:
-        arguments = ["-max_pixels", str(MOST_PIXELS), *opened, *copied]
+        patience = PATIENCE + path.stat().st_size // BYTES_A_SECOND
+        limits = ("-timelimit", str(patience), "-max_pixels", str(MOST_PIXELS))
+        arguments = [*limits, *opened, *copied]
         with ffmpeg.running(arguments, log, cwd=folder) as process:
             assert process.stdout is not None
             streams = _listed(line.decode(errors="replace") for line in process.stdout)
@@ -129,7 +145,7 @@ def ended(path: Path, status: int, frames: int = 0) -> InputError:
     how = f"was ended by signal {-status}" if status < 0 else f"failed with status {status}"
     return InputError(
         f"{path}: FFmpeg {how} after {frames} frames, so the video is not whole; "
-        "look for what ended it (too little memory?) and run again"
+        "look for what ended it (too little memory, or damage without end?) and run again"
     )
 
 
