@@ -286,15 +286,26 @@ def _problems_of(killed: Killed, plan: Plan, home: Path) -> Iterator[str]:
 
 
 def _mixed(home: Path, whole: Whole, ground: Ground | None) -> Iterator[str]:
-    """Whether results of two runs lie in one folder whose run.json says that it is whole."""
-    if not (home / "out" / "run.json").exists():
+    """What is wrong with a folder that a killed run left, by what its run.json says.
+
+    Where that says `complete`, or nothing about it, the files are those of one run. Else the files
+    that it names are there, with the hashes that it names.
+    """
+    path = home / "out" / "run.json"
+    if not path.exists():
         return
+    record = json.loads(path.read_text())
     found = _results(runs.digests(home))
+    if not record.get("complete", True):
+        for name, digest in record["outputs"].items():
+            if found.get(f"out/{name}") != digest:
+                yield f"{name} is not the one that run.json names"
+        return
     known = [_results(whole.files)]
     if ground is not None:
         known.append(_results(runs.digests(ground.other_points())))
     if found not in known:
-        yield "a folder with run.json holds files that are not of one run"
+        yield "a folder whose run.json says that it is whole holds files that are not of one run"
 
 
 def _results(files: dict[str, str]) -> dict[str, str]:

@@ -44,8 +44,9 @@ def fit_of(clip: Path, seed: int, folder: Path | None = None) -> Task:
     """A task that fits a clip and tracks a grid of points."""
 
     def fit_and_track(meeting: Progress) -> dinotrack.Tracks:
-        told = {"progress": meeting, "folder": folder}
-        fitted = dinotrack.fit(clip, preset="fast", settings=SETTINGS, seed=seed, **told)
+        fitted = dinotrack.fit(
+            clip, preset="fast", settings=SETTINGS, seed=seed, folder=folder, progress=meeting
+        )
         return fitted.track(grid=6)
 
     return fit_and_track
