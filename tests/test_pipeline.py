@@ -1,6 +1,7 @@
 """The Python API, whole: fit, track, save, load, stop and go on, on clips of a few tiny frames."""
 
 import dataclasses
+import os
 import pickle
 import subprocess
 import sys
@@ -283,7 +284,7 @@ def test_what_is_wrong_is_said_before_any_fit(clip: Clip) -> None:
         ({"seed": 1.5}, "seed 1.5 is no whole number"),
         ({"grid": "4"}, "grid='4' is no whole number"),
         ({"query_frame": 1.5}, "query_frame=1.5 is no whole number"),
-        ({"video": [1, 2]}, "a video is a path, or an array"),
+        ({"video": [1, 2]}, "frame 0 is no array but int; give a path, or frames"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
@@ -507,3 +508,24 @@ def test_cuda_finds_what_the_cpu_finds(clip: Clip, preset: str, tmp_path: Path) 
     assert same(dinotrack.load(tmp_path, clip.frames, device="cuda").track(clip.queries), found[-1])
     assert np.median(np.abs(found[0].xy - found[1].xy)) < 0.5
     assert (found[0].visible == found[1].visible).mean() > 0.8
+
+
+@pytest.mark.parametrize("kind", ["gone", "pipe"])
+def test_a_video_that_is_not_there_any_more_is_named(kind: str, clip: Clip, tmp_path: Path) -> None:
+    path = tmp_path / "pony.mp4"
+    write_video(path, clip.frames[:2], 12.0)
+    fit(path, folder=tmp_path / "model")
+    path.unlink()
+    if kind == "pipe":
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("there are no named pipes")
+        os.mkfifo(path)
+    with pytest.raises(InputError, match=r"the video of .*model can't be read: .*name the video"):
+        dinotrack.load(tmp_path / "model", device="cpu")
+
+
+def test_a_fit_that_goes_astray_leaves_no_tracks_and_no_fit(clip: Clip, tmp_path: Path) -> None:
+    astray = {"training.learning_rate": 1e30, "training.gradient_clip": 0}
+    with pytest.raises(InputError, match=r"not finite.*'training\.learning_rate'"):
+        fit(clip.frames, astray, folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
