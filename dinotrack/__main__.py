@@ -18,7 +18,8 @@ def entry() -> None:
         from dinotrack.interrupts import held
 
         with held():  # as a half loaded module may lose the exception
-            from dinotrack import cli, console
+            from dinotrack import cli
+            from dinotrack.terminal import console
 
         console.fill_closed_streams()
         try:

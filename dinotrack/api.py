@@ -186,7 +186,7 @@ def fit(
     video: a file, a folder of images, or RGB uint8 [T, H, W, 3].
     preset: "fast", "quality" or "paper"; by default "quality" on CUDA and "fast" elsewhere.
     settings: what differs from the preset, as in {"training.steps": 2000}; the file
-    config/numbers.py explains each of them.
+    the files of dinotrack/config explain each of them.
     seed: a whole number from 0 to 2^32 - 1. The same seed, machine and threads give the same bytes.
     device: "auto" (as None), "cpu", "cuda" or "mps".
     foreground: bool [T, H, W] in px of the video, where you know better than we find what moves.

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dinotrack import arguments, console
-from dinotrack.display import Display
 from dinotrack.errors import printable
 from dinotrack.interrupts import held
 from dinotrack.progress import Watch
+from dinotrack.terminal import arguments, console
+from dinotrack.terminal.display import Display
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,10 +50,10 @@ def _command(argv: Sequence[str] | None) -> int:
 def _run(args: argparse.Namespace, display: Display) -> None:
     """One run. All that the user can have got wrong is found out before the fit."""
     with held():
-        from dinotrack import outputs, report
-        from dinotrack.encoding import check_writable
         from dinotrack.formats import read_masks
         from dinotrack.locks import locked
+        from dinotrack.media.encoding import check_writable
+        from dinotrack.terminal import outputs, report
         from dinotrack.video import read_video
 
     if os.path.exists(args.video):
@@ -109,7 +109,7 @@ def _check_names(args: argparse.Namespace) -> None:
 @contextlib.contextmanager
 def _interrupted_in(out: Path) -> Iterator[None]:
     """Where the run is interrupted inside, note whether the same command goes on from there."""
-    from dinotrack.outputs import holds_fit
+    from dinotrack.terminal.outputs import holds_fit
 
     try:
         yield
@@ -137,8 +137,8 @@ def _write(
     out: Path, args: argparse.Namespace, fitted: "Fitted", tracks: "Tracks", watch: Watch
 ) -> dict[str, Any]:
     """Tracks in all formats, then the overlay; the record of the run, as it is written too."""
-    from dinotrack import outputs, report
     from dinotrack.overlay import render
+    from dinotrack.terminal import outputs, report
 
     known = report.about(args, fitted, tracks)
     with watch.stage("write"):

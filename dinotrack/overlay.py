@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from dinotrack.encoding import write_video
 from dinotrack.errors import InputError
 from dinotrack.files import same_file
-from dinotrack.frames import Frame, each_frame
+from dinotrack.media.encoding import write_video
+from dinotrack.media.frames import Frame, each_frame
 from dinotrack.plain import plain_array
 from dinotrack.progress import Progress, silent
 from dinotrack.tracks import Tracks

@@ -25,8 +25,8 @@ from torch import Tensor
 from dinotrack.config import ShotConfig
 from dinotrack.errors import DinotrackWarning
 from dinotrack.flow import VideoFlow
-from dinotrack.frames import Frame
 from dinotrack.geometry import pixel_grid
+from dinotrack.media.frames import Frame
 from dinotrack.queries import Queries, Trajectories
 from dinotrack.run import Run
 

@@ -1,6 +1,7 @@
 """Any video in, whole: a file, a folder of images, or an array.
 
-Frames of files and folders lie on disk (`dinotrack.frames`), so a video may be larger than memory.
+Frames of files and folders lie on disk (`dinotrack.media.frames`), so a video may be larger than
+memory.
 """
 
 import hashlib
@@ -15,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
-from dinotrack.arrays import frames_of_arrays
-from dinotrack.decoding import decode
 from dinotrack.errors import InputError
 from dinotrack.files import regular
-from dinotrack.folders import STACK_SUFFIXES, read_folder, read_stack
-from dinotrack.frames import Frames, each_frame
+from dinotrack.media.arrays import frames_of_arrays
+from dinotrack.media.decoding import decode
+from dinotrack.media.folders import STACK_SUFFIXES, read_folder, read_stack
+from dinotrack.media.frames import Frames, each_frame
+from dinotrack.media.rates import DEFAULT_FPS
 from dinotrack.progress import Progress, silent
-from dinotrack.rates import DEFAULT_FPS
 
 
 @dataclass(frozen=True)

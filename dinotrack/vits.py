@@ -20,12 +20,8 @@ import timm
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from timm.layers import pos_embed_sincos
 from timm.layers.patch_embed import PatchEmbed
-from timm.layers.pos_embed_sincos import (
-    RotaryEmbeddingCat,
-    RotaryEmbeddingDinoV3,
-    RotaryEmbeddingMixed,
-)
 from timm.models import Eva, VisionTransformer
 from torch import Tensor
 
@@ -183,7 +179,7 @@ def _place_rotary(
     step = grid.stride / patch
     size = grid.rows, grid.cols
     extent = [1 + (n - 1) * step for n in size]  # in native cells
-    if issubclass(kind, RotaryEmbeddingDinoV3):
+    if issubclass(kind, pos_embed_sincos.RotaryEmbeddingDinoV3):
         # The cells' centres, in [-1, 1] over the extent.
         axes = [
             (torch.arange(n) * step + 0.5) / e * 2 - 1 for n, e in zip(size, extent, strict=True)
@@ -193,13 +189,13 @@ def _place_rotary(
         return
     # So that timm builds the positions anew even where only the stride differs.
     rope.feat_shape = [0, 0]
-    if issubclass(kind, RotaryEmbeddingCat):
+    if issubclass(kind, pos_embed_sincos.RotaryEmbeddingCat):
         # (index + offset) / n * span
         rope.grid_offset = offset / step
         reference = zip(span or extent, size, extent, strict=True)
         rope.ref_feat_shape = [r * n * step / e for r, n, e in reference]
     rope.update_feat_shape(list(size))
-    if issubclass(kind, RotaryEmbeddingMixed):
+    if issubclass(kind, pos_embed_sincos.RotaryEmbeddingMixed):
         # The index itself.
         rope.t_x = rope.t_x * step
         rope.t_y = rope.t_y * step

@@ -22,7 +22,7 @@ from torch import Tensor
 from dinotrack.config import VideoConfig
 from dinotrack.delta_dino import least_side
 from dinotrack.errors import InputError
-from dinotrack.frames import Frames, one_frame
+from dinotrack.media.frames import Frames, one_frame
 from dinotrack.run import Run
 from dinotrack.video import Video
 

@@ -21,19 +21,20 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dinotrack import arguments, state_dicts
+from dinotrack import state_dicts
 from dinotrack.cache import Cache
 from dinotrack.config import from_dict, override, preset, to_dict
 from dinotrack.errors import InputError
-from dinotrack.folders import images_in
 from dinotrack.formats import load_tracks, read_mask, read_masks, read_queries, save_tracks
-from dinotrack.images import read_pages, read_stored
 from dinotrack.masks import as_masks
-from dinotrack.numbering import doubts, in_order, twins, without_companions
+from dinotrack.media.folders import images_in
+from dinotrack.media.images import read_pages, read_stored
+from dinotrack.media.numbering import doubts, in_order, twins, without_companions
+from dinotrack.media.rates import is_writable, pace_of
+from dinotrack.media.streams import _listed as listed
 from dinotrack.points import check_queries, grid_queries
-from dinotrack.rates import is_writable, pace_of
-from dinotrack.streams import _listed as listed
 from dinotrack.tensor_files import DamagedFile, load_tensors, save_tensors
+from dinotrack.terminal import arguments
 from dinotrack.tracks import Tracks
 from dinotrack.training import checkpoint
 from dinotrack.training.stored import parse

@@ -18,15 +18,12 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = structure.modules(ROOT)
 
 LAYERS: list[set[str]] = [
-    {"defaults", "errors", "interrupts", "matroska", "progress", "rates"},
-    {"config", "chunks", "ffmpeg", "files", "parsing", "plain"},
-    {"deep_colours", "levels", "numbering", "tiff"},
+    {"defaults", "errors", "interrupts", "progress"},
+    {"config", "chunks", "files", "plain"},
     {"locks", "tensor_files"},
-    {"geometry", "frames", "images", "masks", "mishaps", "options", "tracks"},
+    {"geometry", "masks", "media", "mishaps", "options", "tracks"},
     {"weights"},
     {"queries", "cache", "state_dicts", "metrics", "pairs", "delta_dino", "backbones"},
-    {"arrays", "deep", "encoding", "folders", "streams"},
-    {"decoding"},
     {"maps", "video", "run", "kernels"},
     {"correlation", "working", "points", "overlay", "vits"},
     {"losses", "flow", "formats"},
@@ -35,8 +32,7 @@ LAYERS: list[set[str]] = [
     {"tracking", "training"},
     {"pipeline"},
     {"api"},
-    {"arguments", "console", "report"},
-    {"display", "outputs"},
+    {"terminal"},
     {"cli"},
     {"synthesis"},
     {"pretraining"},
@@ -299,7 +295,7 @@ def test_help_is_there_at_once() -> None:
         "    assert done.code == 0\n"
     )
     loaded = loaded_by(asked)
-    assert "dinotrack.arguments" in loaded
+    assert "dinotrack.terminal.arguments" in loaded
     assert loaded & {"torch", "cv2", "PIL", "numpy"} == set()
 
 

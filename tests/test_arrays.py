@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from dinotrack.arrays import frames_of_arrays
 from dinotrack.errors import InputError
+from dinotrack.media.arrays import frames_of_arrays
 from dinotrack.video import read_video
 
 FRAMES = np.random.default_rng(3).integers(0, 256, (4, 8, 10, 3), np.uint8)

@@ -16,11 +16,11 @@ from PIL import Image
 from dinotrack import api, load, weights
 from dinotrack.cli import main
 from dinotrack.config import FAST
-from dinotrack.display import Display
-from dinotrack.encoding import write_video
 from dinotrack.formats import load_tracks
+from dinotrack.media.encoding import write_video
 from dinotrack.model import Tracker
 from dinotrack.synthesis import generate
+from dinotrack.terminal.display import Display
 from dinotrack.training.checkpoint import FILE
 from dinotrack.video import read_video
 

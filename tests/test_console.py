@@ -16,17 +16,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinotrack import cli, console, interrupts, outputs, report
+from dinotrack import cli, interrupts
 from dinotrack.benchmarks import __main__ as benchmarks
 from dinotrack.benchmarks.kernel_speed import __main__ as kernel_speed
-from dinotrack.display import Display, in_words
-from dinotrack.encoding import write_video
 from dinotrack.errors import DinotrackWarning, InputError, on_command_line, printable
 from dinotrack.formats import FORMATS
+from dinotrack.media.encoding import write_video
 from dinotrack.pretraining import __main__ as pretraining
 from dinotrack.pretraining.start import __main__ as start
 from dinotrack.synthesis import __main__ as synthesis
 from dinotrack.synthesis import generate
+from dinotrack.terminal import console, outputs, report
+from dinotrack.terminal.display import Display, in_words
 from dinotrack.tracks import Tracks
 from dinotrack.video import Video
 
@@ -404,7 +405,7 @@ def test_an_overlay_that_cannot_be_is_known_before_the_fit(
     def never(size: tuple[int, int], fps: float) -> None:
         raise InputError(f"not {size} at {fps:g}")
 
-    monkeypatch.setattr("dinotrack.encoding.check_writable", never)
+    monkeypatch.setattr("dinotrack.media.encoding.check_writable", never)
     assert "not (48, 64) at 12" in told(capfd, clip, "--out", tmp_path / "run", *QUICK[:-1])
     assert not (tmp_path / "run").exists()
     assert cli.main([str(clip), "--out", str(tmp_path / "run"), *QUICK]) == 0

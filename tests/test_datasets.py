@@ -18,8 +18,8 @@ from dinotrack.benchmarks.datasets import DATASETS, data_folder, find_clips, ope
 from dinotrack.benchmarks.pickles import read_pickle
 from dinotrack.benchmarks.tapvid import Entry, tapvid_truth
 from dinotrack.benchmarks.truth import AnnotatedClip, JointTruth, PointTruth, Truth
-from dinotrack.encoding import write_video
 from dinotrack.errors import InputError
+from dinotrack.media.encoding import write_video
 from dinotrack.metrics import Annotation, Mode
 from dinotrack.synthesis import generate
 

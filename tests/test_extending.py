@@ -15,7 +15,7 @@ from torch import Tensor
 import dinotrack
 from dinotrack import cli, features, flow, formats, overlay
 from dinotrack.config import BackboneConfig
-from dinotrack.frames import Frame
+from dinotrack.media.frames import Frame
 from dinotrack.synthesis import Clip, generate
 from dinotrack.tracks import Tracks
 from tests.fakes import FakeBackbone

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinotrack import ffmpeg as program
-from dinotrack import frames as scratch
-from dinotrack.decoding import decode
-from dinotrack.encoding import check_writable, write_video
 from dinotrack.errors import DinotrackWarning, InputError
+from dinotrack.media import ffmpeg as program
+from dinotrack.media import frames as scratch
+from dinotrack.media.decoding import decode
+from dinotrack.media.encoding import check_writable, write_video
+from dinotrack.media.rates import DEFAULT_FPS, MAX_FPS, pace_of, simplest
 from dinotrack.progress import silent
-from dinotrack.rates import DEFAULT_FPS, MAX_FPS, pace_of, simplest
 from dinotrack.video import Video, content_hash, read_video
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()

@@ -11,10 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.numbering import doubts, in_order, twins, without_companions
+from dinotrack.media.numbering import doubts, in_order, twins, without_companions
 from dinotrack.video import Video, read_video
 
 SIZE = (12, 16)
@@ -100,6 +102,18 @@ def test_order(names: str) -> None:
 def test_order_is_sure_to_the_last_name() -> None:
     paths = [Path(name) for name in ("1.png", "01.png", "1.PNG", "1.jpg")]
     assert in_order(paths) == in_order(paths[::-1])
+
+
+@settings(deadline=None)
+@given(st.sets(st.text("0123459.-+_ aFm\xb2\uff11\u0664\udce4", min_size=1), max_size=8))
+def test_any_names_can_be_ordered(names: set[str]) -> None:
+    paths = [Path(f"x{name}.png") for name in names]
+    assert sorted(in_order(paths)) == sorted(paths)
+    assert in_order(paths) == in_order(paths[::-1])
+    assert all(isinstance(doubt, str) for doubt in doubts(paths))
+    kept, left_out = without_companions(paths)
+    assert sorted(kept + left_out) == sorted(paths)
+    assert sum(map(len, twins(paths))) <= len(paths)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.images import DamagedPicture, read_pages, read_stored
+from dinotrack.media.images import DamagedPicture, read_pages, read_stored
 
 RNG = np.random.default_rng(7)
 COLOURS = RNG.integers(0, 256, (20, 30, 3), np.uint8)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dinotrack.levels import FEW, Span, count_levels, levels_in_use, scale_for, span_of
+from dinotrack.media.levels import FEW, Span, count_levels, levels_in_use, scale_for, span_of
 
 
 def levels(*numbers: float, dtype: str) -> list[int]:

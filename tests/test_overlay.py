@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from dinotrack.encoding import write_video
 from dinotrack.errors import DinotrackWarning, InputError
+from dinotrack.media.encoding import write_video
 from dinotrack.overlay import STYLES, draw_frame, rainbow, render
 from dinotrack.tracks import Tracks
 from dinotrack.video import Video, read_video

@@ -15,8 +15,8 @@ import torch
 
 import dinotrack
 from dinotrack import DinotrackWarning, Fitted, InputError, Tracks
-from dinotrack.encoding import write_video
 from dinotrack.flow import FlowEstimator
+from dinotrack.media.encoding import write_video
 from dinotrack.synthesis import Clip, generate
 from dinotrack.video import Video
 from dinotrack.vits import TimmBackbone

@@ -22,8 +22,8 @@ import dinotrack
 from dinotrack import cli
 from dinotrack.benchmarks.methods import Options, make_method
 from dinotrack.config import FAST, PRESETS, flatten, override
-from dinotrack.encoding import write_video
 from dinotrack.formats import FORMATS
+from dinotrack.media.encoding import write_video
 from dinotrack.synthesis import generate
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,7 +15,7 @@ from dinotrack.chains import flow_chains
 from dinotrack.config import FAST, ShotConfig
 from dinotrack.flow import FLOWS, FlowEstimator, VideoFlow
 from dinotrack.foreground import motion_foreground
-from dinotrack.frames import Frames
+from dinotrack.media.frames import Frames
 from dinotrack.queries import Queries, Trajectories
 from dinotrack.run import Run
 from dinotrack.shots import Timeline, find_blank, find_cuts, frames_named

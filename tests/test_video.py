@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinotrack.encoding import write_video
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.frames import each_frame, one_frame
+from dinotrack.media.encoding import write_video
+from dinotrack.media.frames import each_frame, one_frame
 from dinotrack.video import Video, content_hash, read_video
 from dinotrack.working import resize
 

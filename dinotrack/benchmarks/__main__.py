@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Sequence
 
-from dinotrack import console
 from dinotrack.benchmarks import accuracy, calibrate, diagnose, speed
-from dinotrack.parsing import Parser
+from dinotrack.terminal import console
+from dinotrack.terminal.parsing import Parser
 
 INTERRUPTED = "interrupted; what was finished is kept where the benchmark says so"
 

@@ -35,7 +35,7 @@ from dinotrack.benchmarks.report import Say
 from dinotrack.benchmarks.summary import AccuracyReport, Group, Row
 from dinotrack.benchmarks.truth import AnnotatedClip
 from dinotrack.files import replacing
-from dinotrack.frames import each_frame
+from dinotrack.media.frames import each_frame
 from dinotrack.metrics import Certainty, Scores
 from dinotrack.options import choose_config, choose_device
 from dinotrack.progress import peak_memory

@@ -18,8 +18,8 @@ from typing import Any
 from dinotrack.benchmarks.tapvid import tapvid_clips
 from dinotrack.benchmarks.truth import AnnotatedClip, PointTruth, read_truth
 from dinotrack.errors import InputError
+from dinotrack.media.numbering import in_order
 from dinotrack.metrics import TAPVID_SIDE, Annotation, Mode
-from dinotrack.numbering import in_order
 from dinotrack.synthesis import generate
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,8 +19,8 @@ from dinotrack.benchmarks.case import (
 from dinotrack.benchmarks.markup import boxes, dot, drawing, figure, stretches, text
 from dinotrack.benchmarks.pictures import FOUND, TRUE, WIDE, Picture, Place
 from dinotrack.benchmarks.truth import NEAR
-from dinotrack.frames import one_frame
 from dinotrack.geometry import rescale
+from dinotrack.media.frames import one_frame
 from dinotrack.metrics import Certainty
 
 CELL = (14, 8)

@@ -21,9 +21,9 @@ from dinotrack.errors import InputError, setting
 from dinotrack.features import frozen_features, make_backbone
 from dinotrack.flow import FLOWS, FlowEstimator
 from dinotrack.formats.numpy_files import open_npz
-from dinotrack.frames import each_frame
 from dinotrack.geometry import rescale
 from dinotrack.maps import FeatureMaps
+from dinotrack.media.frames import each_frame
 from dinotrack.model import soft_argmax
 from dinotrack.queries import Queries, Trajectories
 from dinotrack.run import Run

@@ -21,8 +21,8 @@ from dinotrack.benchmarks.machine import Apart, cache_in, in_fresh_process
 from dinotrack.benchmarks.methods import Configuration
 from dinotrack.benchmarks.report import Say
 from dinotrack.benchmarks.truth import PointTruth
-from dinotrack.encoding import write_video
 from dinotrack.errors import InputError
+from dinotrack.media.encoding import write_video
 from dinotrack.metrics import Scores
 from dinotrack.progress import peak_memory
 from dinotrack.synthesis.scene import FPS, build_scene

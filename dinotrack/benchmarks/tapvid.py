@@ -13,8 +13,8 @@ from dinotrack import metrics
 from dinotrack.benchmarks.pickles import read_pickle
 from dinotrack.benchmarks.truth import AnnotatedClip, PointTruth
 from dinotrack.errors import InputError
-from dinotrack.images import read_pages
-from dinotrack.levels import as_rgb
+from dinotrack.media.images import read_pages
+from dinotrack.media.levels import as_rgb
 from dinotrack.metrics import TAPVID_SIDE, Annotation, Mode
 from dinotrack.working import resize
 

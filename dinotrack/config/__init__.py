@@ -1,28 +1,30 @@
 """Every number of the method, the presets, and how settings are changed and stored.
 
-`numbers` holds the settings, each with its meaning, type and bounds, and `presets` the values that
-differ in `fast`, `quality` and `paper`. `settings` reads and writes them by keys such as
-"training.steps". `section` is what makes each section check itself.
+`numbers` holds the settings, each with its meaning, type and bounds, `inference` those of tracking,
+and `presets` the values that differ in `fast`, `quality` and `paper`. `settings` reads and writes
+them by keys such as "training.steps". `section` is what makes each section check itself.
 """
 
-from dinotrack.config.numbers import (
-    BackboneConfig,
-    BuddyConfig,
+from dinotrack.config.inference import (
     ChainConfig,
     ConfidenceConfig,
-    Config,
-    FlowConfig,
-    ForegroundConfig,
     InferenceConfig,
     MatchingConfig,
     MemoryConfig,
-    ModelConfig,
     PatchConfig,
     PathConfig,
     RefindingConfig,
-    ShotConfig,
     SmoothingConfig,
     SupportConfig,
+)
+from dinotrack.config.numbers import (
+    BackboneConfig,
+    BuddyConfig,
+    Config,
+    FlowConfig,
+    ForegroundConfig,
+    ModelConfig,
+    ShotConfig,
     TrainingConfig,
     TrajectoryConfig,
     VideoConfig,

@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 
+from dinotrack.config.inference import (
+    InferenceConfig,
+)
 from dinotrack.config.numbers import (
     BackboneConfig,
     BuddyConfig,
     Config,
     FlowConfig,
     ForegroundConfig,
-    InferenceConfig,
     ModelConfig,
     TrainingConfig,
     TrajectoryConfig,

@@ -5,7 +5,9 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, get_args, get_origin
 
-from dinotrack.config.numbers import Config
+from dinotrack.config.numbers import (
+    Config,
+)
 from dinotrack.config.section import Section, is_section, plain_type
 from dinotrack.errors import InputError
 

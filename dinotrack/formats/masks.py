@@ -11,10 +11,10 @@ import numpy.typing as npt
 from jaxtyping import Bool, Num, UInt8
 
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.folders import images_in
 from dinotrack.formats.numpy_files import read_npy
-from dinotrack.images import Stored, read_pages, read_stored
 from dinotrack.masks import inside
+from dinotrack.media.folders import images_in
+from dinotrack.media.images import Stored, read_pages, read_stored
 
 KIND = "a mask"
 """What messages call these files."""

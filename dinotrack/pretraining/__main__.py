@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from dinotrack import console, parsing
 from dinotrack.defaults import LARGEST_SEED
 from dinotrack.errors import InputError
 from dinotrack.files import make_folder, replacing
 from dinotrack.pretraining import checkpoints, trainer
 from dinotrack.pretraining.network import export
 from dinotrack.pretraining.recipes import RECIPES, PretrainConfig
+from dinotrack.terminal import console, parsing
 
 PRINTED = 20
 """Steps to a line."""

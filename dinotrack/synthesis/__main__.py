@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from dinotrack import console, parsing
 from dinotrack.defaults import LARGEST_SEED
-from dinotrack.encoding import write_video
 from dinotrack.files import check_outputs, make_folder, replacing
+from dinotrack.media.encoding import write_video
 from dinotrack.synthesis.clip import Clip, generate
+from dinotrack.terminal import console, parsing
 
 LARGEST_SIDE = 16_384
 """Of a frame, px; H.264 holds no larger ones."""

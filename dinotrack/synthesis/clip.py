@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from dinotrack.frames import Frame, Frames
+from dinotrack.media.frames import Frame, Frames
 from dinotrack.synthesis.scene import FPS, Scene, build_scene
 
 LOOKS = 8

@@ -275,7 +275,7 @@ def _values(fitted: dinotrack.Fitted, made: Runs) -> str:
 
 VALUES: dict[str, Callable[[dinotrack.Fitted], Any]] = {
     "weights": lambda fitted: dict(fitted.state.tracker.state_dict()),
-    "optimizer": lambda fitted: fitted.state.optimizer.state_dict(),
+    "optimizer": lambda fitted: fitted.state.optimizer.state_dict()["state"],
     "losses": lambda fitted: fitted.state.losses,
     "steps": lambda fitted: fitted.steps,
     "settings": lambda fitted: fitted.config,

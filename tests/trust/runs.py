@@ -72,9 +72,13 @@ def environment(place: Path, **more: str) -> dict[str, str]:
 
 
 def start(
-    argv: Sequence[str | Path], env: Mapping[str, str], out: int | IO[Any], err: int | IO[Any]
+    argv: Sequence[str | Path],
+    env: Mapping[str, str],
+    out: int | IO[Any],
+    err: int | IO[Any],
+    where: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start `track.py` in a session of its own."""
+    """Start `track.py` in a session of its own. where: its current folder, if not ours."""
     command = [*TRACK, *map(str, argv)]
     return subprocess.Popen(
         command,
@@ -83,6 +87,7 @@ def start(
         stdout=out,
         stderr=err,
         start_new_session=True,
+        cwd=where,
     )
 
 
@@ -104,13 +109,15 @@ def run(
     limit: float = 600,
     addresses: float = 0,
     on_start: Callable[[int], None] | None = None,
+    where: Path | None = None,
 ) -> Outcome:
     """Run `track.py` to its end, or kill it after `limit` seconds.
 
     addresses: gigabytes that it may address; 0 for no limit. on_start: is told the process id.
+    where: the current folder of the run, if not ours.
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = start(argv, env, out, err)
+        process = start(argv, env, out, err, where)
         if addresses:
             _limit_addresses(process.pid, addresses)
         if on_start is not None:

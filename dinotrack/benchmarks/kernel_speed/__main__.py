@@ -7,9 +7,9 @@ timed. With --dry-run everything runs once, tiny, on the CPU, kernels in Triton'
 import sys
 from collections.abc import Sequence
 
-from dinotrack import console, parsing
 from dinotrack.benchmarks import machine, records, report
 from dinotrack.benchmarks.kernel_speed.part import measure_kernels
+from dinotrack.terminal import console, parsing
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dinotrack import console, parsing
 from dinotrack.config import override
 from dinotrack.defaults import LARGEST_SEED
 from dinotrack.errors import InputError
 from dinotrack.files import make_folder
 from dinotrack.pretraining import checkpoints, start
 from dinotrack.tensor_files import load_tensors
+from dinotrack.terminal import console, parsing
 from dinotrack.training.loop import State
 
 PRINTED = 20

@@ -15,9 +15,9 @@ from typing import Any
 
 from dinotrack.errors import Argument, InputError
 from dinotrack.files import check_outputs, make_folder, replacing, sweep, unwritable
-from dinotrack.folders import images_in
 from dinotrack.formats import FORMATS
-from dinotrack.report import as_json
+from dinotrack.media.folders import images_in
+from dinotrack.terminal.report import as_json
 from dinotrack.tracks import Tracks
 from dinotrack.video import Video
 

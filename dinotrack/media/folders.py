@@ -1,7 +1,7 @@
 """Frames from pictures: a folder of them, or a stack, which is one file of many.
 
 Frames are put aside as they are decoded. Pictures deeper than 8 bits wait in a scratch file until
-all are known, because the whole sequence gets one scale (`dinotrack.levels`).
+all are known, because the whole sequence gets one scale (`dinotrack.media.levels`).
 """
 
 import functools
@@ -16,9 +16,9 @@ from typing import IO, NoReturn
 import numpy as np
 
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.frames import Frames, frames_of, one_frame, open_scratch, put
-from dinotrack.images import DamagedPicture, Pixels, Size, read_pages
-from dinotrack.levels import (
+from dinotrack.media.frames import Frames, frames_of, one_frame, open_scratch, put
+from dinotrack.media.images import DamagedPicture, Pixels, Size, read_pages
+from dinotrack.media.levels import (
     FEW,
     Scale,
     Span,
@@ -28,7 +28,7 @@ from dinotrack.levels import (
     scale_for,
     span_of,
 )
-from dinotrack.numbering import doubts, in_order, listed, twins, without_companions
+from dinotrack.media.numbering import doubts, in_order, listed, twins, without_companions
 from dinotrack.progress import Progress
 
 STACK_SUFFIXES = frozenset((".stk", ".tif", ".tiff"))

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dinotrack import parsing
 from dinotrack.config import PRESETS, override, parse_assignment
 from dinotrack.config import preset as named_preset
 from dinotrack.defaults import GRID, LARGEST_SEED
 from dinotrack.errors import InputError
+from dinotrack.terminal import parsing
 
 EPILOG = f"""\
 examples:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from dinotrack import ffmpeg
 from dinotrack.errors import InputError
 from dinotrack.files import regular
-from dinotrack.frames import open_scratch
+from dinotrack.media import ffmpeg
+from dinotrack.media.frames import open_scratch
 
 CONTAINERS = (
     "3dostr 4xm alias_pix anm apng apv argo_cvg asf asf_o av1 avi avs avs2 avs3 bethsoftvid "

@@ -18,13 +18,21 @@ from typing import IO
 import numpy as np
 from jaxtyping import Float
 
-from dinotrack import ffmpeg
-from dinotrack.deep import RGB, Layout, layout_of, to_rgb
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.frames import Frames, frames_of, in_words, open_scratch, put
+from dinotrack.media import ffmpeg
+from dinotrack.media.deep import RGB, Layout, layout_of, to_rgb
+from dinotrack.media.frames import Frames, frames_of, in_words, open_scratch, put
+from dinotrack.media.rates import Pace, pace_of
+from dinotrack.media.streams import (
+    LONGEST_SIDE,
+    PIXEL,
+    Stream,
+    ended,
+    no_frames,
+    opening,
+    streams_of,
+)
 from dinotrack.progress import Progress
-from dinotrack.rates import Pace, pace_of
-from dinotrack.streams import LONGEST_SIDE, PIXEL, Stream, ended, no_frames, opening, streams_of
 
 HD = 720
 """Lines from which on players take colours without a tag for those of BT.709, below for BT.601."""

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from dinotrack.console import Unfailing
+from dinotrack.terminal.console import Unfailing
 
 SOON_SECONDS = 3.0
 """Until the first line about a stage, where lines go into a file; what ends sooner needs none."""

@@ -15,8 +15,8 @@ from typing import IO
 import numpy as np
 from jaxtyping import Shaped
 
-from dinotrack.frames import Frames, frames_of, open_scratch, put
-from dinotrack.levels import Span, as_rgb, scale_for, span_of
+from dinotrack.media.frames import Frames, frames_of, open_scratch, put
+from dinotrack.media.levels import Span, as_rgb, scale_for, span_of
 
 
 @dataclass(frozen=True)

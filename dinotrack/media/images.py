@@ -26,10 +26,10 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from dinotrack import deep_colours, tiff
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.files import regular
-from dinotrack.tiff import File
+from dinotrack.media import deep_colours, tiff
+from dinotrack.media.tiff import File
 
 Pixels = Shaped[np.ndarray, "H W"] | Shaped[np.ndarray, "H W 3"]
 """Grey or RGB: uint8, or the deeper numbers that a file holds."""

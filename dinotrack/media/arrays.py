@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dinotrack.errors import InputError
-from dinotrack.frames import Frame, Frames, frames_of, open_scratch, put
-from dinotrack.levels import as_rgb
+from dinotrack.media.frames import Frame, Frames, frames_of, open_scratch, put
+from dinotrack.media.levels import as_rgb
 
 WANTED = "a path, or frames uint8 [T, H, W, 3] of RGB (an array, a tensor or one after another)"
 

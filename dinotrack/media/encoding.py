@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from dinotrack import ffmpeg, matroska
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.files import replacing
-from dinotrack.frames import Frame, open_scratch
-from dinotrack.rates import MAX_FPS, is_writable
+from dinotrack.media import ffmpeg, matroska
+from dinotrack.media.frames import Frame, open_scratch
+from dinotrack.media.rates import MAX_FPS, is_writable
 
 Chunk = bytes | memoryview
 ENCODER = "libx264"

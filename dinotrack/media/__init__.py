@@ -1,0 +1,1 @@
+"""Films and pictures: what `video` reads and `overlay` writes, format by format."""
