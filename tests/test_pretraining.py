@@ -504,7 +504,7 @@ def test_what_the_user_can_mend_is_told_in_one_line(
 ) -> None:
     (tmp_path / "vit.checkpoint.safetensors").write_text("no checkpoint")
     assert main(["--out", str(tmp_path / "vit.safetensors"), *arguments]) == 2
-    assert capsys.readouterr().err.startswith("error: ")
+    assert capsys.readouterr().err.startswith("dinotrack: error: ")
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -133,7 +133,7 @@ def run_pipeline(work: Work) -> PipelineRun:
     begun = time.perf_counter()
     with cache_in(work.folder / "cache"):
         fitted = work.configuration.fit(work.video.stem, work.video, work.seed)
-        tracks = fitted.track(None if truth is None else truth.queries, grid=8)
+        tracks = fitted.track(grid=8) if truth is None else fitted.track(truth.queries)
         with fitted.run.watch.stage("overlay"):
             render(fitted.video, tracks, work.folder / "overlay.mp4")
     whole = time.perf_counter() - begun
