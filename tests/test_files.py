@@ -271,7 +271,6 @@ def test_outputs_of_a_folder_that_takes_no_files_are_told(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    full = Path("/dev/full")
     monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)  # as the tests may run as root
     with pytest.raises(InputError, match=r"a\.txt: can't be written \(Permission denied\)"):
         check_outputs([tmp_path / "a.txt"])
