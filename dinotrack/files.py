@@ -17,6 +17,8 @@ PART = re.compile(r"\..+\.[0-9a-f]{16}\.part", re.DOTALL)
 """The names of unfinished files, of which no user's file has one."""
 LONG_NAME = 200
 """Bytes of a name that leave room for what makes it the name of an unfinished file."""
+BLOCK = 4096
+"""Bytes that are written in order to try a folder, as a full disk still takes empty files."""
 NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 """How file systems say that they know no fsync."""
 KINDS = {
@@ -158,8 +160,9 @@ def _refuse_irregular(path: Path) -> None:
 
 
 def _try(folder: Path) -> None:
-    """Raise OSError where a folder takes no files."""
-    tempfile.TemporaryFile(dir=folder).close()
+    """Raise OSError where a folder takes no files, or its disk not one block more."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(BLOCK))
 
 
 def _to_disk(path: Path) -> None:

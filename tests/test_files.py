@@ -246,6 +246,16 @@ def test_only_regular_files_are_read_or_replaced(
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="of Linux")
+def test_a_full_disk_is_told_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = Path("/dev/full")
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", lambda dir: full.open("wb"))
+    with pytest.raises(InputError, match="No space left"):
+        make_folder(tmp_path)
+
+
 def test_outputs_are_checked_and_not_touched(tmp_path: Path) -> None:
     (tmp_path / "old.txt").write_text("old")
     check_outputs([tmp_path / "old.txt", str(tmp_path / "new.txt")])
