@@ -219,7 +219,7 @@ def test_closed_streams_are_not_taken_by_files(tmp_path: Path) -> None:
     probe = tmp_path / "probe.py"
     probe.write_text(
         "import os\n"
-        "from dinotrack import console\n"
+        "from dinotrack.terminal import console\n"
         "console.fill_closed_streams()\n"
         f"with open({str(tmp_path / 'results')!r}, 'w') as file:\n"
         "    os.write(2, b'a complaint of C')\n"
