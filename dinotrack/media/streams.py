@@ -172,7 +172,7 @@ def _listed(lines: Iterable[str]) -> list[Stream]:
     facts: dict[tuple[str, int], str] = {}
     spans: dict[int, _Span] = {}
     for line in lines:
-        if head := re.match(r"#(tb|dimensions|sar) (\d+): (\S+)", line):
+        if head := re.match(r"#(tb|dimensions|sar) (\d+): (\S+)\s*\n", line):
             facts[head[1], int(head[2])] = head[3]
         elif packet := re.match(r"(\d+), *[^,]+, *(-?\d+), *(-?\d+),", line):
             number, start, duration = (int(part) for part in packet.groups())
