@@ -22,6 +22,9 @@ STEERING = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 """Unicode's categories of characters that a terminal obeys or can't show, instead of showing them:
 control and format characters, bytes of a name that are no text, and line ends."""
 
+LONGEST = 40
+"""Letters of a wrong value that a message repeats."""
+
 
 @dataclass(frozen=True)
 class Argument:
@@ -84,6 +87,22 @@ def printable(text: str) -> str:
     """
     line = re.sub(r"\s*[\r\n]\s*", " ", text.strip())
     return "".join(map(_written_out, line))
+
+
+def shown(value: Any) -> str:
+    """A value that somebody gave, as a message shows it: however long it is, in LONGEST letters."""
+    try:
+        text = repr(value)
+    except Exception:  # whole numbers of thousands of digits, and objects with a broken repr
+        kind = "number" if isinstance(value, int) else type(value).__name__
+        return f"a {kind} too long to show"
+    letters = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return letters if len(letters) <= LONGEST else f"{letters[: LONGEST - 3]}..."
+
+
+def cause_of(error: Exception) -> str:
+    """Why a file or a folder can't be had, in the system's words and without its numbers."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _written_out(character: str) -> str:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from dinotrack.errors import Argument, InputError
+from dinotrack.errors import Argument, InputError, cause_of
 
 PART = re.compile(r"\..+\.[0-9a-f]{16}\.part", re.DOTALL)
 """The names of unfinished files, of which no user's file has one."""
@@ -94,7 +94,7 @@ def regular(path: str | Path) -> Path:
     except FileNotFoundError:
         raise InputError(f"{path} doesn't exist") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} can't be read ({_reason(error)})") from None
+        raise InputError(f"{path} can't be read ({cause_of(error)})") from None
     if not stat.S_ISREG(mode):
         raise InputError(f"{path} is {KINDS.get(stat.S_IFMT(mode), 'no file')}; give a file")
     return path
@@ -145,7 +145,7 @@ def unwritable(
 
     advice: parts of the message; by default "choose another place".
     """
-    problem = f"{path}: can't be written ({_reason(error)}); "
+    problem = f"{path}: can't be written ({cause_of(error)}); "
     return InputError(problem, *(advice or ("choose another place",)))
 
 
@@ -177,7 +177,3 @@ def _to_disk(path: Path) -> None:
 
 def _shortened(name: str) -> str:
     return name if len(os.fsencode(name)) <= LONG_NAME else name[: LONG_NAME // 4]
-
-
-def _reason(error: OSError | ValueError) -> str:
-    return getattr(error, "strerror", None) or str(error)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dinotrack.errors import Argument, InputError
+from dinotrack.errors import Argument, InputError, printable
 from dinotrack.files import regular, replacing
 
 LOCK = ".lock"
@@ -81,7 +81,6 @@ def _holder(folder: Path) -> str:
         return "another process"
     today = started[:3] == time.localtime()[:3]
     clock = time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", started)
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in host[:64])
     if (pid, host) == (os.getpid(), socket.gethostname()):
         return f"another run of this process since {clock}"
-    return f"process {pid} on {shown} since {clock}"
+    return f"process {pid} on {printable(host[:64])} since {clock}"

@@ -13,7 +13,7 @@ import torch
 from dinotrack.config import Config, TrainingConfig, override
 from dinotrack.config import preset as named_preset
 from dinotrack.defaults import LARGEST_SEED
-from dinotrack.errors import Argument, InputError
+from dinotrack.errors import Argument, InputError, cause_of, shown
 from dinotrack.progress import Progress, silent
 
 TOO_MANY = 10**10
@@ -36,7 +36,7 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     kind, colon, number = name.partition(":")
     is_number = number.isascii() and number.isdecimal() and len(number) < 4
     if kind not in counts or (colon and not is_number):
-        raise InputError(f"unknown device {device!r:.40}; choose auto, {', '.join(counts)}")
+        raise InputError(f"unknown device {shown(device)}; choose auto, {', '.join(counts)}")
     if int(number or 0) >= counts[kind]:
         raise InputError(f"this machine has no {name}; take ", Argument("device", "cpu"))
     return torch.device(name)
@@ -49,7 +49,9 @@ def choose_config(
     settings = {} if settings is None else settings
     if not isinstance(settings, Mapping) or not all(isinstance(key, str) for key in settings):
         example = "{'training.steps': 2000}"
-        raise InputError(f"settings are given by their keys, as in {example}, not as {settings!r}")
+        raise InputError(
+            f"settings are given by their keys, as in {example}, not as {shown(settings)}"
+        )
     if preset is None:
         preset = "quality" if device.type == "cuda" else "fast"
     return override(named_preset(preset), settings)
@@ -66,7 +68,7 @@ def choose_seed(seed: SupportsIndex) -> int:
     try:
         number = operator.index(seed)
     except TypeError:
-        raise InputError(f"seed {seed!r} is no whole number; {advice}") from None
+        raise InputError(f"seed {shown(seed)} is no whole number; {advice}") from None
     if not 0 <= number <= LARGEST_SEED:
         raise InputError(f"the seed is out of range; {advice}")
     return number
@@ -85,8 +87,8 @@ def choose_folder(folder: str | os.PathLike[str]) -> Path:
     try:
         other = path.exists() and not path.is_dir()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{path} can't be read ({reason}); choose another folder") from None
+        problem = f"{path} can't be read ({cause_of(error)}); choose another "
+        raise InputError(problem, Argument("folder")) from None
     if other:
         raise InputError(f"{path} is a file; choose another ", Argument("folder"))
     return path

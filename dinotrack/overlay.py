@@ -5,6 +5,7 @@ A style is one function and one line in `STYLES`.
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -58,11 +59,13 @@ def render(
     path: an .mp4 file. style: a key of STYLES. Raises InputError where tracks and video don't
     belong together, where `path` is the video itself, or where the file can't be written.
     """
-    _check_path(Path(path))
+    path = _checked_path(path)
     _check_style(style)
     clip = read_video(video)
     if clip.path and same_file(path, clip.path):
         raise InputError(f"{path} is the video itself; name another file for the overlay")
+    if not isinstance(tracks, Tracks):
+        raise InputError(f"tracks are what `Fitted.track` gives, not {type(tracks).__name__}")
     tracks = checked(tracks)
     length = len(clip.frames)
     tracked = tracks.visible.shape[1]
@@ -109,11 +112,15 @@ def checked(tracks: Tracks) -> Tracks:
     )
 
 
-def _check_path(path: Path) -> None:
+def _checked_path(path: str | Path) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"an overlay's name is a path, not {type(path).__name__}; give one")
+    path = Path(path)
     if path.suffix.lower() != ".mp4":
         raise InputError(f"{path}: the overlay is an MP4 file; give a name that ends in .mp4")
     if not path.parent.is_dir():
         raise InputError(f"{path.parent} is no folder that exists; make it, or choose another")
+    return path
 
 
 def _check_style(style: str) -> None:

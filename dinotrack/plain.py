@@ -1,5 +1,6 @@
 """What users call an array, as numpy's: lists, tensors of any device and kind, masked arrays."""
 
+import os
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ def plain_array(values: Any, what: str) -> npt.NDArray[Any]:
     """Any kind of array as numpy's own, its values as they are.
 
     Tensors may lie on any device and need gradients; bfloat16 becomes float32. Raises InputError,
-    which calls the values `what`, where they are no array, such as rows of different lengths, and
-    where an array hides some of its values behind a mask.
+    which calls the values `what`, where they are no array, such as rows of different lengths or the
+    name of a file, and where an array hides some of its values behind a mask.
     """
+    if isinstance(values, str | bytes | os.PathLike):
+        raise InputError(f"{what}: give the numbers themselves; `dinotrack.formats` reads files")
     try:
         array = np.asanyarray(_from_tensor(values))
     except Exception as error:  # rows of different lengths, and whatever an object's own way raises
@@ -39,13 +42,3 @@ def _from_tensor(values: Any) -> Any:
     if str(tensor.dtype) == "torch.bfloat16":  # which numpy does not know
         tensor = tensor.float()
     return tensor.resolve_conj().resolve_neg().numpy()
-
-
-def shown(value: Any) -> str:
-    """A value as a message shows it: however long it is, in at most 40 characters."""
-    try:
-        text = repr(value)
-    except Exception:  # whole numbers of thousands of digits, and objects with a broken repr
-        return f"a {type(value).__name__} too long to show"
-    printable = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return printable if len(printable) <= 40 else f"{printable[:37]}..."

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from dinotrack.defaults import GRID
-from dinotrack.errors import Argument, InputError
+from dinotrack.errors import Argument, InputError, shown
 from dinotrack.masks import as_masks
-from dinotrack.plain import plain_array, shown
+from dinotrack.plain import plain_array
 from dinotrack.video import Video
 
 MOST_POINTS = 1_000_000
@@ -104,10 +104,11 @@ def check_queries(queries: Any, length: int, size: tuple[int, int]) -> Float[np.
     if not good.all():
         row, column = (int(index) for index in np.argwhere(~good)[0])
         place = f"query row {row}" if of_file is None else of_file.place(row)
-        kind = "a whole number in " if column == 0 else ""
+        kind = "a whole number " if column == 0 else ""
+        bounds = f"{kind}in [{low[column]:g}, {high[column]:g}]"
         raise InputError(
             f"{place}: {'txy'[column]} = {exact[row, column]:.10g}, but it must be "
-            f"{kind}[{low[column]:g}, {high[column]:g}] for {length} frames of {width} x {height}"
+            f"{bounds} for {length} frames of {width} x {height}"
         )
     return points
 
@@ -148,7 +149,7 @@ def grid_queries(
 
 def query_array(values: Any, where: str) -> Float[np.ndarray, "N 3"]:
     """Rows of three numbers as float64, or InputError that says where they are from."""
-    array = plain_array(values, f"{where}: queries are numbers [N, 3], rows of t, x, y")
+    array = plain_array(values, where)
     check_query_shape(array.shape, array.dtype, where)
     with np.errstate(over="ignore"):  # longer floats than float64
         return array.astype(np.float64)
@@ -161,7 +162,7 @@ def check_query_shape(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) 
     """
     if len(shape) != 2 or shape[1] != 3 or not shape[0] or dtype.kind not in "iuf":
         raise InputError(
-            f"{where}: queries are numbers [N, 3], rows of t, x, y, N at least 1; "
+            f"{where}: give numbers [N, 3], rows of t, x, y, N at least 1; "
             f"not {dtype} {list(shape)}"
         )
     check_count(shape[0], where)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dinotrack.errors import Argument, DinotrackWarning, InputError
+from dinotrack.errors import Argument, DinotrackWarning, InputError, cause_of
 from dinotrack.files import KINDS
 
 FOLDER_VARIABLE = "DINOTRACK_WEIGHTS"
@@ -223,5 +223,5 @@ def hash_prefix(path: Path) -> str | None:
 
 
 def _first_line(error: Exception) -> str:
-    words = getattr(error, "strerror", None) or str(error)
+    words = cause_of(error)
     return next(iter(words.splitlines()), type(error).__name__)

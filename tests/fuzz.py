@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from types import FrameType
@@ -160,14 +160,15 @@ def limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY, now + MEMORY))
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """The command. The exit code is 1 where anything was found."""
-    parser = argparse.ArgumentParser(description="Give every reader spoiled inputs.")
+    about = "Give every reader spoiled inputs."
+    parser = argparse.ArgumentParser("python -m tests.fuzz", description=about)
     parser.add_argument("--inputs", type=int, default=10_000, help="of all targets together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="targets whose name begins so")
     parser.add_argument("--again", metavar="TARGET:SEED:NUMBER", help="run one input again")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     limit_memory()
     if args.again:
         again(args.again)

@@ -59,6 +59,12 @@ def test_frames_that_come_one_by_one_need_no_memory() -> None:
     assert frames.base is not None
 
 
+def test_half_floats_are_rounded_as_longer_ones_are() -> None:
+    halves = FRACTIONS.astype(np.float16)
+    expected = np.rint(halves.astype(np.float64) * 255).astype(np.uint8)
+    assert np.array_equal(frames_of_arrays(halves), expected)
+
+
 def test_brain_floats_are_taken() -> None:
     frames = frames_of_arrays(torch.from_numpy(FRACTIONS).bfloat16())
     assert np.abs(frames.astype(int) - FRAMES).max() <= 1
@@ -104,7 +110,7 @@ REFUSED: dict[str, Any] = {
 def test_what_is_not_sure_is_refused_in_one_sentence(name: str) -> None:
     with pytest.raises(InputError) as caught:
         frames_of_arrays(REFUSED[name])
-    assert "RGB" in str(caught.value) or "size" in str(caught.value) or "mask" in str(caught.value)
+    assert any(word in str(caught.value) for word in ("RGB", "size", "mask", "as an array"))
     assert "\n" not in str(caught.value)
 
 

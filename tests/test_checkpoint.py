@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dinotrack.config import FAST, override
+from dinotrack.config import FAST, PRESETS, override
 from dinotrack.errors import DinotrackWarning, InputError, on_command_line
 from dinotrack.files import replacing
 from dinotrack.locks import LOCK, locked
@@ -126,6 +126,12 @@ def test_another_fit_is_refused_and_named(folder: Path, changes: dict, named: st
         checkpoint.find(folder, replace(IDENTITY, **changes))
 
 
+def test_many_changes_are_not_all_told(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"and \d\d more settings; seed: 3 / 4\)") as refused:
+        checkpoint.find(folder, replace(IDENTITY, config=PRESETS["paper"], seed=4))
+    assert len(str(refused.value)) < 600
+
+
 def test_an_unfinished_fit_is_found_and_its_step_is_told(folder: Path, tmp_path: Path) -> None:
     opening = checkpoint.opened(folder, IDENTITY)
     with pytest.warns(DinotrackWarning, match=r"goes on from step 5 of 8$"), opening as store:
@@ -153,7 +159,7 @@ def test_how_often_it_is_saved_is_no_difference(folder: Path) -> None:
 
 def test_names_from_files_are_shown_without_escape_codes(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, make_state(0), replace(IDENTITY, video_path="\x1b[31mred\n.mp4"))
-    with pytest.raises(InputError, match=r"belongs to \\x1b\[31mred\\n\.mp4, not to this video"):
+    with pytest.raises(InputError, match=r"belongs to \\x1b\[31mred \.mp4, not to this video"):
         checkpoint.find(tmp_path, replace(IDENTITY, video_hash="else"))
 
 

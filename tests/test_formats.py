@@ -105,7 +105,7 @@ def test_malformed_queries(name: str, content: str, message: str, tmp_path: Path
 def test_arrays_that_are_no_queries(tmp_path: Path) -> None:
     for bad in (np.zeros((0, 3)), np.zeros((2, 2)), np.zeros(3), np.ones((2, 3), bool)):
         np.save(tmp_path / "q.npy", bad)
-        with pytest.raises(InputError, match=r"q\.npy: queries are numbers \[N, 3\]"):
+        with pytest.raises(InputError, match=r"q\.npy: give numbers \[N, 3\]"):
             read_queries(tmp_path / "q.npy")
     named = np.zeros(2, [("t", "f4"), ("x", "f4"), ("y", "f4")])
     for bad in (np.array([{}, None]), np.array([["a", "b", "c"]]), named, np.zeros((2, 3), "c8")):

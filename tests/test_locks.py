@@ -107,7 +107,7 @@ TOLD = {"pid": 7, "host": "there", "since": 0.0}
     ("text", "who"),
     [
         (json.dumps(TOLD), "process 7 on there since 19"),
-        (json.dumps({**TOLD, "host": "a\x1b[2Jb\nc"}), r"process 7 on a\x1b[2Jb\nc since"),
+        (json.dumps({**TOLD, "host": "a\x1b[2Jb\nc"}), r"process 7 on a\x1b[2Jb c since"),
         (json.dumps({**TOLD, "host": "h" * 500}), "process 7 on " + "h" * 64 + " since"),
         (json.dumps({**TOLD, "pid": "7; rm"}), "another process;"),
         (json.dumps({**TOLD, "since": 1e300}), "another process;"),

@@ -225,7 +225,7 @@ def test_tensors_and_lists_are_taken(tmp_path: Path) -> None:
     [
         ({"xy": np.zeros((1, 3, 2))}, r"xy is float64 \[1, 3, 2\], but visible has 2 points in 3"),
         ({"xy": [[0, 1], [2]]}, "xy: can't be read as an array"),
-        ({"xy": "text"}, "xy is <U4"),
+        ({"xy": "text"}, "xy: give the numbers themselves"),
         ({"xy": np.ma.masked_less(np.arange(12.0).reshape(2, 3, 2), 3)}, "xy: is a masked array"),
         ({"queries": np.zeros((3, 3))}, "queries is float64"),
         ({"visible": np.ones(3, bool)}, r"visible has shape \[3\]"),

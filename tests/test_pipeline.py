@@ -298,6 +298,8 @@ def test_arguments_of_another_kind_are_named(arguments: dict[str, Any], said: st
 
 
 WRONG_CALLS: list[tuple[str, str, str]] = [
+    ("render", "None, 'o.mp4'", "tracks are what `Fitted.track` gives, not NoneType"),
+    ("render", "None, 3", "an overlay's name is a path, not int"),
     ("fit", "device=3", "unknown device 3; choose auto, cpu"),
     ("fit", "device=torch.device('meta')", "unknown device device(type='meta'); choose auto"),
     ("fit", "device=torch.device('cuda', 99)", "this machine has no cuda:99; take device='cpu'"),

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dinotrack.errors import InputError
-from dinotrack.plain import shown
+from dinotrack.errors import InputError, shown
 from dinotrack.points import check_queries, choose_queries, grid_queries
 from dinotrack.video import Video
 
@@ -44,8 +43,8 @@ def test_check_queries_accepts_the_whole_picture() -> None:
         ),
         ([-1, 5, 5], "t = -1"),
         ([1.5, 5, 5], "t = 1.5"),
-        ([0, 63.6, 5], r"x = 63.6, but it must be \[-0.5, 63.5\]"),
-        ([0, 5, 47.75], r"y = 47.75, but it must be \[-0.5, 47.5\]"),
+        ([0, 63.6, 5], r"x = 63.6, but it must be in \[-0.5, 63.5\]"),
+        ([0, 5, 47.75], r"y = 47.75, but it must be in \[-0.5, 47.5\]"),
         ([0, float("nan"), 5], "x = nan"),
         ([float("nan"), 5, 5], "t = nan"),
         ([0, 5, float("inf")], "y = inf"),
@@ -56,10 +55,17 @@ def test_check_queries_names_the_first_bad_row(row: list[float], message: str) -
         check_queries([[0, 1, 1], row, [99, 99, 99]], 10, (48, 64))
 
 
-@pytest.mark.parametrize("bad", [[], [[0, 1]], [0, 1, 2], [[0, 1, 2], [0, 1]], "text", None])
+@pytest.mark.parametrize("bad", [[], [[0, 1]], [0, 1, 2], None, [["0", "1", "2"]]])
 def test_check_queries_wants_rows_of_three(bad: object) -> None:
-    with pytest.raises(InputError, match=r"queries are numbers \[N, 3\]"):
+    with pytest.raises(InputError, match=r"give numbers \[N, 3\]"):
         check_queries(bad, 10, (48, 64))  # type: ignore[arg-type]
+
+
+def test_queries_that_are_no_array_are_told_apart() -> None:
+    with pytest.raises(InputError, match=r"queries: can't be read as an array; .* of one length"):
+        check_queries([[0, 1, 2], [0, 1]], 10, (48, 64))
+    with pytest.raises(InputError, match=r"queries: give the numbers themselves; .* reads files"):
+        check_queries("points.csv", 10, (48, 64))
 
 
 def test_grid_is_centred_and_row_by_row() -> None:
@@ -110,7 +116,7 @@ def test_huge_numbers(digits: int, sign: int) -> None:
         choose_queries(video, None, grid=huge)
     with pytest.raises(InputError, match=r"must be a whole number in \[0, 4\]"):
         choose_queries(video, None, query_frame=huge)
-    with pytest.raises(InputError, match=r"queries are numbers \[N, 3\]"):
+    with pytest.raises(InputError, match=r"give numbers \[N, 3\]"):
         check_queries([[0, huge, 1]], 5, (48, 64))
 
 
@@ -171,5 +177,5 @@ def test_any_value_can_be_shown() -> None:
     assert shown(1.5) == "1.5"
     assert shown("a\x1b[31m") == "'a\\x1b[31m'"
     assert shown("x" * 99) == "'" + "x" * 36 + "..."
-    assert shown(10**5000) == "a int too long to show"
+    assert shown(10**5000) == "a number too long to show"
     assert shown("\u202e") == "'\\u202e'"

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dinotrack.errors import InputError
+from dinotrack.errors import InputError, cause_of
 
 T = TypeVar("T")
 
@@ -33,8 +33,8 @@ def read_json(path: Path, kind: type[T], writer: str) -> T:
     try:
         value: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{path}: can't be read ({reason}); check the path") from error
+        problem = f"{path}: can't be read ({cause_of(error)}); check the path"
+        raise InputError(problem) from error
     except ValueError as error:
         raise InputError(
             f"{path}: is no JSON ({error}); give what `{writer} --out` wrote"

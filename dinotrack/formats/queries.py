@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dinotrack.errors import InputError
+from dinotrack.errors import InputError, shown
 from dinotrack.formats.numpy_files import Look, open_npz, read_npy
 from dinotrack.formats.opening import Unreadable, opened, size_of
 from dinotrack.formats.tables import Table, decoded
-from dinotrack.plain import shown
 from dinotrack.points import MOST_POINTS, QueryRows, check_count, check_query_shape, query_array
 
 KIND = "queries"

@@ -14,8 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dinotrack.errors import InputError
-from dinotrack.plain import shown
+from dinotrack.errors import InputError, shown
 
 DELIMITERS = (",", ";", "\t", "|", " ")
 """What may stand between fields; the first that gives the columns that are wanted."""

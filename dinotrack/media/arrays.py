@@ -4,7 +4,6 @@ They are taken where it is sure what their numbers mean, and refused otherwise.
 """
 
 import io
-import sys
 from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from dinotrack.errors import InputError
 from dinotrack.media.frames import Frame, Frames, frames_of, open_scratch, put
 from dinotrack.media.levels import as_rgb
+from dinotrack.plain import plain_array
 
 WANTED = "a path, or frames uint8 [T, H, W, 3] of RGB (an array, a tensor or one after another)"
 
@@ -29,7 +29,7 @@ def frames_of_arrays(source: Any) -> Frames:
     put into a scratch file. Raises InputError for anything else.
     """
     if _has_numbers(source):
-        return _all_at_once(_numbers(source, "a video"))
+        return _all_at_once(plain_array(source, "a video"))
     one_by_one = isinstance(source, Iterable) and not isinstance(
         source, str | bytes | bytearray | memoryview | Mapping | Set | io.IOBase
     )
@@ -39,34 +39,14 @@ def frames_of_arrays(source: Any) -> Frames:
 
 
 def _has_numbers(source: Any) -> bool:
-    return hasattr(source, "__array__") or _is_tensor(source)
-
-
-def _is_tensor(source: Any) -> bool:
-    """Torch is loaded where somebody has a tensor, and takes seconds to load where nobody has."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(source, torch.Tensor)
-
-
-def _numbers(source: Any, what: str) -> npt.NDArray[Any]:
-    """The numbers of an array or a tensor, wherever that lies."""
-    try:
-        if _is_tensor(source):
-            tensor = source.detach().cpu()
-            return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
-        array = np.asarray(source)
-    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
-        kind = type(source).__name__
-        raise InputError(f"{what} can't be taken from this {kind}; give {WANTED}") from error
-    if np.ma.isMaskedArray(source) and np.ma.is_masked(source):
-        raise InputError(f"{what} has masked pixels; fill them, as with .filled(0)")
-    return array
+    return hasattr(source, "__array__")  # as arrays and tensors have
 
 
 def _all_at_once(array: npt.NDArray[Any]) -> Frames:
     """Frames of an array, or InputError that says what it is."""
+    wanted = "uint8 RGB [T, H, W, 3], or floats in [0, 1], and not empty"
     kind = f"{array.dtype} {list(array.shape)}"
-    wrong = InputError(f"a video array is uint8 RGB [T, H, W, 3] and not empty, not {kind}")
+    wrong = InputError(f"a video array is {wanted}; not {kind}")
     if array.ndim not in (3, 4) or 0 in array.shape:
         raise wrong
     if array.ndim == 3:  # three rows or columns may be channels of one picture
@@ -103,7 +83,7 @@ def _one(item: Any, what: str) -> Frame:
     """One frame as uint8 RGB [H, W, 3]."""
     if not _has_numbers(item):
         raise InputError(f"{what} is no array but {type(item).__name__}; give {WANTED}")
-    array = _numbers(item, what)
+    array = plain_array(item, what)
     if array.ndim == 3 and array.shape[0] == 3 and array.shape[-1] > MOST_CHANNELS:
         array = array.transpose(1, 2, 0)
     is_picture = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3)
@@ -123,5 +103,6 @@ def _levels(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8] | None:
         return array
     if array.dtype.kind != "f" or not (array.min() >= 0 and array.max() <= 1):  # NaN is neither
         return None
-    levels: npt.NDArray[np.uint8] = np.rint(array * 255).astype(np.uint8)
+    fractions = array.astype(np.promote_types(array.dtype, np.float32), copy=False)
+    levels: npt.NDArray[np.uint8] = np.rint(fractions * 255).astype(np.uint8)
     return levels

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import imageio_ffmpeg
 
-from dinotrack.errors import InputError, printable
+from dinotrack.errors import InputError, cause_of, printable
 
 LEAST = "5.1"
 """The oldest FFmpeg that knows all that we ask for."""
@@ -53,8 +53,8 @@ def running(
     try:
         process = subprocess.Popen(command, stderr=log, env=_environment(), **{**usual, **channels})
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"FFmpeg can't be started from {path} ({reason}); {INSTALL}") from error
+        problem = f"FFmpeg can't be started from {path} ({cause_of(error)}); {INSTALL}"
+        raise InputError(problem) from error
     try:
         yield process
     finally:

@@ -15,7 +15,7 @@ from typing import IO, NoReturn
 
 import numpy as np
 
-from dinotrack.errors import DinotrackWarning, InputError
+from dinotrack.errors import DinotrackWarning, InputError, cause_of
 from dinotrack.media.frames import Frames, frames_of, one_frame, open_scratch, put
 from dinotrack.media.images import DamagedPicture, Pixels, Size, read_pages
 from dinotrack.media.levels import (
@@ -48,8 +48,8 @@ def images_in(folder: Path) -> list[Path]:
     try:
         shown = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{folder}: can't be read ({reason}); give another folder") from error
+        problem = f"{folder}: can't be read ({cause_of(error)}); give another folder"
+        raise InputError(problem) from error
     images = [path for path in shown if path.suffix.lower() in IMAGE_SUFFIXES]
     return in_order(images or [path for path in shown if path.suffix.lower() == ANIMATION])
 

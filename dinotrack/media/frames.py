@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import UInt8
 
-from dinotrack.errors import InputError
+from dinotrack.errors import InputError, cause_of
 
 Frame = UInt8[np.ndarray, "H W 3"]
 """RGB."""
@@ -93,7 +93,7 @@ def frames_of(store: IO[bytes], shape: tuple[int, ...]) -> Frames:
 
 def _full(error: OSError) -> InputError:
     return InputError(
-        f"the video's frames can't be put aside ({error.strerror or error}); "
+        f"the video's frames can't be put aside ({cause_of(error)}); "
         "set TMPDIR to a folder with room"
     )
 

@@ -26,7 +26,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from dinotrack.errors import DinotrackWarning, InputError
+from dinotrack.errors import DinotrackWarning, InputError, cause_of
 from dinotrack.files import regular
 from dinotrack.media import deep_colours, tiff
 from dinotrack.media.tiff import File
@@ -141,7 +141,7 @@ def _opened(source: Path | bytes) -> Iterator[File]:
     except Image.DecompressionBombError as error:  # which GIF and WebP ask for by themselves
         raise _damaged(name, "it is too large") from error
     except (OSError, ValueError, SyntaxError) as error:
-        raise _damaged(name, getattr(error, "strerror", None) or str(error)) from error
+        raise _damaged(name, cause_of(error)) from error
     except Exception as error:  # decoders of damaged files raise whatever comes to pass
         raise _damaged(name, "it is damaged") from error
 

@@ -10,12 +10,9 @@ import numpy as np
 
 from dinotrack.defaults import LARGEST_SEED
 from dinotrack.files import check_outputs, make_folder, replacing
-from dinotrack.media.encoding import write_video
+from dinotrack.media.encoding import LONGEST_SIDE, write_video
 from dinotrack.synthesis.clip import Clip, generate
 from dinotrack.terminal import console, parsing
-
-LARGEST_SIDE = 16_384
-"""Of a frame, px; H.264 holds no larger ones."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,7 +50,7 @@ def _size(text: str) -> tuple[int, int]:
     height, cross, width = text.partition("x")
     if not cross:
         raise argparse.ArgumentTypeError(f"{text!r} is no size HxW, such as 480x854")
-    side = parsing.whole(1, LARGEST_SIDE)
+    side = parsing.whole(1, LONGEST_SIDE)
     return side(height), side(width)
 
 

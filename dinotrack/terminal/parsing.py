@@ -7,12 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from dinotrack.errors import InputError
+from dinotrack.errors import InputError, shown
 
 LARGEST = 999_999_999
 """Of a whole number; no video has more frames, and no grid more points."""
-SHOWN = 40
-"""Characters of a wrong value that a message repeats."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,7 +35,7 @@ def file_named(*endings: str) -> Callable[[str], Path]:
         file = path(text)
         if file.suffix.lower() not in endings:
             raise argparse.ArgumentTypeError(
-                f"{_shown(text)} does not end in {' or '.join(endings)}"
+                f"{shown(text)} does not end in {' or '.join(endings)}"
             )
         return file
 
@@ -50,7 +48,7 @@ def whole(least: int = -LARGEST, most: int = LARGEST) -> Callable[[str], int]:
     def read(text: str) -> int:
         number = re.fullmatch(r"\s*([+-]?)0*([0-9]+)\s*", text)
         if number is None:
-            raise argparse.ArgumentTypeError(f"{_shown(text)} is no whole number")
+            raise argparse.ArgumentTypeError(f"{shown(text)} is no whole number")
         digits = number[2] if len(number[2]) < len(str(LARGEST)) + 2 else str(10 * LARGEST)
         value = int(number[1] + digits)
         if not least <= value <= most:
@@ -67,7 +65,7 @@ def real(least: float = -math.inf, most: float = math.inf) -> Callable[[str], fl
         try:
             value = float(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{_shown(text)} is no number") from None
+            raise argparse.ArgumentTypeError(f"{shown(text)} is no number") from None
         if not (math.isfinite(value) and least <= value <= most):
             raise _out_of_range(text, f"from {least:g} to {most:g}, and finite")
         return value
@@ -76,8 +74,4 @@ def real(least: float = -math.inf, most: float = math.inf) -> Callable[[str], fl
 
 
 def _out_of_range(text: str, wanted: str) -> argparse.ArgumentTypeError:
-    return argparse.ArgumentTypeError(f"{_shown(text)} is out of range; it may be {wanted}")
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
+    return argparse.ArgumentTypeError(f"{shown(text)} is out of range; it may be {wanted}")

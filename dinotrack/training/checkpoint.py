@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from dinotrack.config import difference
-from dinotrack.errors import DinotrackWarning, InputError
+from dinotrack.errors import DinotrackWarning, InputError, cause_of, printable
 from dinotrack.files import make_folder, sweep
 from dinotrack.interrupts import held
 from dinotrack.locks import locked
@@ -34,6 +34,8 @@ from dinotrack.training.stored import (
 FILE = "checkpoint.safetensors"
 OLDER = "checkpoint.pt"
 """The file's name in folders that were written before fits were safetensors."""
+MOST_CHANGES = 6
+"""Settings that a message names where a folder holds another fit; two presets differ in sixty."""
 
 
 @dataclass(frozen=True)
@@ -163,8 +165,7 @@ def _file_in(folder: Path) -> Path | None:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise InputError(f"{folder} can't be read ({reason}); ", *ELSEWHERE) from None
+            raise InputError(f"{folder} can't be read ({cause_of(error)}); ", *ELSEWHERE) from None
         return path
     return None
 
@@ -178,7 +179,7 @@ def find(folder: Path, identity: Identity) -> Stored | None:
         return None
     stored = read(folder)
     if stored.identity.video_hash != identity.video_hash:
-        owner = _shown(stored.identity.video_path) or "another video"
+        owner = printable(stored.identity.video_path) or "another video"
         raise InputError(f"{folder} belongs to {owner}, not to this video; ", *ELSEWHERE)
     changes = _changes(stored.identity, identity)
     if changes:
@@ -190,14 +191,12 @@ def find(folder: Path, identity: Identity) -> Stored | None:
 
 def _changes(stored: Identity, asked: Identity) -> list[str]:
     """What differs between two fits of one video, one line each."""
-    changes = [_shown(line) for line in difference(stored.config, asked.config)]
+    settings = [printable(line) for line in difference(stored.config, asked.config)]
+    changes = settings[:MOST_CHANGES]
+    if len(settings) > MOST_CHANGES:
+        changes.append(f"and {len(settings) - MOST_CHANGES} more settings")
     if stored.seed != asked.seed:
         changes.append(f"seed: {stored.seed} / {asked.seed}")
     if stored.foreground_hash != asked.foreground_hash:
         changes.append("foreground: other masks")
     return changes
-
-
-def _shown(text: str) -> str:
-    """Text from a file as a terminal may show it: control characters are written out."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
