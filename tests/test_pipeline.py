@@ -262,7 +262,7 @@ def test_what_is_wrong_is_said_before_any_fit(clip: Clip) -> None:
     for message, queries in outside.items():
         with pytest.raises(InputError, match=message):
             dinotrack.track(clip.frames, queries, preset="fast", progress=never)
-    with pytest.raises(InputError, match="query row 0"):
+    with pytest.raises(InputError, match="query_frame: t = 6, but"):
         dinotrack.track(clip.frames, grid=2, query_frame=FRAMES, progress=never)
     with pytest.raises(InputError, match="foreground has shape"):
         fit(clip.frames, foreground=np.ones((FRAMES, 8, 8), dtype=bool), progress=never)
