@@ -74,12 +74,20 @@ def sweep(folder: Path, age: float = 0.0) -> None:
     """
     before = time.time() - age
     with contextlib.suppress(OSError):
-        for path in folder.iterdir():
-            if PART.fullmatch(path.name):
-                with contextlib.suppress(OSError):
-                    facts = path.lstat()
-                    if stat.S_ISREG(facts.st_mode) and facts.st_mtime <= before:
-                        path.unlink()
+        for path in leftovers(folder):
+            with contextlib.suppress(OSError):
+                if path.lstat().st_mtime <= before:
+                    path.unlink()
+
+
+def leftovers(folder: Path) -> Iterator[Path]:
+    """What `replacing` left in a folder when a run was killed, or is about to finish. Raises
+    OSError where the folder can't be listed."""
+    for path in folder.iterdir():
+        if PART.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                if stat.S_ISREG(path.lstat().st_mode):
+                    yield path
 
 
 def regular(path: str | Path) -> Path:
