@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dinotrack.errors import Argument, InputError, cause_of
+from dinotrack.interrupts import held
 
 PART = re.compile(r"\..+\.[0-9a-f]{16}\.part", re.DOTALL)
 """The names of unfinished files, of which no user's file has one."""
@@ -46,13 +47,11 @@ def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
     """
     path = Path(path)
     part = path.parent / f".{_shortened(path.name)}.{secrets.token_hex(8)}.part"
+    is_ours = False
     try:
-        _refuse_irregular(path)
-        # Unlike those of `tempfile`, it gets the permissions that the user's umask gives.
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    except (OSError, ValueError) as error:
-        raise unwritable(path, error) from error
-    try:
+        with held():  # so that it is known whether there is one
+            _create(part, path)
+            is_ours = True
         yield part
         if durable:
             _to_disk(part)
@@ -62,8 +61,9 @@ def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
+        if is_ours:
+            with contextlib.suppress(OSError):
+                part.unlink()
 
 
 def sweep(folder: Path, age: float = 0.0) -> None:
@@ -74,12 +74,20 @@ def sweep(folder: Path, age: float = 0.0) -> None:
     """
     before = time.time() - age
     with contextlib.suppress(OSError):
-        for path in folder.iterdir():
-            if PART.fullmatch(path.name):
-                with contextlib.suppress(OSError):
-                    facts = path.lstat()
-                    if stat.S_ISREG(facts.st_mode) and facts.st_mtime <= before:
-                        path.unlink()
+        for path in leftovers(folder):
+            with contextlib.suppress(OSError):
+                if path.lstat().st_mtime <= before:
+                    path.unlink()
+
+
+def leftovers(folder: Path) -> Iterator[Path]:
+    """What `replacing` left in a folder when a run was killed, or is about to finish. Raises
+    OSError where the folder can't be listed."""
+    for path in folder.iterdir():
+        if PART.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                if stat.S_ISREG(path.lstat().st_mode):
+                    yield path
 
 
 def regular(path: str | Path) -> Path:
@@ -147,6 +155,16 @@ def unwritable(
     """
     problem = f"{path}: can't be written ({cause_of(error)}); "
     return InputError(problem, *(advice or ("choose another place",)))
+
+
+def _create(part: Path, path: Path) -> None:
+    """An empty file that is to become `path`. Raises InputError where there can be none."""
+    try:
+        _refuse_irregular(path)
+        # Unlike those of `tempfile`, it gets the permissions that the user's umask gives.
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except (OSError, ValueError) as error:
+        raise unwritable(path, error) from error
 
 
 def _refuse_irregular(path: Path) -> None:

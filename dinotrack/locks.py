@@ -2,7 +2,7 @@
 
 The lock is the kernel's, on the file .lock in the folder. It ends with the process that holds it,
 however that ends, so no lock is ever stale. Who holds it stands beside it, in .lock.json, for the
-message alone.
+message alone. A file of the user's that happens to have that name stays as it is.
 """
 
 import contextlib
@@ -36,12 +36,15 @@ def locked(folder: str | Path) -> Iterator[None]:
         yield
         return
     with lock:
-        _say_who(folder)
+        note = folder / HOLDER
+        if _is_free(note):
+            _say_who(note)
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):
-                (folder / HOLDER).unlink()
+            if _told(note) is not None:
+                with contextlib.suppress(OSError):
+                    note.unlink()
 
 
 def _acquired(folder: Path) -> contextlib.AbstractContextManager[object] | None:
@@ -57,9 +60,20 @@ def _acquired(folder: Path) -> contextlib.AbstractContextManager[object] | None:
         return None
 
 
-def _say_who(folder: Path) -> None:
+def _is_free(note: Path) -> bool:
+    """Whether a note can lie there without taking the place of a file of the user's.
+
+    After a power cut, one of ours may be empty.
+    """
+    try:
+        return note.lstat().st_size == 0 or _told(note) is not None
+    except OSError:
+        return True
+
+
+def _say_who(note: Path) -> None:
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-    with contextlib.suppress(InputError), replacing(folder / HOLDER, durable=False) as part:
+    with contextlib.suppress(InputError), replacing(note, durable=False) as part:
         part.write_text(json.dumps(holder))
 
 
@@ -71,16 +85,24 @@ def _in_use(folder: Path) -> InputError:
 
 
 def _holder(folder: Path) -> str:
-    """Who holds a lock, as far as the file beside it can be read; any words may stand there."""
-    try:
-        with regular(folder / HOLDER).open(encoding="utf-8") as file:
-            told: Any = json.loads(file.read(LONGEST_NOTE))
-        pid, host, since = int(told["pid"]), str(told["host"]), float(told["since"])
-        started = time.localtime(since)
-    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
+    """Who holds a lock, as far as the note beside it can be read."""
+    told = _told(folder / HOLDER)
+    if told is None:
         return "another process"
+    pid, host, started = told
     today = started[:3] == time.localtime()[:3]
     clock = time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", started)
     if (pid, host) == (os.getpid(), socket.gethostname()):
         return f"another run of this process since {clock}"
     return f"process {pid} on {printable(host[:64])} since {clock}"
+
+
+def _told(note: Path) -> tuple[int, str, time.struct_time] | None:
+    """What a note says: process, host and since when. None for another file: any words may stand
+    there."""
+    try:
+        with regular(note).open(encoding="utf-8") as file:
+            told: Any = json.loads(file.read(LONGEST_NOTE))
+        return int(told["pid"]), str(told["host"]), time.localtime(float(told["since"]))
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
+        return None

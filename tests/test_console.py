@@ -540,6 +540,32 @@ def test_what_a_killed_run_left_is_removed(clip: Path, tmp_path: Path) -> None:
     assert content(others) == {"photo.png": b"mine"}
 
 
+def test_what_a_killed_run_cannot_have_left_stays(tmp_path: Path) -> None:
+    (tmp_path / ".unfinished-holidays").mkdir()
+    (tmp_path / ".unfinished-holidays" / "photo.png").write_text("mine")
+    (tmp_path / ".unfinished-notes").write_text("mine")
+    before = content(tmp_path)
+    outputs.clear(tmp_path)
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".unfinished-x/tracks.npz",
+        ".points.csv.0123456789abcdef.part",
+        "model/.points.csv.0123456789abcdef.part",
+    ],
+)
+def test_an_input_is_not_taken_for_what_a_killed_run_left(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    with pytest.raises(InputError, match="would be lost"):
+        outputs.check(tmp_path, [path])
+    assert path.read_text() == "mine"
+
+
 def test_a_format_may_look_at_the_name_of_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

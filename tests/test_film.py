@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 import warnings
@@ -129,6 +130,30 @@ def test_ffmpeg_ends_with_us(
     assert len(started) == 3
     assert all(process.returncode is not None for process in started)
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="raises a signal")
+def test_a_signal_while_ffmpeg_is_started_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would go on without an owner, and write its file anew once ours is taken away."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Struck(subprocess.Popen[bytes]):
+        def __init__(self, *args: object, **options: object) -> None:
+            super().__init__(*args, **options)
+            started.append(self)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Struck)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            write_video(tmp_path / "b.mp4", clip(3), 24)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert [process.poll() is None for process in started] == [False]
+    assert not list(tmp_path.iterdir())
 
 
 # --- what a file may say and point to

@@ -279,7 +279,13 @@ def test_it_is_kept_by_time() -> None:
 
 def test_saving_takes_a_small_share_of_the_time() -> None:
     assert WORK_PER_SAVE == 20
-    assert kept_at(2.0, 10.0, 100) == [10, 50, 90]
+    assert kept_at(0.5, 2.0, 40) == [2, 12, 22, 32]
+
+
+@pytest.mark.parametrize("save_takes", [1.0, 2.0, 60.0])
+def test_however_slow_the_disk_at_most_20_seconds_of_work_are_lost(save_takes: float) -> None:
+    kept = kept_at(save_takes, 10.0, 100)
+    assert kept == [10, 25, 40, 55, 70, 85, 100]
 
 
 def test_what_is_kept_anyway_is_not_kept_again(tmp_path: Path) -> None:

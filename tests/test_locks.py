@@ -176,3 +176,20 @@ def test_a_planted_link_is_not_written_to(tmp_path: Path) -> None:
     with locked(tmp_path):
         pass
     assert (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize("text", ["mine", "[1, 2]", '{"pid": 1}', "\0" * 9000])
+def test_a_file_of_the_user_beside_a_lock_stays(tmp_path: Path, text: str) -> None:
+    for name in (LOCK, HOLDER):
+        (tmp_path / name).write_text(text)
+    with locked(tmp_path):
+        assert "is in use by another process" in refusal(tmp_path)
+    assert [(tmp_path / name).read_text() for name in (LOCK, HOLDER)] == [text, text]
+
+
+@pytest.mark.parametrize("text", ["", json.dumps(TOLD)])
+def test_what_a_killed_run_left_beside_a_lock_is_replaced(tmp_path: Path, text: str) -> None:
+    (tmp_path / HOLDER).write_text(text)
+    with locked(tmp_path):
+        assert "is in use by another run of this process" in refusal(tmp_path)
+    assert not (tmp_path / HOLDER).exists()

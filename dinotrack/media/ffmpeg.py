@@ -18,6 +18,7 @@ from typing import IO, Any
 import imageio_ffmpeg
 
 from dinotrack.errors import InputError, cause_of, printable
+from dinotrack.interrupts import held
 
 LEAST = "5.1"
 """The oldest FFmpeg that knows all that we ask for."""
@@ -50,14 +51,27 @@ def running(
     path = program()
     command = [path, *QUIET, f"level+{level}", *arguments]
     usual = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "start_new_session": True}
+    options = {**usual, **channels}
+    process = None
     try:
-        process = subprocess.Popen(command, stderr=log, env=_environment(), **{**usual, **channels})
-    except OSError as error:
-        problem = f"FFmpeg can't be started from {path} ({cause_of(error)}); {INSTALL}"
-        raise InputError(problem) from error
-    try:
+        with held():  # a signal while it is being started would leave it without an owner
+            process = _started(command, stderr=log, **options)
         yield process
     finally:
+        if process is not None:
+            _end(process)
+
+
+def _started(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(command, env=_environment(), **options)
+    except OSError as error:
+        problem = f"FFmpeg can't be started from {command[0]} ({cause_of(error)}); {INSTALL}"
+        raise InputError(problem) from error
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with held():
         if process.poll() is None:
             process.kill()
         for pipe in (process.stdin, process.stdout):

@@ -5,16 +5,16 @@ back with the new ones. It says `complete` once all of them are there. A run tha
 between is therefore told from a whole one.
 """
 
+import contextlib
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from dinotrack.errors import Argument, InputError
-from dinotrack.files import check_outputs, make_folder, replacing, sweep, unwritable
+from dinotrack.files import check_outputs, leftovers, make_folder, replacing, unwritable
 from dinotrack.formats import FORMATS
 from dinotrack.media.folders import images_in
 from dinotrack.terminal.report import as_json
@@ -77,10 +77,14 @@ def holds_fit(out: Path) -> bool:
 
 
 def clear(out: Path) -> None:
-    """Remove what a killed run has left unfinished; for whoever holds the folder's lock."""
-    sweep(out)
-    for folder in out.glob(f"{UNFINISHED}*"):
-        shutil.rmtree(folder, ignore_errors=True)  # of a link, it leaves alone what that leads to
+    """Remove what a killed run has left unfinished, and nothing else that may lie beside it; for
+    whoever holds the folder's lock."""
+    for path in _unfinished(out):
+        with contextlib.suppress(OSError):
+            path.unlink()
+    for folder in _unfinished_folders(out):
+        with contextlib.suppress(OSError):  # it holds something else too
+            folder.rmdir()
 
 
 def replace(out: Path, tracks: Tracks, record: dict[str, Any]) -> dict[str, str]:
@@ -118,7 +122,9 @@ def sha256(path: Path) -> str:
 
 
 def _refuse_inputs(out: Path, inputs: Iterable[Path]) -> None:
-    written = {_identity(path): path for path in (*_results(out), *_checkpoints(out))}
+    """Raise InputError where an input is a file that the run writes or removes."""
+    paths = (*_results(out), *_checkpoints(out), *_unfinished(out), *_unfinished(out / MODEL))
+    written = {_identity(path): path for path in paths}
     for path in _files(inputs):
         identity = _identity(path)
         if identity is not None and identity in written:
@@ -129,6 +135,19 @@ def _refuse_inputs(out: Path, inputs: Iterable[Path]) -> None:
 
 def _results(out: Path) -> list[Path]:
     return [out / name for name in (*FORMATS, OVERLAY, RECORD)]
+
+
+def _unfinished(out: Path) -> Iterator[Path]:
+    """The files that a killed run can have left unfinished in a folder."""
+    for folder in (out, *_unfinished_folders(out)):
+        with contextlib.suppress(OSError):
+            yield from leftovers(folder)
+    for folder in _unfinished_folders(out):
+        yield from (folder / name for name in (*FORMATS, RECORD))
+
+
+def _unfinished_folders(out: Path) -> list[Path]:
+    return [path for path in out.glob(f"{UNFINISHED}*") if not path.is_symlink()]
 
 
 def _files(inputs: Iterable[Path]) -> Iterator[Path]:

@@ -14,7 +14,10 @@ from dinotrack.training.stored import is_finite
 
 WORK_PER_SAVE = 20.0
 """Seconds of work for each second that the last save took: on a slow disk it is saved more seldom,
-and saving takes a twentieth of the time at most."""
+and saving takes a twentieth of the time, as long as MOST_WORK allows."""
+MOST_WORK = 15.0
+"""Seconds of work after which a slow disk is no reason to wait longer: a run that is killed then
+loses less than 20 s, the step that was being taken and the save included."""
 
 
 @dataclass
@@ -34,7 +37,8 @@ class Keeper:
 
     def keep_if_due(self, state: State) -> None:
         """Write the fit where enough time has passed since it was last written."""
-        if self.clock() - self._since >= max(self.seconds, WORK_PER_SAVE * self._taken):
+        slow = min(WORK_PER_SAVE * self._taken, MOST_WORK)
+        if self.clock() - self._since >= max(self.seconds, slow):
             self.keep(state, "the fit goes on, and writing it is tried again later")
 
     def keep_last(self, state: State) -> None:
