@@ -194,6 +194,18 @@ def test_no_text_in_a_file_steers_us(text: str, suffix: str, plain: Path, tmp_pa
     assert video.fps == 24
 
 
+@pytest.mark.skipif(not hasattr(os, "pread"), reason="the system can't read beside a place")
+def test_a_look_at_the_log_does_not_disturb_its_writer(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w+b", buffering=0) as log:
+        os.write(log.fileno(), b"[info] one\n")
+        place = os.lseek(log.fileno(), 0, os.SEEK_CUR)
+        assert program.said(log) == "[info] one\n"
+        assert os.lseek(log.fileno(), 0, os.SEEK_CUR) == place
+        os.lseek(log.fileno(), 0, os.SEEK_SET)  # wherever FFmpeg stands
+        assert program.said(log) == "[info] one\n"
+        assert os.lseek(log.fileno(), 0, os.SEEK_CUR) == 0
+
+
 def test_a_damaged_file_is_told_from_what_its_title_says(plain: Path, tmp_path: Path) -> None:
     titled = tmp_path / "titled.mkv"
     text = ("-metadata", f"title={FORGED}", "-metadata", f"{FORGED.replace('=', '')}=1")

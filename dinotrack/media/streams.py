@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from dinotrack.errors import InputError
+from dinotrack.errors import InputError, cause_of
 from dinotrack.files import regular
 from dinotrack.media import ffmpeg
 from dinotrack.media.frames import open_scratch
@@ -209,8 +209,11 @@ def _check_file(path: Path) -> None:
 
 def _reason(path: Path, text: str) -> str:
     """Why FFmpeg found no video stream in a file."""
-    with path.open("rb") as file:
-        start = file.read(4096)
+    try:
+        with path.open("rb") as file:
+            start = file.read(4096)
+    except OSError as error:  # it was taken away since, or may not be read
+        return cause_of(error)
     if b"\0" not in start:
         return "it is a text file, a playlist or a script, and not a video"
     if "Format not on whitelist" in text:
