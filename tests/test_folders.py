@@ -125,6 +125,7 @@ def test_any_names_can_be_ordered(names: set[str]) -> None:
         ("0 10 20 40", "numbers are missing"),
         ("t0.1 t0.2 t0.4 t0.5", "numbers are missing"),
         ("cam1_f1 cam1_f2 cam2_f1 cam2_f2", r"several numbers, .* \(cam1_f2.png, then cam2_f1.png\)"),
+        ("1 2 3 title", r"names have no number, and are taken as frames .* \(title.png\)"),
         ("t0_z0_c0 t0_z0_c1 t1_z0_c0 t1_z0_c1", r"several .* \(t0_z0_c1.png, then t1_z0_c0.png\)"),
         ("left1 left2 right1 right2", r"2 series, which follow one another \(left1.png, right1"),
         ("0.25 0.5 0.8", r"decimal numbers \(0.25.png before 0.5.png\)"),
@@ -151,7 +152,8 @@ def test_doubts_are_told(names: str, told: str) -> None:
         "img_t0_z0 img_t1_z0",
         "a b c",
         "first last",
-        "1 2 3 title",
+        "img img1 img2",
+        "img img_1 img_2",
     ],
 )
 def test_what_is_in_order_is_not_doubted(names: str) -> None:

@@ -107,6 +107,7 @@ def doubts(paths: Sequence[Path]) -> Iterator[str]:
     if len(starts) > 1:
         firsts = listed(sorted(starts.values()))
         yield f"its names are {len(starts)} series, which follow one another ({firsts})"
+    yield from _loose(paths, everyone)
     unsure = next((series for series in everyone if not series.sure), None)
     if unsure is not None:
         first, second = (name.path.name for name in unsure.names[:2])
@@ -212,6 +213,17 @@ def _even(values: Iterable[Fraction]) -> bool:
 def _bare(stem: str) -> str:
     """A name without the words for frames and what belongs to them."""
     return "_".join(re.findall(r"[^\W_]+", FRAME.sub("_", COMPANION.sub("_", stem))))
+
+
+def _loose(paths: Sequence[Path], numbered: Sequence[Series]) -> Iterator[str]:
+    """Names without a number beside numbered ones, such as a poster's. That of img.png beside
+    img1.png is one of the series."""
+    starts = {series.names[0].texts[0].rstrip(" (_-.") for series in numbered}
+    inside = {name.path for series in numbered for name in series.names}
+    loose = [path for path in paths if path not in inside and path.stem.lower() not in starts]
+    if inside and loose:
+        names = listed([path.name for path in loose])
+        yield f"names have no number, and are taken as frames all the same ({names})"
 
 
 def _restarts(series: Series) -> Iterator[str]:
