@@ -331,6 +331,8 @@ PACES = {
     "no claim, rounded": ([0, 33, 67, 100, 133, 167], MILLISECOND, None, 30.0),
     "two in a tick": ([0, 1, 2, 2, 3], MILLISECOND, Fraction(1200), 1200.0),
     "a little jitter": ([0, 3000, 6010, 9000], Fraction(1, 90000), Fraction(25), 30.0),
+    "a GIF, though FFmpeg claims a round rate": ([0, 3, 6], Fraction(1, 100), Fraction(33), 100 / 3),
+    "even, though FFmpeg claims another": ([*range(0, 198, 33)], MILLISECOND, Fraction(30), 1e3 / 33),
 }
 
 
@@ -346,6 +348,27 @@ def test_uneven_times_are_kept_and_said() -> None:
     np.testing.assert_allclose(pace.uneven_times, [0, 0.5, 1, 1.033], atol=1e-12)
     assert pace.fps == pytest.approx(3 / 1.033)
     assert "rate varies (frames follow each other after 0.033 to 0.5 s)" in pace.warning
+
+
+def test_slight_jitter_is_kept_without_a_word() -> None:
+    """A phone and a browser show no two frames after exactly the same time."""
+    rng = np.random.default_rng(0)
+    stamps = np.cumsum(np.append(0, rng.integers(28, 39, 300)))
+    pace = pace_of(stamps.tolist(), MILLISECOND, Fraction(30), len(stamps))
+    np.testing.assert_allclose(pace.uneven_times, stamps / 1000, atol=1e-12)
+    assert pace.warning == ""
+    dropped = np.append(stamps, stamps[-1] + 70)
+    assert "varies" in pace_of(dropped.tolist(), MILLISECOND, Fraction(30), len(dropped)).warning
+    slower = np.append(np.arange(100) * 33, 3267 + np.arange(1, 100) * 40)
+    assert "varies" in pace_of(slower.tolist(), MILLISECOND, Fraction(30), len(slower)).warning
+
+
+def test_a_clock_too_coarse_for_the_rate_is_told() -> None:
+    """Matroska counts milliseconds, of which a high-speed camera's frames share one."""
+    stamps = [0, 1, 2, 2, 3, 4, 5, 6, 7, 7, 8, 9, 10]
+    pace = pace_of(stamps, MILLISECOND, Fraction(1000), len(stamps))
+    assert pace.fps == pytest.approx(1200, rel=0.1)
+    assert "too coarse to tell its rate exactly" in pace.warning
 
 
 def test_without_sensible_times_a_word_is_said() -> None:
@@ -497,6 +520,14 @@ def test_an_animation_behind_a_still_is_taken(tmp_path: Path) -> None:
     ffmpeg(*inputs, "-map", 0, "-map", 1, "-c:v:0", "libx264", "-c:v:1", "copy",
            tmp_path / "both.mp4")  # fmt: skip
     assert read_video(tmp_path / "both.mp4").frames.shape == (6, 32, 48, 3)
+
+
+def test_an_animated_avif_needs_no_word(tmp_path: Path) -> None:
+    """Its first stream is a still, which claims to last a second."""
+    first, *others = (Image.fromarray(frame) for frame in clip(6))
+    first.save(tmp_path / "a.avif", save_all=True, append_images=others, duration=40)
+    video = read_video(tmp_path / "a.avif")
+    assert (len(video.frames), video.fps) == (6, 25)
 
 
 def gif_of(path: Path, side: int, length: int) -> None:
