@@ -56,8 +56,8 @@ def inside(
 
     Numbers of objects, and two numbers of which one is zero, are inside where they are not zero. A
     grey picture with soft edges is inside from the middle of its range on, as is what was stored
-    lossily, and fractions from 0.5 on, also where these were stored as greys. Raises InputError, which begins with `what`, for numbers
-    below zero, for what is not finite, and for other fractions.
+    lossily, and fractions from 0.5 on, even if stored as greys. Raises InputError, which begins
+    with `what`, for numbers below zero, for what is not finite, and for other fractions.
     """
     if values.dtype == np.bool_:
         return values, ""

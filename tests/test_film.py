@@ -169,6 +169,15 @@ def test_no_text_in_a_file_steers_us(text: str, suffix: str, plain: Path, tmp_pa
     assert video.fps == 24
 
 
+def test_a_log_is_read_without_moving_where_ffmpeg_writes(tmp_path: Path) -> None:
+    """Else it writes over the beginning of its log, after which a title may pass for an error."""
+    with (tmp_path / "log").open("w+b", buffering=0) as log:
+        log.write(b"[info] Input #0, matroska\n")
+        os.lseek(log.fileno(), 5, os.SEEK_SET)
+        assert program.said(log).startswith("[info] Input")
+        assert os.lseek(log.fileno(), 0, os.SEEK_CUR) == 5
+
+
 def test_a_damaged_file_is_told_from_what_its_title_says(plain: Path, tmp_path: Path) -> None:
     titled = tmp_path / "titled.mkv"
     text = ("-metadata", f"title={FORGED}", "-metadata", f"{FORGED.replace('=', '')}=1")
