@@ -194,6 +194,15 @@ def test_no_text_in_a_file_steers_us(text: str, suffix: str, plain: Path, tmp_pa
     assert video.fps == 24
 
 
+def test_a_log_is_read_without_moving_where_ffmpeg_writes(tmp_path: Path) -> None:
+    """Else it writes over the beginning of its log, after which a title may pass for an error."""
+    with (tmp_path / "log").open("w+b", buffering=0) as log:
+        log.write(b"[info] Input #0, matroska\n")
+        os.lseek(log.fileno(), 5, os.SEEK_SET)
+        assert program.said(log).startswith("[info] Input")
+        assert os.lseek(log.fileno(), 0, os.SEEK_CUR) == 5
+
+
 def test_a_damaged_file_is_told_from_what_its_title_says(plain: Path, tmp_path: Path) -> None:
     titled = tmp_path / "titled.mkv"
     text = ("-metadata", f"title={FORGED}", "-metadata", f"{FORGED.replace('=', '')}=1")
@@ -331,8 +340,24 @@ PACES = {
     "no claim, rounded": ([0, 33, 67, 100, 133, 167], MILLISECOND, None, 30.0),
     "two in a tick": ([0, 1, 2, 2, 3], MILLISECOND, Fraction(1200), 1200.0),
     "a little jitter": ([0, 3000, 6010, 9000], Fraction(1, 90000), Fraction(25), 30.0),
-    "a GIF, though FFmpeg claims a round rate": ([0, 3, 6], Fraction(1, 100), Fraction(33), 100 / 3),
-    "even, though FFmpeg claims another": ([*range(0, 198, 33)], MILLISECOND, Fraction(30), 1e3 / 33),
+    "a GIF, though FFmpeg claims a round rate": (
+        [0, 3, 6],
+        Fraction(1, 100),
+        Fraction(33),
+        100 / 3,
+    ),
+    "a GIF of rounded delays": (
+        [0, 4, 8, 13, 17, 21, 25],
+        Fraction(1, 100),
+        Fraction(24000, 1001),
+        24.0,
+    ),
+    "even, though FFmpeg claims another": (
+        [*range(0, 198, 33)],
+        MILLISECOND,
+        Fraction(30),
+        1e3 / 33,
+    ),
 }
 
 
@@ -502,6 +527,31 @@ def test_deep_video_keeps_its_levels(name: str, tmp_path: Path) -> None:
     assert np.array_equal(video.frames, frames)
     messages = "".join(str(warning.message) for warning in caught)
     assert told in messages if told else not messages
+
+
+def test_a_broken_pixel_does_not_darken_a_deep_video(tmp_path: Path) -> None:
+    frames = clip(4)[..., 0]
+    stored = frames.astype("<u2") * 16
+    stored[:, 10, 20] = 65_535
+    (tmp_path / "raw").write_bytes(stored.tobytes())
+    raw = (
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "gray16le",
+        "-s",
+        "48x32",
+        "-r",
+        24,
+        "-i",
+        tmp_path / "raw",
+    )
+    ffmpeg(*raw, "-c:v", "ffv1", tmp_path / "deep.nut")
+    with pytest.warns(DinotrackWarning, match="12-bit ones; .* far brighter become white"):
+        video = read_video(tmp_path / "deep.nut")
+    others = np.ones((32, 48), np.bool_)
+    others[10, 20] = False
+    assert np.array_equal(video.frames[..., 0][:, others], frames[:, others])
 
 
 def test_numbers_of_damaged_floats_are_no_warning_of_numpy() -> None:

@@ -99,9 +99,17 @@ def check(encoder: str = "") -> None:
 
 
 def said(log: IO[bytes]) -> str:
-    """What FFmpeg has written into its log so far."""
-    log.seek(0)
-    return log.read().decode(errors="replace")
+    """What FFmpeg has written into its log so far.
+
+    FFmpeg may be writing, and shares its place in the file with us: to seek would make it write
+    over what it said before.
+    """
+    if hasattr(os, "pread"):
+        content = os.pread(log.fileno(), os.fstat(log.fileno()).st_size, 0)
+    else:
+        log.seek(0)
+        content = log.read()
+    return content.decode(errors="replace")
 
 
 def complaint(text: str) -> str:

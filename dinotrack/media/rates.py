@@ -34,10 +34,10 @@ DRIFT = 0.01
 CLEAR = 4
 """Frames: as many that lie exactly even by a coarse clock are no matter of rounding, unless a claim
 says so."""
-COARSE = 1.05
-"""How many times the slowest rate that time stamps allow the fastest may be, without a word."""
+COARSE = 2
+"""Ticks a frame: with fewer, two frames may have one time stamp, which does not tell their rate."""
 GIF_TICK = Fraction(1, 100)
-"""No other file has this clock, and a GIF has no rate but its delays."""
+"""No other file has this clock. A GIF has no rate but its delays; what FFmpeg claims is a guess."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,11 @@ def _even_pace(
     # A tick of 1001 / 30000 s is a frame, and one that goes a hundred times into it is a fine clock
     if is_even and (tick.numerator > 1 or tick == GIF_TICK or step >= FINE):
         return _sensible(mean)
-    if claimed and np.abs(ticks - index * float(1 / (claimed * tick))).max() <= 1:
+    if (
+        claimed
+        and tick != GIF_TICK
+        and np.abs(ticks - index * float(1 / (claimed * tick))).max() <= 1
+    ):
         return _sensible(_exact(claimed))
     if is_even and len(ticks) >= CLEAR:
         return _sensible(mean)
@@ -110,12 +114,14 @@ def _even_pace(
     shortest = ((ticks[1:] - 1) / index[1:]).max()
     if 0 < shortest <= longest:
         pace = _sensible(simplest(1 / (Fraction(longest) * tick), 1 / (Fraction(shortest) * tick)))
-        return pace if longest <= COARSE * shortest or pace.warning else _coarse(pace, tick)
+        return pace if step >= COARSE or pace.warning else _coarse(pace, tick)
     return _sensible(mean) if np.abs(ticks - index * step).max() <= JITTER * step else None
 
 
 def _coarse(pace: Pace, tick: Fraction) -> Pace:
-    told = f"its time stamps, in steps of {float(tick):g} s, are too coarse to tell its rate exactly"
+    told = (
+        f"its time stamps, in steps of {float(tick):g} s, are too coarse to tell its rate exactly"
+    )
     return Pace(pace.fps, None, f"{told}; {pace.fps:.6g} frames a second is taken")
 
 
