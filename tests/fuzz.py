@@ -171,9 +171,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     limit_memory()
     if args.again:
+        if args.again.count(":") < 2:
+            parser.error("--again takes TARGET:SEED:NUMBER, as a finding names it")
         again(args.again)
         return 0
     results = fuzz(args.inputs, args.seed, args.only)
+    if not results:
+        parser.error(f"no target's name begins with {args.only!r}")
     found: collections.Counter[str] = collections.Counter()
     print(f"{'target':<24}{'inputs':>9}{'refused':>9}{'taken':>9}{'findings':>9}{'seconds':>9}")
     for name, counts in results.items():

@@ -713,6 +713,7 @@ def test_unknown_names_are_told_before_the_video_is_read(
         (benchmarks, "nothing"),
         (benchmarks, "speed --repeats 0"),
         (benchmarks, "accuracy --seeds x"),
+        (benchmarks, "accuracy --data nowhere"),
     ],
 )
 def test_other_command_lines_refuse_in_one_sentence(

@@ -151,7 +151,7 @@ def test_a_wrong_name_is_told_before_anything_runs(data: Path) -> None:
         ("davis:mode=first", "has no option 'mode'; it has none"),
         ("davis:there", "takes no path"),
         ("tapvid", "needs a path"),
-        ("tapvid:nowhere.pkl", "holds no .pkl"),
+        ("tapvid:nowhere.pkl", "nowhere.pkl: no such file or folder"),
         ("tapvid:.,mode=last", "mode is first or strided"),
         ("tapvid:.,size=512", "size is 256 or native"),
         ("tapvid:.,sise=256", "no option 'sise'; it has mode, size"),

@@ -673,3 +673,18 @@ def test_colours_in_what_ffmpeg_says_do_no_harm(
 def test_times_of_a_video_in_memory() -> None:
     video = Video(clip(3), 10.0, "a")
     np.testing.assert_allclose(video.times, [0, 0.1, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("notes.mp4", bytes(3), r"it is no video of its kind, or was cut off"),
+        ("truth.npz", b"PK\x03\x04" + bytes(900), r"it is no video, or its beginning is damaged"),
+    ],
+)
+def test_what_is_no_video_is_told_in_plain_words(
+    name: str, content: bytes, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=rf"no frames can be read from it: {told}"):
+        read_video(tmp_path / name)

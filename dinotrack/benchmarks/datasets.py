@@ -110,6 +110,8 @@ def tapvid(request: Request) -> Iterator[AnnotatedClip]:
         raise InputError(f"data set {request.text!r}: size is {TAPVID_SIDE} or native")
     labels = {mode: f"{request.path.stem} {mode} {size}" for mode in _modes(request)}
     files = [request.path]
+    if not request.path.exists():
+        raise InputError(f"{request.path}: no such file or folder; check the path")
     if request.path.is_dir():
         files = in_order(file for file in request.path.glob("*.pkl") if file.is_file())
     if not files or not files[0].is_file():

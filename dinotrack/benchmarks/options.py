@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dinotrack.benchmarks import datasets
 from dinotrack.config import parse_assignment
+from dinotrack.terminal import parsing
 
 OptionGroup = argparse._ActionsContainer
 """A parser, or a group of its options."""
@@ -14,7 +15,7 @@ def add_data(parser: OptionGroup) -> None:
     """--data and --clips."""
     parser.add_argument(
         "--data",
-        type=Path,
+        type=parsing.folder,
         default=datasets.data_folder(),
         metavar="DIR",
         help=f"folder that holds eval/ ({datasets.FOLDER_VARIABLE}, or ../shared)",

@@ -53,6 +53,11 @@ PATIENCE = 10
 
 Some damaged files never end for it. It then would go on for ever, even without us.
 """
+COMPLAINTS = {
+    "Error opening input": "it is no video, or its beginning is damaged",
+    "moov atom not found": "it is no video of its kind, or was cut off (moov atom not found)",
+}
+"""What FFmpeg says of files that are no videos at all, in words for those who don't know it."""
 BYTES_A_SECOND = 5_000_000
 """That FFmpeg lists at the least, on a slow machine."""
 
@@ -212,4 +217,6 @@ def _reason(path: Path, text: str) -> str:
         return "it is of no kind that holds a video itself"
     if "matches no streams" in text:
         return "it holds no video stream"
-    return ffmpeg.complaint(text) or "FFmpeg decodes none"
+    said = ffmpeg.complaint(text)
+    known = (words for sign, words in COMPLAINTS.items() if said.startswith(sign))
+    return next(known, said or "FFmpeg decodes none")

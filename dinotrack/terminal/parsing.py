@@ -28,6 +28,14 @@ def path(text: str) -> Path:
     return Path(text)
 
 
+def folder(text: str) -> Path:
+    """A folder that is there."""
+    place = path(text)
+    if not place.is_dir():
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no folder that exists; check the path")
+    return place
+
+
 def file_named(*endings: str) -> Callable[[str], Path]:
     """What reads the path of a file whose name ends in one of these ways."""
 
