@@ -130,6 +130,9 @@ def make_folder(folder: Path, *advice: str | Argument) -> None:
         _try(folder)
     except (OSError, ValueError) as error:
         raise unwritable(folder, error, *advice) from error
+    except RecursionError:  # Python makes the parents one within another
+        deep = OSError("it lies too deep")
+        raise unwritable(folder, deep, *advice) from None
 
 
 def check_outputs(paths: Iterable[str | Path], *advice: str | Argument) -> None:

@@ -56,8 +56,8 @@ def inside(
 
     Numbers of objects, and two numbers of which one is zero, are inside where they are not zero. A
     grey picture with soft edges is inside from the middle of its range on, as is what was stored
-    lossily, and fractions from 0.5 on. Raises InputError, which begins with `what`, for numbers
-    below zero, for what is not finite, and for other fractions.
+    lossily, and fractions from 0.5 on, even if stored as greys. Raises InputError, which begins
+    with `what`, for numbers below zero, for what is not finite, and for other fractions.
     """
     if values.dtype == np.bool_:
         return values, ""
@@ -67,8 +67,10 @@ def inside(
         return _fractions(values, what)
     if lossy:
         bound = high / 2 if high >= FAINT else np.inf
+    elif high >= _top(high) / 4 and _is_plateau(values, high) and _is_soft(values, high):
+        bound = high / 2
     elif high >= _top(high) / 2 and _is_soft(values, high):
-        bound = _top(high) / 2
+        bound = _top(high) / 2  # as of a map of probabilities
     else:
         return values != 0, ""
     return _from(values, bound, what)
@@ -117,6 +119,12 @@ def _check_range(values: npt.NDArray[Any], what: str) -> None:
 def _top(high: float) -> float:
     """The brightest value of the range that a picture's brightest pixel belongs to."""
     return next((float(top) for top in (255, 65535) if high <= top), high)
+
+
+def _is_plateau(values: Num[np.ndarray, "..."], high: float) -> bool:
+    """Whether most of what is not zero has one brightness, as things of one grey have, whose edges
+    alone fade."""
+    return bool(2 * np.count_nonzero(values == high) >= np.count_nonzero(values))
 
 
 def _is_soft(values: Num[np.ndarray, "..."], high: float) -> bool:

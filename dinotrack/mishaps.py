@@ -16,11 +16,14 @@ SIGNS = (
     "out of memory",
     "can't allocate memory",
     "Failed to allocate",
+    "Cannot allocate memory",
+    "failed to map segment",
     "Storage size calculation overflowed",
     "integer multiplication overflow",
 )
-"""In messages of PyTorch and OpenCV, whose errors for it are those for much else. The last two are
-of sizes that no machine could have."""
+"""In messages of PyTorch, OpenCV and the system, whose errors for it are those for much else. A
+segment is a part of a library that is being loaded. The last two are of sizes that no machine could
+have."""
 SLOWER = 1e-3
 """A learning rate at which no fit went astray."""
 

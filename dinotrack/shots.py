@@ -145,9 +145,9 @@ def find_blank(frames: UInt8[Tensor, "T 3 H W"], run: Run) -> Timeline:
     elif timeline.blank:
         several = len(timeline.blank) > 1
         which = f"{frames_named(timeline.blank)} {'are' if several else 'is'} blank"
-        then = (
-            f"points are not visible there and are found again after {'them' if several else 'it'}"
-        )
+        then = "points are not visible there"
+        if timeline.shown[-1] > timeline.blank[0]:
+            then += f" and are found again after {'them' if several else 'it'}"
         warnings.warn(DinotrackWarning(f"{which}; {then}"), stacklevel=2)
     return timeline
 

@@ -22,6 +22,7 @@ from dinotrack.media.arrays import frames_of_arrays
 from dinotrack.media.decoding import decode
 from dinotrack.media.folders import STACK_SUFFIXES, read_folder, read_stack
 from dinotrack.media.frames import Frames, each_frame
+from dinotrack.media.images import is_tiff
 from dinotrack.media.rates import DEFAULT_FPS
 from dinotrack.progress import Progress, silent
 
@@ -84,7 +85,7 @@ def read_video(source: Source, progress: Progress = silent) -> Video:
         folder = path.resolve()
         return Video(read_folder(path, progress), DEFAULT_FPS, folder.name, str(folder))
     place = str(path.resolve())
-    if path.suffix.lower() in STACK_SUFFIXES:
+    if path.suffix.lower() in STACK_SUFFIXES or is_tiff(path):
         return Video(read_stack(path, progress), DEFAULT_FPS, path.stem, place)
     decoded = decode(path, progress)
     return Video(decoded.frames, decoded.fps, path.stem, place, decoded.uneven_times)

@@ -194,16 +194,13 @@ def test_no_text_in_a_file_steers_us(text: str, suffix: str, plain: Path, tmp_pa
     assert video.fps == 24
 
 
-@pytest.mark.skipif(not hasattr(os, "pread"), reason="the system can't read beside a place")
-def test_a_look_at_the_log_does_not_disturb_its_writer(tmp_path: Path) -> None:
+def test_a_log_is_read_without_moving_where_ffmpeg_writes(tmp_path: Path) -> None:
+    """Else it writes over the beginning of its log, after which a title may pass for an error."""
     with (tmp_path / "log").open("w+b", buffering=0) as log:
-        os.write(log.fileno(), b"[info] one\n")
-        place = os.lseek(log.fileno(), 0, os.SEEK_CUR)
-        assert program.said(log) == "[info] one\n"
-        assert os.lseek(log.fileno(), 0, os.SEEK_CUR) == place
-        os.lseek(log.fileno(), 0, os.SEEK_SET)  # wherever FFmpeg stands
-        assert program.said(log) == "[info] one\n"
-        assert os.lseek(log.fileno(), 0, os.SEEK_CUR) == 0
+        log.write(b"[info] Input #0, matroska\n")
+        os.lseek(log.fileno(), 5, os.SEEK_SET)
+        assert program.said(log).startswith("[info] Input")
+        assert os.lseek(log.fileno(), 0, os.SEEK_CUR) == 5
 
 
 def test_a_damaged_file_is_told_from_what_its_title_says(plain: Path, tmp_path: Path) -> None:
@@ -343,6 +340,24 @@ PACES = {
     "no claim, rounded": ([0, 33, 67, 100, 133, 167], MILLISECOND, None, 30.0),
     "two in a tick": ([0, 1, 2, 2, 3], MILLISECOND, Fraction(1200), 1200.0),
     "a little jitter": ([0, 3000, 6010, 9000], Fraction(1, 90000), Fraction(25), 30.0),
+    "a GIF, though FFmpeg claims a round rate": (
+        [0, 3, 6],
+        Fraction(1, 100),
+        Fraction(33),
+        100 / 3,
+    ),
+    "a GIF of rounded delays": (
+        [0, 4, 8, 13, 17, 21, 25],
+        Fraction(1, 100),
+        Fraction(24000, 1001),
+        24.0,
+    ),
+    "even, though FFmpeg claims another": (
+        [*range(0, 198, 33)],
+        MILLISECOND,
+        Fraction(30),
+        1e3 / 33,
+    ),
 }
 
 
@@ -358,6 +373,27 @@ def test_uneven_times_are_kept_and_said() -> None:
     np.testing.assert_allclose(pace.uneven_times, [0, 0.5, 1, 1.033], atol=1e-12)
     assert pace.fps == pytest.approx(3 / 1.033)
     assert "rate varies (frames follow each other after 0.033 to 0.5 s)" in pace.warning
+
+
+def test_slight_jitter_is_kept_without_a_word() -> None:
+    """A phone and a browser show no two frames after exactly the same time."""
+    rng = np.random.default_rng(0)
+    stamps = np.cumsum(np.append(0, rng.integers(28, 39, 300)))
+    pace = pace_of(stamps.tolist(), MILLISECOND, Fraction(30), len(stamps))
+    np.testing.assert_allclose(pace.uneven_times, stamps / 1000, atol=1e-12)
+    assert pace.warning == ""
+    dropped = np.append(stamps, stamps[-1] + 70)
+    assert "varies" in pace_of(dropped.tolist(), MILLISECOND, Fraction(30), len(dropped)).warning
+    slower = np.append(np.arange(100) * 33, 3267 + np.arange(1, 100) * 40)
+    assert "varies" in pace_of(slower.tolist(), MILLISECOND, Fraction(30), len(slower)).warning
+
+
+def test_a_clock_too_coarse_for_the_rate_is_told() -> None:
+    """Matroska counts milliseconds, of which a high-speed camera's frames share one."""
+    stamps = [0, 1, 2, 2, 3, 4, 5, 6, 7, 7, 8, 9, 10]
+    pace = pace_of(stamps, MILLISECOND, Fraction(1000), len(stamps))
+    assert pace.fps == pytest.approx(1200, rel=0.1)
+    assert "too coarse to tell its rate exactly" in pace.warning
 
 
 def test_without_sensible_times_a_word_is_said() -> None:
@@ -493,6 +529,31 @@ def test_deep_video_keeps_its_levels(name: str, tmp_path: Path) -> None:
     assert told in messages if told else not messages
 
 
+def test_a_broken_pixel_does_not_darken_a_deep_video(tmp_path: Path) -> None:
+    frames = clip(4)[..., 0]
+    stored = frames.astype("<u2") * 16
+    stored[:, 10, 20] = 65_535
+    (tmp_path / "raw").write_bytes(stored.tobytes())
+    raw = (
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "gray16le",
+        "-s",
+        "48x32",
+        "-r",
+        24,
+        "-i",
+        tmp_path / "raw",
+    )
+    ffmpeg(*raw, "-c:v", "ffv1", tmp_path / "deep.nut")
+    with pytest.warns(DinotrackWarning, match="12-bit ones; .* far brighter become white"):
+        video = read_video(tmp_path / "deep.nut")
+    others = np.ones((32, 48), np.bool_)
+    others[10, 20] = False
+    assert np.array_equal(video.frames[..., 0][:, others], frames[:, others])
+
+
 def test_numbers_of_damaged_floats_are_no_warning_of_numpy() -> None:
     signalling = np.array([[0x7F800001, 0x3F800000, 0]], np.uint32).view(np.float32)
     span = span_of(signalling)
@@ -509,6 +570,14 @@ def test_an_animation_behind_a_still_is_taken(tmp_path: Path) -> None:
     ffmpeg(*inputs, "-map", 0, "-map", 1, "-c:v:0", "libx264", "-c:v:1", "copy",
            tmp_path / "both.mp4")  # fmt: skip
     assert read_video(tmp_path / "both.mp4").frames.shape == (6, 32, 48, 3)
+
+
+def test_an_animated_avif_needs_no_word(tmp_path: Path) -> None:
+    """Its first stream is a still, which claims to last a second."""
+    first, *others = (Image.fromarray(frame) for frame in clip(6))
+    first.save(tmp_path / "a.avif", save_all=True, append_images=others, duration=40)
+    video = read_video(tmp_path / "a.avif")
+    assert (len(video.frames), video.fps) == (6, 25)
 
 
 def gif_of(path: Path, side: int, length: int) -> None:

@@ -71,6 +71,7 @@ def firsts(video: Video) -> list[int]:
         "t0 t0.5 t1 t1.5 t2",
         "t0.95 t1 t1.05 t1.1 t1.15",
         "0.03 0.07 0.1 0.13 0.17",
+        "t0,05 t0,1 t0,15 t0,2",
         "img-2 img-1 img0 img1 img2",
         "img-1 img-2 img-3",
         "img-0.5 img0 img0.5",
@@ -100,12 +101,13 @@ def test_order(names: str) -> None:
 
 
 def test_order_is_sure_to_the_last_name() -> None:
-    paths = [Path(name) for name in ("1.png", "01.png", "1.PNG", "1.jpg")]
-    assert in_order(paths) == in_order(paths[::-1])
+    for names in (("1.png", "01.png", "1.PNG", "1.jpg"), ("0.png", "0.0.png")):
+        paths = [Path(name) for name in names]
+        assert in_order(paths) == in_order(paths[::-1])
 
 
 @settings(deadline=None)
-@given(st.sets(st.text("0123459.-+_ aFm\xb2\uff11\u0664\udce4", min_size=1), max_size=8))
+@given(st.sets(st.text("0123459.,-+_ aFm\xb2\uff11\u0664\udce4", min_size=1), max_size=8))
 def test_any_names_can_be_ordered(names: set[str]) -> None:
     paths = [Path(f"x{name}.png") for name in names]
     assert sorted(in_order(paths)) == sorted(paths)
@@ -123,7 +125,12 @@ def test_any_names_can_be_ordered(names: set[str]) -> None:
         ("1 2 3 5", "numbers are missing"),
         ("0 10 20 40", "numbers are missing"),
         ("t0.1 t0.2 t0.4 t0.5", "numbers are missing"),
-        ("cam1_f1 cam1_f2 cam2_f1 cam2_f2", r"two numbers, .* \(cam1_f2.png, then cam2_f1.png\)"),
+        (
+            "cam1_f1 cam1_f2 cam2_f1 cam2_f2",
+            r"several numbers, .* \(cam1_f2.png, then cam2_f1.png\)",
+        ),
+        ("1 2 3 title", r"names have no number, and are taken as frames .* \(title.png\)"),
+        ("t0_z0_c0 t0_z0_c1 t1_z0_c0 t1_z0_c1", r"several .* \(t0_z0_c1.png, then t1_z0_c0.png\)"),
         ("left1 left2 right1 right2", r"2 series, which follow one another \(left1.png, right1"),
         ("0.25 0.5 0.8", r"decimal numbers \(0.25.png before 0.5.png\)"),
     ],
@@ -145,9 +152,12 @@ def test_doubts_are_told(names: str, told: str) -> None:
         "img-2 img-1 img0",
         "t0.05 t0.1 t0.15",
         "2024-01-30 2024-02-01 2024-03-01",
+        "2024-01-01_09-00 2024-01-01_10-00 2024-01-02_09-00 2024-01-02_10-00",
+        "img_t0_z0 img_t1_z0",
         "a b c",
         "first last",
-        "1 2 3 title",
+        "img img1 img2",
+        "img img_1 img_2",
     ],
 )
 def test_what_is_in_order_is_not_doubted(names: str) -> None:
@@ -205,6 +215,12 @@ def test_one_number_with_two_files_is_told(tmp_path: Path) -> None:
     video, (said,) = read(fill(tmp_path, ["1.png", "2.jpg", "2.png", "3.png"]))
     assert len(video.frames) == 4
     assert "1 of its numbers have more than one file, such as 2.jpg and 2.png" in said
+
+
+@pytest.mark.parametrize("copy", ["2 (1)", "2 copy", "2 copy 2", "2 - Copy", "2 - Copy (2)", "2 2"])
+def test_a_copy_of_a_frame_is_told(copy: str) -> None:
+    paths = [Path(f"{name}.png") for name in ("1", "2", copy, "3")]
+    assert [len(alike) for alike in twins(paths)] == [1, 2, 1]
 
 
 @pytest.mark.parametrize(
@@ -314,6 +330,13 @@ def test_all_pages_of_a_stack(suffix: str, tmp_path: Path) -> None:
     from_folder, said = read(folder)
     assert firsts(from_folder) == [0, 1, 2, 3, 4, 5]
     assert said == []
+
+
+@pytest.mark.parametrize("name", ["a.lsm", "a.png", "a"])
+def test_a_stack_of_any_name(name: str, tmp_path: Path) -> None:
+    first, *others = map(coloured, range(3))
+    first.save(tmp_path / name, "TIFF", save_all=True, append_images=others)
+    assert firsts(read_video(tmp_path / name)) == [0, 1, 2]
 
 
 def test_a_deep_stack_has_one_scale(tmp_path: Path) -> None:

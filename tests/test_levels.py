@@ -61,6 +61,31 @@ def test_what_is_done_is_told_unless_it_is_what_is_always_done(high: int, told: 
     assert scale_for(Span(-1, high, whole=True)).told == f"-1 becomes black and {high:g} white"
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "int32", "float32"])
+def test_broken_pixels_of_a_camera_do_not_count(dtype: str) -> None:
+    """One that is always white would make 12 bits out to be 16, and all else almost black."""
+    pixels = np.random.default_rng(0).integers(0, 4096, (72, 96)).astype(dtype)
+    sound = scale_for(span_of(pixels)).apply(pixels)
+    broken = pixels.copy()
+    broken[40, 50] = 65_535
+    scale = scale_for(reduce(Span.joined, map(span_of, (broken, pixels))))
+    assert "single pixels that are far brighter become white" in scale.told
+    levels = scale.apply(broken).astype(int)
+    assert levels[40, 50] == 255
+    levels[40, 50] = sound[40, 50]
+    assert np.abs(levels - sound).max() <= 1
+
+
+@pytest.mark.parametrize("side", [3, 30])
+def test_small_bright_things_are_no_broken_pixels(side: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 1024, (300, 300)).astype(np.uint16)
+    pixels[:side, :side] = 60_000
+    assert scale_for(span_of(pixels)).told == ""
+    photons = np.zeros((300, 300), np.uint16)
+    photons[::20, ::20] = np.arange(225).reshape(15, 15) * 64
+    assert span_of(photons).top == 224 * 64
+
+
 def test_a_dark_frame_of_a_sequence_stays_dark() -> None:
     bright, dark = np.full((2, 2), 4000, np.uint16), np.full((2, 2), 40, np.uint16)
     scale = scale_for(reduce(Span.joined, map(span_of, (dark, bright, dark))))

@@ -111,6 +111,13 @@ def test_decoded_loss_is_still_loss(tmp_path: Path) -> None:
         assert np.array_equal(read_mask(tmp_path / "again.png", SIZE), TRUE)
 
 
+@pytest.mark.parametrize("bright", [255, 200, 128, 70])
+def test_soft_edges_of_any_grey_count_from_the_middle(bright: int) -> None:
+    soft = np.asarray(SOFT, np.float64)
+    found, _ = inside((soft * bright / 255).round().astype(np.uint8), "the mask")
+    assert np.mean(found != (soft >= 127.5)) < 0.003
+
+
 def test_small_numbered_objects_stay_whole() -> None:
     """Microscopy numbers its cells, many of them above 127; none of them is a shade."""
     labels = np.zeros((120, 160), np.uint8)

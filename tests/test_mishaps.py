@@ -1,12 +1,15 @@
 """What ends a run that began well is told so that one can mend it."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 import torch
 
 from dinotrack.config import FAST, Config, override
 from dinotrack.errors import InputError
-from dinotrack.mishaps import astray, enough_memory
+from dinotrack.mishaps import astray, enough_memory, lacks_memory
 
 WIDE = override(FAST, {"model.widths": (4000, 16000), "training.batch": 512})
 
@@ -49,6 +52,18 @@ def test_other_errors_pass(error: Exception) -> None:
     with pytest.raises(type(error)) as raised, enough_memory(FAST):
         raise error
     assert raised.value is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+    ],
+)
+def test_the_system_too_may_lack_memory(error: Exception) -> None:
+    """As when a library is loaded, or a program is started."""
+    assert lacks_memory(error)
 
 
 def test_what_went_astray_learns_more_slowly() -> None:

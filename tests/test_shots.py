@@ -102,6 +102,15 @@ def test_a_video_of_blank_frames_alone(count: int) -> None:
     assert not found.confidence.any()
 
 
+@pytest.mark.parametrize(("which", "again"), [((7,), False), ((6, 7), False), ((2, 7), True)])
+def test_nothing_is_found_again_after_the_end(which: tuple[int, ...], again: bool) -> None:
+    frames = moving(0).copy()
+    frames[list(which)] = 0
+    with pytest.warns(DinotrackWarning) as told:
+        find_blank(working(frames), RUN)
+    assert ("found again after" in str(told[0].message)) == again
+
+
 def test_a_video_without_blank_frames_is_taken_as_it_is() -> None:
     timeline, frames = Timeline(3), working(moving(0, 3))
     queries = Queries(torch.tensor([0, 2]), torch.rand(2, 2))

@@ -47,7 +47,7 @@ READABLE = {
     "mp4parse_no_timescale.mp4": (170, (240, 320), "damaged.*time stamps are damaged"),
     "nasa_13013.mp4": (325, (180, 320), None),
     "moviepy_video_with_failing_audio.mp4": (280, (360, 640), None),
-    "moviepy_no_duration.webm": (74, (720, 1280), r"rate varies .* 0\.062 to 0\.072 s"),
+    "moviepy_no_duration.webm": (74, (720, 1280), None),
     "test_non_zero_start.mp4": (12, (112, 200), "not square"),
     "size_change.ts": (40, (240, 320), "changes midway"),
     "nasa_13013_rotated.mp4": (17, (480, 270), None),

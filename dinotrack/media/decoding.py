@@ -120,8 +120,8 @@ class _Recipe:
 @dataclass(frozen=True)
 class _Run:
     """What came of decoding. size: (H, W). sights: the formats and sizes that frames had in the
-    file. claimed: frames a second that the file
-    claims. declared: the seconds that it claims to last."""
+    file. claimed: frames a second that the file claims. declared: the seconds that it
+    claims to last."""
 
     recipe: _Recipe
     count: int
@@ -274,7 +274,8 @@ def _worth_knowing(run: _Run, stream: Stream, streams: list[Stream]) -> Iterator
         declared = max(claimed, stream.packets)
         of_all = f" of about {declared}" if declared > run.count else ""
         yield f"the file is damaged ({run.complaint}); frames read: {run.count}{of_all}"
-    longest = max(streams, key=lambda other: other.seconds)
+    moving = [other for other in streams if other.packets > 1] or streams  # stills claim any time
+    longest = max(moving, key=lambda other: other.seconds)
     if longest.seconds > stream.seconds + 2 * stream.seconds / max(stream.packets, 1):
         yield (
             f"of its {len(streams)} video streams number {stream.number + 1} is taken "

@@ -69,7 +69,7 @@ def to_rgb(store: IO[bytes], shape: tuple[int, int, int], layout: Layout) -> tup
                 small = scale.apply(_numbers(kept, t * size, shape, layout))
                 put(rgb, np.ascontiguousarray(as_rgb(small)).data)
             frames = frames_of(rgb, (count, height, width, 3))
-    full = span.whole and int(span.high).bit_length() == layout.bits
+    full = span.whole and int(span.top).bit_length() == layout.bits
     numbers = f"its frames hold numbers from {span.low:g} to {span.high:g}"
     expected = not scale.told or (full and scale.black == 0)
     return frames, "" if expected else f"{numbers}; {scale.told}, in all frames alike"

@@ -101,15 +101,15 @@ def check(encoder: str = "") -> None:
 def said(log: IO[bytes]) -> str:
     """What FFmpeg has written into its log so far.
 
-    The place in the file is FFmpeg's too. To move it while FFmpeg runs would let it write over the
-    beginning of its log, so it stays where it is, if the system has a way to read without it.
+    FFmpeg may be writing, and shares its place in the file with us: to seek would make it write
+    over what it said before.
     """
     if hasattr(os, "pread"):
-        text = os.pread(log.fileno(), os.fstat(log.fileno()).st_size, 0)
+        content = os.pread(log.fileno(), os.fstat(log.fileno()).st_size, 0)
     else:
         log.seek(0)
-        text = log.read()
-    return text.decode(errors="replace")
+        content = log.read()
+    return content.decode(errors="replace")
 
 
 def complaint(text: str) -> str:

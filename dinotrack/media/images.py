@@ -119,6 +119,15 @@ def read_pages(source: Path | bytes, look: Look = any_size) -> Iterator[Pixels]:
             yield _upright(image, file)
 
 
+def is_tiff(path: Path) -> bool:
+    """Whether a file that can be read begins like a TIFF, whatever its name is."""
+    try:
+        with path.open("rb") as file:
+            return _starts(file).startswith(tiff.MAGIC)
+    except OSError:
+        return False
+
+
 # --- opening
 
 

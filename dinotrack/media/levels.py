@@ -5,6 +5,7 @@ byte, or to cut off what exceeds 255, would make such pictures black or white. W
 sequence span tells how they are meant.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -26,6 +27,10 @@ FEW = 8
 STRAY = 1e-4
 """The share of the darkest and of the brightest pixels that does not count: a camera has broken
 ones."""
+GLARING = 8
+"""Strays are so many times brighter than all else, at least; else they do no harm."""
+ENOUGH = 1000
+"""Pixels of a picture that may have strays."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Span:
     """Whether they are integers."""
     finite: bool = True
     """False where some numbers are not finite, which have no part in the span."""
+    usual: float = math.inf
+    """The brightest number but for strays: single pixels that stay the same whatever is seen."""
 
     def joined(self, other: "Span") -> "Span":
         """The span of both. Integers and floats together are floats."""
@@ -46,7 +53,14 @@ class Span:
             max(self.high, other.high),
             self.whole and other.whole,
             self.finite and other.finite,
+            max(self.usual, other.usual),
         )
+
+    @property
+    def top(self) -> float:
+        """The brightest number that counts."""
+        is_glaring = self.low < self.usual and GLARING * self.usual <= self.high
+        return self.usual if is_glaring else self.high
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,20 @@ def span_of(pixels: Numbers) -> Span:
     held = pixels if whole else pixels[np.isfinite(pixels)]
     if not held.size:
         return Span(0.0, 0.0, whole, finite=False)
-    return Span(float(held.min()), float(held.max()), whole, held.size == pixels.size)
+    low, high = float(held.min()), float(held.max())
+    finite = held.size == pixels.size
+    return Span(low, high, whole, finite, _usual(pixels, high) if finite else high)
+
+
+def _usual(pixels: Numbers, high: float) -> float:
+    """The brightest number of a picture but for strays, which are few, and each of them alone."""
+    if pixels.size < ENOUGH:
+        return high
+    rank = pixels.size - 1 - math.ceil(STRAY * pixels.size)
+    common = float(np.partition(pixels, rank, axis=None)[rank])
+    if GLARING * common > high:
+        return high
+    return max(common, float(cv2.medianBlur(pixels.astype(np.float32), 3).max()))
 
 
 def scale_for(span: Span) -> Scale:
@@ -86,18 +113,22 @@ def scale_for(span: Span) -> Scale:
 
     Integers count by the bits in use: of 12 bits the lower 4 are dropped. Floats from 0 to 1 take
     all levels. Other numbers, and those that would leave fewer than `NARROW` levels, go from the
-    sequence's own darkest to its brightest.
+    sequence's own darkest to its brightest. Broken pixels of a camera do not count.
     """
-    low, high = span.low, span.high
+    low, high = span.low, span.top
+    strays = (
+        "; the few single pixels that are far brighter become white" if high < span.high else ""
+    )
     if span.whole and low >= 0:
         bits = int(high).bit_length()
         step = 2.0 ** (bits - 8)
         if high - low >= NARROW * step or high == low:
-            return Scale(0.0, step, "" if bits == SHORT else f"they are taken as {bits}-bit ones")
+            told = f"they are taken as {bits}-bit ones{strays}"
+            return Scale(0.0, step, told if strays or bits != SHORT else "")
     elif low >= 0 and high <= 1 and (high - low >= NARROW / 255 or high == low):
-        return Scale(0.0, 1 / 255, "0 becomes black and 1 white")
+        return Scale(0.0, 1 / 255, f"0 becomes black and 1 white{strays}")
     step = (high - low) / 255 or 1.0
-    return Scale(low, step, f"{low:g} becomes black and {high:g} white")
+    return Scale(low, step, f"{low:g} becomes black and {high:g} white{strays}")
 
 
 def as_rgb(pixels: Levels) -> UInt8[np.ndarray, "H W 3"]:

@@ -13,7 +13,9 @@ from fractions import Fraction
 from itertools import chain, pairwise, zip_longest
 from pathlib import Path
 
-NUMBER = re.compile(r"(\d+(?:\.\d+)*)")
+NUMBER = re.compile(r"(\d+(?:[.,]\d+)*)")
+POINT = str.maketrans(",", ".")
+"""Half of the world writes decimal numbers with commas."""
 SIGN = re.compile("[-+\N{MINUS SIGN}]$")
 SURE_SIGN = re.compile("(?:^|[^\\w+.\N{MINUS SIGN}-]|_)[-\N{MINUS SIGN}]$")
 """A hyphen that no text goes before is a minus sign, whatever the other names are."""
@@ -24,6 +26,9 @@ COMPANION = re.compile(
 """Words for pictures that belong to a frame and are none."""
 FRAME = re.compile(r"(?<![^\W\d_])(?:frame|image|img|im|rgb|colou?r)s?(?![^\W\d_])")
 """Words that say no more than that a picture is a frame."""
+
+COPY = re.compile(r"(?: -? ?copy)? (?:\(\d+\)|\d)$")
+"""What file managers put behind the name of a file that is copied a second time."""
 
 Value = tuple[Fraction, ...]
 """A number of a name: one, or several counters with points between them."""
@@ -82,10 +87,11 @@ def twins(paths: Iterable[Path]) -> list[list[Path]]:
     Files without a number are none of them.
     """
     alike: dict[tuple[tuple[str, ...], tuple[Value, ...]], list[Name]] = defaultdict(list)
-    for series in series_of(paths):
-        for name in series.names:
-            if name.values:
-                alike[name.texts[:-1], name.values].append(name)
+    every = [name for series in series_of(paths) for name in series.names if name.values]
+    numbers = {name.path.stem.lower(): (name.texts[:-1], name.values) for name in every}
+    for name in every:
+        stem = name.path.stem.lower()
+        alike[numbers.get(COPY.sub("", stem), numbers[stem])].append(name)
     groups = (sorted(names, key=lambda name: name.key) for names in alike.values())
     return [[name.path for name in names] for names in groups]
 
@@ -101,6 +107,7 @@ def doubts(paths: Sequence[Path]) -> Iterator[str]:
     if len(starts) > 1:
         firsts = listed(sorted(starts.values()))
         yield f"its names are {len(starts)} series, which follow one another ({firsts})"
+    yield from _loose(paths, everyone)
     unsure = next((series for series in everyone if not series.sure), None)
     if unsure is not None:
         first, second = (name.path.name for name in unsure.names[:2])
@@ -113,9 +120,9 @@ def doubts(paths: Sequence[Path]) -> Iterator[str]:
 def series_of(paths: Iterable[Path]) -> list[Series]:
     """The series that file names are made of, in no order."""
     groups: dict[tuple[str, ...], list[tuple[Path, list[str], list[str]]]] = defaultdict(list)
-    for path in paths:
+    for path in sorted(paths):  # so that what is read does not depend on the order they come in
         parts = NUMBER.split(path.stem.lower())
-        texts, numbers = parts[::2], parts[1::2]
+        texts, numbers = parts[::2], [number.translate(POINT) for number in parts[1::2]]
         groups[_unsigned(texts)].append((path, texts, numbers))
     return [_read_series(group) for group in groups.values()]
 
@@ -208,24 +215,48 @@ def _bare(stem: str) -> str:
     return "_".join(re.findall(r"[^\W_]+", FRAME.sub("_", COMPANION.sub("_", stem))))
 
 
-def _restarts(series: Series) -> Iterator[str]:
-    """Two numbers, of which the last begins anew: two cameras, or takes, in one folder.
+def _loose(paths: Sequence[Path], numbered: Sequence[Series]) -> Iterator[str]:
+    """Names without a number beside numbered ones, such as a poster's. That of img.png beside
+    img1.png is one of the series."""
+    starts = {series.names[0].texts[0].rstrip(" (_-.") for series in numbered}
+    inside = {name.path for series in numbered for name in series.names}
+    loose = [path for path in paths if path not in inside and path.stem.lower() not in starts]
+    if inside and loose:
+        names = listed([path.name for path in loose])
+        yield f"names have no number, and are taken as frames all the same ({names})"
 
-    Names of more numbers are mostly dates and times.
+
+def _restarts(series: Series) -> Iterator[str]:
+    """Two numbers, of which the last begins anew: two cameras, takes or channels in one folder.
+
+    Names of more numbers are mostly dates and times. They are doubted where each value of one
+    number has each of another one, as in t0_z0_c0, t0_z0_c1, t1_z0_c0.
     """
-    if len(series.names[0].values) != 2:
+    varying = _varying(series)
+    if len(varying) != 2:
         return
-    for one, other in pairwise(series.names):
-        if other.values[1] < one.values[1]:
-            names = f"{one.path.name}, then {other.path.name}"
-            yield f"names hold two numbers, and are in the order of the first ({names})"
+    last = varying[1]
+    if len(series.names[0].values) > 2:
+        sides = [len({name.values[index] for name in series.names}) for index in varying]
+        named = series.names[0].texts[last][-1:].isalpha()
+        if not named or sides[0] * sides[1] != len(series.names):
             return
+    for one, other in pairwise(series.names):
+        if other.values[last] < one.values[last]:
+            names = f"{one.path.name}, then {other.path.name}"
+            yield f"names hold several numbers, and are in the order of the first one ({names})"
+            return
+
+
+def _varying(series: Series) -> list[int]:
+    """Which of the numbers in names are not the same in all of them."""
+    columns = zip(*(name.values for name in series.names), strict=True)
+    return [index for index, values in enumerate(columns) if len(set(values)) > 1]
 
 
 def _gaps(series: Series, count: int) -> Iterator[str]:
     """Numbers that are missing, where most are the same step apart."""
-    columns = zip(*(name.values for name in series.names), strict=True)
-    varying = [index for index, values in enumerate(columns) if len(set(values)) > 1]
+    varying = _varying(series)
     if len(varying) != 1 or any(len(name.values[varying[0]]) > 1 for name in series.names):
         return
     numbers = [name.values[varying[0]][0] for name in series.names]

@@ -26,6 +26,18 @@ ALIKE = 2e-6
 """Rates that differ by this share are one."""
 JITTER = 0.02
 """Of the time between two frames: as far as they may be from even times and count as even."""
+SLIGHT = 0.5
+"""Of the mean time between two frames: without a word, frames may be so much further apart, and so
+far from their even times. Phones, webcams and recorders of the screen are no more exact."""
+DRIFT = 0.01
+"""Of all frames: as many more each may be from its even time, as a slow clock adds up."""
+CLEAR = 4
+"""Frames: as many that lie exactly even by a coarse clock are no matter of rounding, unless a claim
+says so."""
+COARSE = 2
+"""Ticks a frame: with fewer, two frames may have one time stamp, which does not tell their rate."""
+GIF_TICK = Fraction(1, 100)
+"""No other file has this clock. A GIF has no rate but its delays; what FFmpeg claims is a guess."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +61,9 @@ def pace_of(stamps: Sequence[int], tick: Fraction, claimed: Fraction | None, cou
     ticks = np.asarray(stamps, np.int64)
     if count > 1 and len(ticks) == count:
         ticks = ticks - ticks[0]
-        rate = _even_rate(ticks, tick, claimed)
-        if rate is not None:
-            return _sensible(rate)
+        even = _even_pace(ticks, tick, claimed)
+        if even is not None:
+            return even
         if (np.diff(ticks) > 0).all():
             return _uneven(ticks, tick)
     if claimed is None:
@@ -76,27 +88,41 @@ def _sensible(rate: Fraction) -> Pace:
     return Pace(DEFAULT_FPS, None, told)
 
 
-def _even_rate(
+def _even_pace(
     ticks: npt.NDArray[np.int64], tick: Fraction, claimed: Fraction | None
-) -> Fraction | None:
-    """The rate of frames that are shown evenly; None where they are not."""
+) -> Pace | None:
+    """The pace of frames that are shown evenly; None where they are not."""
     last = int(ticks[-1])
     index = np.arange(len(ticks))
     if last <= 0:
         return None
     mean = Fraction(len(ticks) - 1) / (last * tick)
     step = last / (len(ticks) - 1)
+    is_even = bool((ticks == index * step).all())
     # A tick of 1001 / 30000 s is a frame, and one that goes a hundred times into it is a fine clock
-    sure = tick.numerator > 1 or step >= FINE
-    if sure and (ticks == index * step).all():
-        return mean
-    if claimed and np.abs(ticks - index * float(1 / (claimed * tick))).max() <= 1:
-        return _exact(claimed)
+    if is_even and (tick.numerator > 1 or tick == GIF_TICK or step >= FINE):
+        return _sensible(mean)
+    if (
+        claimed
+        and tick != GIF_TICK
+        and np.abs(ticks - index * float(1 / (claimed * tick))).max() <= 1
+    ):
+        return _sensible(_exact(claimed))
+    if is_even and len(ticks) >= CLEAR:
+        return _sensible(mean)
     longest = ((ticks[1:] + 1) / index[1:]).min()  # ticks a frame, as far as rounding allows
     shortest = ((ticks[1:] - 1) / index[1:]).max()
     if 0 < shortest <= longest:
-        return simplest(1 / (Fraction(longest) * tick), 1 / (Fraction(shortest) * tick))
-    return mean if np.abs(ticks - index * step).max() <= JITTER * step else None
+        pace = _sensible(simplest(1 / (Fraction(longest) * tick), 1 / (Fraction(shortest) * tick)))
+        return pace if step >= COARSE or pace.warning else _coarse(pace, tick)
+    return _sensible(mean) if np.abs(ticks - index * step).max() <= JITTER * step else None
+
+
+def _coarse(pace: Pace, tick: Fraction) -> Pace:
+    told = (
+        f"its time stamps, in steps of {float(tick):g} s, are too coarse to tell its rate exactly"
+    )
+    return Pace(pace.fps, None, f"{told}; {pace.fps:.6g} frames a second is taken")
 
 
 def _exact(rate: Fraction) -> Fraction:
@@ -121,6 +147,9 @@ def _uneven(ticks: npt.NDArray[np.int64], tick: Fraction) -> Pace:
     fps = float(len(gaps) / times[-1])
     if not is_writable(fps):
         return _sensible(Fraction(fps))
+    late = np.abs(times * fps - np.arange(len(times))).max()
+    if gaps.max() * fps - 1 <= SLIGHT and late <= SLIGHT + DRIFT * len(times):
+        return Pace(fps, times)
     told = (
         f"its frame rate varies (frames follow each other after {gaps.min():.4g} to "
         f"{gaps.max():.4g} s); `times` says when each is shown, and {fps:.6g} a second is the mean"

@@ -147,7 +147,10 @@ def _unfinished(out: Path) -> Iterator[Path]:
 
 
 def _unfinished_folders(out: Path) -> list[Path]:
-    return [path for path in out.glob(f"{UNFINISHED}*") if not path.is_symlink()]
+    try:
+        return [path for path in out.glob(f"{UNFINISHED}*") if not path.is_symlink()]
+    except OSError:  # where it may not be looked at; `make_folder` says so
+        return []
 
 
 def _files(inputs: Iterable[Path]) -> Iterator[Path]:
