@@ -19,8 +19,9 @@ from dinotrack.errors import InputError, on_command_line
 from dinotrack.locks import HOLDER, LOCK, locked
 
 HOLD = """
-import sys
+import signal, sys
 from dinotrack.locks import locked
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which some shells ignore
 with locked(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()
