@@ -100,8 +100,9 @@ def test_order(names: str) -> None:
 
 
 def test_order_is_sure_to_the_last_name() -> None:
-    paths = [Path(name) for name in ("1.png", "01.png", "1.PNG", "1.jpg")]
-    assert in_order(paths) == in_order(paths[::-1])
+    for names in (("1.png", "01.png", "1.PNG", "1.jpg"), ("x0.png", "x0.0.png")):
+        paths = [Path(name) for name in names]
+        assert in_order(paths) == in_order(paths[::-1])
 
 
 @settings(deadline=None)
