@@ -46,10 +46,13 @@ def setting(key: str, value: Any) -> Argument:
 
 
 class _Message(Exception):
-    """An exception whose arguments are the parts of one sentence: text and `Argument`."""
+    """An exception whose arguments are the parts of one sentence: text and `Argument`.
+
+    Its text is `printable`, as Python shows it on a terminal where nobody catches it.
+    """
 
     def __str__(self) -> str:
-        return "".join(str(part) for part in self.args)
+        return printable("".join(str(part) for part in self.args))
 
 
 class InputError(_Message, ValueError):

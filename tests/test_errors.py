@@ -45,7 +45,7 @@ def test_python_and_the_command_line_each_read_their_own_words() -> None:
 )
 def test_arguments_are_named(argument: Argument, python: str, flag: str) -> None:
     error = InputError("give ", argument, "\nor not")
-    assert str(error) == f"give {python}\nor not"
+    assert str(error) == f"give {python} or not"
     assert on_command_line(error) == f"give {flag} or not"
 
 
@@ -57,6 +57,12 @@ def test_a_setting_can_be_given_as_the_command_line_is_told(key: str, value: obj
     told = on_command_line(InputError(setting(key, value)))
     typed = parse_assignment(told.removeprefix("--set "))
     assert override(FAST, dict([typed])) == override(FAST, {key: value})
+
+
+@pytest.mark.parametrize("kind", [InputError, DinotrackWarning])
+def test_names_of_files_steer_no_terminal_where_nobody_catches_it(kind: type[Exception]) -> None:
+    told = str(kind("\x1b]0;owned\x07.mp4 of \udcff is damaged"))
+    assert told == r"\x1b]0;owned\x07.mp4 of \udcff is damaged"
 
 
 def test_a_message_is_passed_on_with_its_arguments() -> None:

@@ -101,7 +101,11 @@ def test_order(names: str) -> None:
 
 
 def test_order_is_sure_to_the_last_name() -> None:
-    for names in (("1.png", "01.png", "1.PNG", "1.jpg"), ("0.png", "0.0.png")):
+    for names in (
+        ("1.png", "01.png", "1.PNG", "1.jpg"),
+        ("0.png", "0.0.png"),
+        ("x0.png", "x0.0.png"),
+    ):
         paths = [Path(name) for name in names]
         assert in_order(paths) == in_order(paths[::-1])
 

@@ -120,7 +120,7 @@ def doubts(paths: Sequence[Path]) -> Iterator[str]:
 def series_of(paths: Iterable[Path]) -> list[Series]:
     """The series that file names are made of, in no order."""
     groups: dict[tuple[str, ...], list[tuple[Path, list[str], list[str]]]] = defaultdict(list)
-    for path in sorted(paths):  # so that what is read does not depend on the order they come in
+    for path in sorted(paths, key=str):  # not as the disk lists them
         parts = NUMBER.split(path.stem.lower())
         texts, numbers = parts[::2], [number.translate(POINT) for number in parts[1::2]]
         groups[_unsigned(texts)].append((path, texts, numbers))

@@ -14,7 +14,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from dinotrack.files import regular
-from dinotrack.tensor_files import DamagedFile
+from dinotrack.tensor_files import NAMES, DamagedFile
 from dinotrack.training.stored import KIND, OPTIMIZER, WEIGHTS
 
 AnyTensor = Shaped[Tensor, "..."]
@@ -59,7 +59,12 @@ def _check_whole(path: Path, size: int) -> None:
 
 
 def _plain(values: object, size: int) -> bool:
-    """Whether something is a tensor that takes no more memory than the file has."""
+    """Whether something is a tensor of plain numbers that takes no more memory than the file has.
+
+    Quantized numbers, for one, know none of what is asked of them later.
+    """
     if not isinstance(values, Tensor) or values.layout != torch.strided:
+        return False
+    if values.dtype not in NAMES:
         return False
     return values.device.type == "cpu" and values.numel() * values.itemsize <= size

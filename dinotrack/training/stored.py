@@ -121,7 +121,7 @@ def parse(path: Path, tensors: Mapping[str, AnyTensor], about: Mapping[str, Any]
     step, steps = _taken(about, "step", int), config.training.steps
     if not 0 <= step <= steps:
         raise DamagedFile(f"its step is {step} of {steps}")
-    losses = {name: _curve(values, steps) for name, values in _taken(about, "losses", dict).items()}
+    losses = {name: _curve(values, step) for name, values in _taken(about, "losses", dict).items()}
     if not all_finite(tensors):
         raise DamagedFile("it holds numbers that are not finite")
     return Stored(path, identity, step, losses, dict(tensors))
@@ -134,9 +134,9 @@ def _taken(about: Mapping[str, Any], name: str, kind: type) -> Any:
     return value
 
 
-def _curve(values: object, steps: int) -> list[float]:
-    """The losses of one term."""
-    if not isinstance(values, list) or len(values) > steps:
+def _curve(values: object, step: int) -> list[float]:
+    """The losses of one term, of which each step gave one at most."""
+    if not isinstance(values, list) or len(values) > step:
         raise DamagedFile("its losses are no curves of its steps")
     if not all(type(value) is float and math.isfinite(value) for value in values):
         raise DamagedFile("its losses are no finite numbers")
