@@ -17,6 +17,7 @@ from dinotrack.interrupts import held
 from dinotrack.progress import Watch
 from dinotrack.terminal import arguments, console
 from dinotrack.terminal.display import Display
+from dinotrack.terminal.heap import keep_freed_memory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,6 +73,7 @@ def _run(args: argparse.Namespace, display: Display) -> None:
     outputs.check(out, [path for path in given if path])
     with locked(out), _interrupted_in(out):
         outputs.clear(out)
+        keep_freed_memory()
         with held():
             from dinotrack import api  # loads torch, which takes seconds
 

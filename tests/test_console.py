@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -736,3 +737,26 @@ def test_other_command_lines_refuse_in_one_sentence(
 def test_the_package_says_that_it_is_typed() -> None:
     assert (ROOT / "dinotrack" / "py.typed").is_file()
     assert '"dinotrack" = ["py.typed"]' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+FREED = """
+import resource
+import numpy as np
+from dinotrack.terminal.heap import keep_freed_memory
+keep_freed_memory()
+np.ones(1 << 23)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(8):
+    np.ones(1 << 23)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+"""Takes and frees 64 MiB nine times; counts the pages that were filled after the first time."""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="knows no such options")
+def test_memory_that_is_freed_is_taken_again() -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", FREED]
+    counted = subprocess.run(command, env=environment, capture_output=True, check=True, text=True)
+    pages = (1 << 26) // 4096
+    assert int(counted.stdout) < pages
