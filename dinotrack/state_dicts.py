@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from dinotrack.errors import InputError
+from dinotrack.errors import InputError, cause_of
 from dinotrack.files import regular
 from dinotrack.tensor_files import AnyTensor, DamagedFile, read_tensors
 from dinotrack.weights import hash_prefix
@@ -42,7 +42,7 @@ def read(path: Path) -> State:
         content = _tensors(path) if path.suffix == ".safetensors" else _unpickled(path)
     except OSError as error:
         raise InputError(
-            f"can't read the weights {path} ({error.strerror}); give a file that can be read"
+            f"can't read the weights {path} ({cause_of(error)}); give a file that can be read"
         ) from error
     state = _state(content)
     if not state:

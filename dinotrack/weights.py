@@ -120,7 +120,7 @@ def _chosen(name: str) -> Path:
     except (FileNotFoundError, NotADirectoryError):
         problem = "doesn't exist"
     except OSError as error:
-        problem = f"can't be read ({error.strerror})"
+        problem = f"can't be read ({cause_of(error)})"
     else:
         if mode == stat.S_IFREG:
             return Path(name)

@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 
@@ -58,26 +59,13 @@ def test_what_is_held_is_done_first(number: int) -> None:
     assert done == ["the whole of it"]
 
 
-def test_ctrl_c_of_python_is_held_too() -> None:
+@pytest.mark.parametrize("within", [nullcontext, held], ids=["alone", "within another"])
+def test_ctrl_c_waits_for_the_outer_end(within: Callable[[], AbstractContextManager[None]]) -> None:
     done = []
 
     def work() -> None:
         with held():
-            send(signal.SIGINT)
-            done.append(1)
-        done.append(2)
-
-    with pytest.raises(KeyboardInterrupt):
-        work()
-    assert done == [1]
-
-
-def test_holds_within_each_other_end_with_the_outer_one() -> None:
-    done = []
-
-    def work() -> None:
-        with held():
-            with held():
+            with within():
                 send(signal.SIGINT)
             done.append(1)
         done.append(2)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dinotrack.errors import InputError
+from dinotrack.errors import InputError, cause_of
 
 Array = npt.NDArray[Any]
 
@@ -37,9 +37,7 @@ def read_pickle(path: Path) -> Any:
         with path.open("rb") as file:
             return _thaw(_Unpickler(file).load(), {})
     except OSError as error:
-        raise InputError(
-            f"{path}: can't be read ({error.strerror or error}); check the path"
-        ) from error
+        raise InputError(f"{path}: can't be read ({cause_of(error)}); check the path") from error
     except Exception as error:  # a damaged or hostile pickle can raise anything
         reason = str(error).rstrip(".") or type(error).__name__
         raise InputError(

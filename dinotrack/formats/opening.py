@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from dinotrack.errors import InputError
+from dinotrack.errors import InputError, cause_of
 from dinotrack.files import regular
 
 
@@ -50,5 +50,5 @@ def size_of(file: io.BufferedReader) -> int:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-        return str(error.strerror)
+        return cause_of(error)
     return "it is damaged, or something else than its name says"

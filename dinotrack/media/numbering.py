@@ -72,13 +72,13 @@ def without_companions(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """
     bare = {path: _bare(path.stem.casefold()) for path in paths}
     worded = [path for path in paths if COMPANION.search(path.stem.casefold())]
-    frames = {bare[path] for path in paths} - {""}
-    frames = {bare[path] for path in paths if path not in set(worded)} & frames
+    companions = set(worded)
+    others = [path for path in paths if path not in companions]
+    frames = {bare[path] for path in others} - {""}
     beside = [path for path in worded if bare[path] in frames]
     if 2 * len(beside) <= len(worded):
         return list(paths), []
-    companions = set(worded)
-    return [path for path in paths if path not in companions], worded
+    return others, worded
 
 
 def twins(paths: Iterable[Path]) -> list[list[Path]]:
