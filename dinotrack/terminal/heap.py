@@ -14,8 +14,8 @@ def keep_freed_memory() -> None:
     """Let glibc keep memory that is freed, rather than give it back to the system at once.
 
     Each step of a fit frees some hundred megabytes, and takes as many again. What was given back
-    has to be filled with zeros, page by page, which takes a tenth of a fit's time on a CPU. Other C
-    libraries, which know no such options, are left alone.
+    has to be filled with zeros, page by page, which took a tenth of the time of a whole run on two
+    cores. Other C libraries, which know no such options, are left alone.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         options = ctypes.CDLL(None).mallopt
