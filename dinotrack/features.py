@@ -5,13 +5,14 @@ The pipeline knows a ViT only as a `Backbone` (backbones.py).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from dinotrack.backbones import SHIPPED, Backbone
@@ -19,7 +20,7 @@ from dinotrack.chunks import VIT_FRAMES, VIT_LAYERS_HELD, fitting, in_chunks
 from dinotrack.config import BackboneConfig
 from dinotrack.foreground import pca_foreground
 from dinotrack.maps import FeatureMaps
-from dinotrack.progress import Progress, silent
+from dinotrack.progress import Meter, Progress, silent
 from dinotrack.run import Run
 
 
@@ -167,12 +168,18 @@ def extract_features(
     config.components: each block's features are projected onto that many of their own principal
     components, taken from config.pca_frames frames. With 0, or as many as there are channels, they
     are kept whole. computed: the precision of the network, by autocast where it is not float32.
+
+    The network sees every frame once: those that the components are taken from come first.
     """
-    bases = _bases(backbone, frames, layers, config, computed)
+    meter = Meter(progress, "features", len(frames))
+    first, rest = _in_turn(len(frames), backbone, config)
+    seen = list(_maps_in_parts(backbone, frames, first, layers, computed, meter))
+    bases = _bases([maps for _, maps in seen], config)
+    others = _maps_in_parts(backbone, frames, rest, layers, computed, meter)
+
     kept = torch.float16 if config.precision == "float16" else torch.float32
     results: list[Float[Tensor, "T K h w"]] = []
-    progress("features", 0, len(frames))
-    for part, maps in _maps_in_parts(backbone, frames, layers, computed):
+    for part, maps in itertools.chain(seen, others):
         if bases:
             pairs = zip(bases, maps, strict=True)
             maps = [torch.einsum("kc,bchw->bkhw", basis, values) for basis, values in pairs]
@@ -180,25 +187,32 @@ def extract_features(
             shapes = [(len(frames), *values.shape[1:]) for values in maps]
             results = [torch.empty(shape, dtype=kept, device=frames.device) for shape in shapes]
         for result, values in zip(results, maps, strict=True):
-            result[part] = values.to(frames.device, kept)
-        progress("features", part.stop, len(frames))
+            result[part.to(frames.device)] = values.to(frames.device, kept)
+    meter.reach(len(frames))
     return results
 
 
+def _in_turn(
+    count: int, backbone: Backbone, config: BackboneConfig
+) -> tuple[Int[Tensor, " F"], Int[Tensor, " R"]]:
+    """The frames that components are taken from, spread evenly, and the rest; both ascending.
+
+    Where features are kept whole, there are no components, and all frames are of the rest.
+    """
+    looked_at = torch.zeros(count, dtype=torch.bool)
+    if 0 < config.components < backbone.dims:
+        spread = torch.linspace(0, count - 1, min(config.pca_frames, count)).round().long()
+        looked_at[spread] = True
+    return looked_at.nonzero()[:, 0], (~looked_at).nonzero()[:, 0]
+
+
 def _bases(
-    backbone: Backbone,
-    frames: UInt8[Tensor, "T 3 H W"],
-    layers: Sequence[int],
-    config: BackboneConfig,
-    computed: torch.dtype,
+    seen: Sequence[Sequence[Float[Tensor, "_ C h w"]]], config: BackboneConfig
 ) -> list[Float[Tensor, "K C"]]:
-    """The principal components of each block's features; none where they are kept whole."""
-    if not 0 < config.components < backbone.dims:
-        return []
-    count = min(config.pca_frames, len(frames))
-    spread = torch.linspace(0, len(frames) - 1, count).round().long()
+    """The principal components of each block's features, of some parts of the video that were seen;
+    none where nothing was."""
     sums: list[Float[Tensor, "C C"]] = []
-    for _, maps in _maps_in_parts(backbone, frames[spread], layers, computed):
+    for maps in seen:
         moments = [second_moment(values) for values in maps]
         sums = [a + b for a, b in zip(sums, moments, strict=True)] if sums else moments
     return [principal_components(moment, config.components) for moment in sums]
@@ -206,21 +220,29 @@ def _bases(
 
 def _maps_in_parts(
     backbone: Backbone,
-    frames: UInt8[Tensor, "F 3 H W"],
+    frames: UInt8[Tensor, "T 3 H W"],
+    chosen: Int[Tensor, " F"],
     layers: Sequence[int],
     computed: torch.dtype,
-) -> Iterator[tuple[slice, list[Float[Tensor, "B C h w"]]]]:
-    """Float32 maps of some blocks on the backbone's device, for a part of the frames at a time."""
+    meter: Meter,
+) -> Iterator[tuple[Int[Tensor, " B"], list[Float[Tensor, "B C h w"]]]]:
+    """Float32 maps of some blocks on the backbone's device, for a part of the chosen frames at a
+    time, with the numbers of these frames."""
     device = backbone.device
+    tick = meter.ticker(1)
 
     def compute(part: slice) -> list[Float[Tensor, "B C h w"]]:
+        some = frames[chosen[part].to(frames.device)]
         with torch.autocast(device.type, dtype=computed, enabled=computed != torch.float32):
-            maps = backbone(frames[part], layers)
+            maps = backbone(some, layers)
         return [values.float() for values in maps]
 
     grid = backbone.grid(int(frames.shape[-2]), int(frames.shape[-1]))
     each = VIT_LAYERS_HELD * 4 * grid.rows * grid.cols * backbone.dims
-    return in_chunks(compute, len(frames), fitting(device, each, VIT_FRAMES), "frames")
+    at_once = fitting(device, each, VIT_FRAMES)
+    for part, maps in in_chunks(compute, len(chosen), at_once, "frames"):
+        tick(part.stop - part.start)
+        yield chosen[part], maps
 
 
 def second_moment(maps: Float[Tensor, "B C h w"]) -> Float[Tensor, "C C"]:

@@ -493,6 +493,19 @@ def test_components_are_taken_from_frames_spread_evenly() -> None:
     assert torch.allclose(found, torch.einsum("kc,tchw->tkhw", basis, whole), atol=1e-5)
 
 
+def test_every_frame_passes_the_vit_once() -> None:
+    class Counting(FakeBackbone):
+        seen = 0
+
+        def __call__(self, frames: torch.Tensor, layers: Sequence[int]) -> list[torch.Tensor]:
+            self.seen += len(frames)
+            return super().__call__(frames, layers)
+
+    backbone = Counting()
+    extract_features(backbone, video(9), [1], replace(WHOLE, components=2, pca_frames=3))
+    assert backbone.seen == 9
+
+
 def cosines(maps: torch.Tensor) -> torch.Tensor:
     tokens = F.normalize(maps.transpose(0, 1).flatten(1), dim=0)
     return tokens.T @ tokens
@@ -587,7 +600,7 @@ def test_the_stage_gives_what_the_blocks_see(tmp_path: Path) -> None:
     one, last = extract_features(FakeBackbone(), video(6), [1, 2], config)
     found, passes, told = seen_in_a_clip(None, True)
     assert passes == [[1, 2]]
-    assert told == [("features", done, 6) for done in (0, 4, 6)]
+    assert told == [("features", done, 6) for done in (0, 4, 5, 6)]
     assert found.maps.grid == FakeBackbone().grid(16, 20)
     assert torch.equal(found.maps.values, one)
     assert torch.equal(found.foreground, pca_foreground(last, QUALITY.foreground.threshold))
@@ -608,7 +621,7 @@ def test_only_what_is_not_known_is_computed(tmp_path: Path, layer: int) -> None:
     found, passes, told = seen_in_a_clip(folder, True, layer)
     if layer == 1:  # the foreground's block is another, and takes a pass
         assert passes == [[2]]
-        assert told == [("features", done, 6) for done in (0, 4, 6)]
+        assert told == [("features", done, 6) for done in (0, 4, 5, 6)]
     else:
         assert passes == []
         assert told == [("features", 1, 1)]
