@@ -76,8 +76,14 @@ class FeatureMaps:
         """Features along tracks (px), one position a frame."""
         return torch.stack([self.at(t, xy[:, t]) for t in range(len(self))], dim=1)
 
-    def resampled(self, grid: Grid) -> FeatureMaps:
-        """The maps read at the cells of another grid: float32."""
-        cells = grid.centres(self.device).expand(len(self), -1, -1)
+    def resampled(self, grid: Grid, corner: Float[Tensor, " 2"] | None = None) -> FeatureMaps:
+        """The maps read at the cells of another grid: float32.
+
+        corner: (x, y) px of where the frame of the other grid begins, if it is a part of this.
+        """
+        if grid == self.grid and corner is None:
+            return FeatureMaps(self.values.float(), grid)
+        centres = grid.centres(self.device)
+        cells = (centres if corner is None else centres + corner).expand(len(self), -1, -1)
         values = self.grid.sample(self.values, cells).transpose(1, 2)
         return FeatureMaps(values.reshape(*self.values.shape[:2], grid.rows, grid.cols), grid)

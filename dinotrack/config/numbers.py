@@ -26,6 +26,7 @@ from dinotrack.config.section import (
     Share,
     Side,
     TwoOrMoreDrawn,
+    Window,
 )
 
 
@@ -173,6 +174,9 @@ class TrainingConfig(Section, key="training"):
     frames: TwoOrMoreDrawn = 4  # frames that are drawn for each half of the batch
     shared_frames: bool = False  # both halves of the batch are from the same frames
     max_gap: Count = 0  # all drawn frames lie within so many frames of one of them; 0: anywhere
+    # A step looks through a window with this share of the frame's sides, and a fit takes more of
+    # these cheaper steps. 1: whole frames. Only the flow and the heatmap loss allow for less.
+    window: Window = 1.0
 
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
     learning_rate: Amount = 1e-2

@@ -67,6 +67,7 @@ FAST = Config(
         frames=3,
         shared_frames=True,
         max_gap=24,
+        window=0.5,
         optimizer="muon",
         learning_rate=2e-3,
         matrix_rate=4.0,

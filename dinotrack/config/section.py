@@ -56,6 +56,7 @@ Area = Annotated[int, Bounds(least=1, most=16_384**2)]  # px
 Amount = Annotated[float, Bounds(least=0)]
 Positive = Annotated[float, Bounds(least=1e-6)]  # what something is divided by
 Share = Annotated[float, Bounds(least=0, most=1)]
+Window = Annotated[float, Bounds(least=0.05, most=1)]  # the share of a side
 Pixels = Annotated[float, Bounds(least=0)]  # a distance, in pixels of the working frame
 
 WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}

@@ -21,6 +21,7 @@ from dinotrack.training.muon import Muon
 from dinotrack.training.sampling import Batch, TrainingData, draw_batch
 from dinotrack.training.terms import TERMS, due, weighted_losses
 from dinotrack.training.view import view_step
+from dinotrack.training.windows import draw_windowed_batch
 
 SEED_STRIDE = 1_000_003
 """How far apart the random numbers of two neighbouring seeds begin. Step k of a fit with seed s
@@ -82,10 +83,14 @@ def train_steps(
     last = training.steps if until is None else min(until, training.steps)
     device = next(state.tracker.parameters()).device
     compute = GradientMaker(state.tracker, data, config)
+    cell = 2 ** len(config.model.widths)
     state.tracker.train()
     while state.step < last:
         rng = torch.Generator().manual_seed(seed * SEED_STRIDE + state.step)
-        batch = draw_batch(data, training, rng)
+        if looks_through_windows(config, due(training, state.step)):
+            batch = draw_windowed_batch(data, training, rng, cell)
+        else:
+            batch = draw_batch(data, training, rng)
         found = LossGradients()
         if batch is not None:
             with undone_if_broken_off(state):
@@ -132,6 +137,16 @@ class GradientMaker:
     def _compute(self, names: Sequence[str], rng: torch.Generator, batch: Batch) -> LossGradients:
         view = view_step(batch, self.data, self.tracker, self.config, rng)
         return loss_gradients(self.tracker, weighted_losses(view, names))
+
+
+def looks_through_windows(config: Config, names: Sequence[str]) -> bool:
+    """Whether steps with these terms see windows of the frames, as config.training.window asks.
+
+    Each of the terms must allow it. Where the CNN's output is added to the ViT's features, cells
+    are the ViT's, and frames are seen whole.
+    """
+    possible = config.model.fusion == "beside" and all(TERMS[name].windowed for name in names)
+    return possible and config.training.window < 1
 
 
 def can_be_recorded(names: Sequence[str], config: Config, parameter: Float[Tensor, "..."]) -> bool:

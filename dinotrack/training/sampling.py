@@ -36,6 +36,10 @@ class Labels(NamedTuple):
     target_frame: Int[Tensor, " B"]
     target: Float[Tensor, "B 2"]
 
+    def at(self, rows: Int[Tensor, " M"]) -> Labels:
+        """Some of the pairs, by their numbers."""
+        return Labels(*(column[rows] for column in self))
+
     @staticmethod
     def joined(parts: Sequence[Labels]) -> Labels:
         """The pairs of several, one after the other."""
@@ -48,10 +52,13 @@ class Batch(NamedTuple):
     frame_numbers: Int[Tensor, " F"]
     """Which frames of the video these are, ascending."""
     frames: UInt8[Tensor, "F 3 H W"]
-    """The frames themselves."""
+    """The frames themselves, or what is seen of them through a window."""
     features: Float[Tensor, "F C h w"] | None
-    """Their frozen features; None without a ViT."""
+    """The frozen features of the whole frames; None without a ViT."""
     labels: Labels
+    """In px of what is seen."""
+    corner: Float[Tensor, " 2"] | None = None
+    """(x, y) px, in the whole frame, of the window's first pixel; None without a window."""
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device. The host does not wait for the copies."""
@@ -178,8 +185,11 @@ class _Half:
 def draw_batch(data: TrainingData, config: TrainingConfig, rng: torch.Generator) -> Batch | None:
     """What a step looks at, on the device of the data; None where no draw found labels."""
     labels = draw_labels(data, config, rng)
-    if labels is None:
-        return None
+    return None if labels is None else batch_of(data, labels)
+
+
+def batch_of(data: TrainingData, labels: Labels) -> Batch:
+    """The whole frames that some labels are in, and what else a step sees of them."""
     numbers = torch.unique(torch.cat((labels.source_frame, labels.target_frame)))
     features = None if data.features is None else data.features.values[numbers]
     return Batch(numbers, data.frames[numbers], features, labels)

@@ -168,13 +168,15 @@ class Term:
     recordable: bool = False
     """Whether a CUDA graph can hold the term: it draws no random numbers, copies nothing from the
     host, and its sizes depend on no value, so that nobody waits for the device."""
+    windowed: bool = False
+    """Whether the term looks at nothing but labels, so that a window of the frames is enough."""
     applies: Callable[[StepView], bool] = _always
     """Whether there is anything in a step for the term to look at."""
 
 
 TERMS: dict[str, Term] = {
-    "flow": Term(flow, "flow_weight", recordable=True),
-    "heatmap": Term(heatmap, "heatmap_weight", recordable=True),
+    "flow": Term(flow, "flow_weight", recordable=True, windowed=True),
+    "heatmap": Term(heatmap, "heatmap_weight", recordable=True, windowed=True),
     "buddies": Term(buddies, "buddy_weight", applies=_knows_buddies),
     "refined_buddies": Term(refined_buddies, "refined_buddy_weight", late=True),
     "cycle": Term(cycle, "cycle_weight", late=True),

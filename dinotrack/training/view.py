@@ -97,6 +97,9 @@ def view_step(
     if batch.features is not None:
         assert data.features is not None
         frozen = FeatureMaps(batch.features.float(), data.features.grid)
+        if batch.corner is not None:
+            height, width = frames.shape[-2:]
+            frozen = frozen.resampled(tracker.grid((height, width), None), batch.corner)
     with torch.autocast(device.type, torch.bfloat16, enabled=half):
         maps = tracker.refine(frames, frozen)
     values = maps.values.half() if half else maps.values.float()
