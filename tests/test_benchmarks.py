@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import pytest
 
-from dinotrack import metrics
 from dinotrack.benchmarks import accuracy
 from dinotrack.benchmarks.__main__ import main
 from dinotrack.benchmarks.accuracy import add_arguments, run
@@ -156,7 +155,7 @@ def pooled_by_hand(data: Path, saved: Path, seed: int) -> tuple[float, float]:
         sure.append(certainty.confidence)
         correct.append(certainty.correct)
     confidence, truth = np.concatenate(sure), np.concatenate(correct)
-    return metrics.calibration_error(confidence, truth), metrics.auroc(confidence, truth)
+    return certainty.calibration_error(confidence, truth), certainty.auroc(confidence, truth)
 
 
 def test_confidence_is_pooled_over_clips_and_spread_over_seeds(data: Path, scene: Clip) -> None:
