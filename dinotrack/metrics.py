@@ -285,7 +285,7 @@ def _jaccard_from_on(
     found = truth.visible & close
     true_positive = _from_on(found & visible)
     whole = _from_on(truth.visible) + _from_on(visible & ~found)
-    return true_positive / np.maximum(whole, 1)
+    return np.asarray(true_positive / np.maximum(whole, 1))
 
 
 def _from_on(counted: Bool[np.ndarray, "N T"]) -> Int[np.ndarray, "N T"]:
