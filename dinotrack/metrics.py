@@ -1,7 +1,8 @@
-"""How good predicted tracks are: TAP-Vid (Doersch et al. 2022) and BADJA (Biggs et al. 2018).
+"""How good predicted tracks are: TAP-Vid (Doersch et al. 2022), AJ_RD (Jung et al. 2026) and BADJA
+(Biggs et al. 2018).
 
 Plain NumPy on plain arrays (`docs/method.md` 7). Every share is a fraction in [0, 1]. A number is
-NaN where nothing was there to be judged. Letters: N points, T frames, M samples, B bins.
+NaN where nothing was there to be judged. Letters: N points, T frames, M queries.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ STRIDE = 5
 """Frames from one in which "strided" asks to the next."""
 OCCLUDED_FOR = 3
 """Frames that a point must be occluded for, so that its return counts as "after occlusion"."""
+ABSENCES = (1, 4, 16, 64, 256)
+"""Frames that a point was occluded for at least: AJ_RD is a mean over these kinds of returns."""
 BADJA_SIZE = (320, 512)
 """(H, W) to which BADJA scales its frames."""
 BADJA_REACH = 0.2
@@ -76,6 +79,23 @@ class Annotation:
             run[:, :lag] = False
         was_occluded = np.logical_or.accumulate(run, axis=1)
         return np.asarray(after & self.visible & was_occluded)
+
+    @property
+    def absence(self) -> Int[np.ndarray, "N T"]:
+        """For how many frames in a row a point was occluded, where it has just returned; 0
+        elsewhere.
+
+        A return counts where the occlusion was longer than all before it since the query frame.
+        """
+        frames = np.arange(self.visible.shape[1])[None]
+        after = frames > self._query_frame
+        last = np.maximum.accumulate(np.where(after & ~self.visible, 0, frames), axis=1)
+        gap = np.zeros(self.visible.shape, int)
+        gap[:, 1:] = frames[:, 1:] - 1 - last[:, :-1]  # since the last frame of no occlusion
+        gap[~(after & self.visible)] = 0
+        longest = np.maximum.accumulate(gap, axis=1)
+        gap[:, 1:][gap[:, 1:] <= longest[:, :-1]] = 0
+        return gap
 
     @property
     def _query_frame(self) -> Float[np.ndarray, "N 1"]:
@@ -133,7 +153,7 @@ def tapvid_metrics(
         true_positive = close & seen & said
         false_positive = said & ~(truth.visible & close)
         out[f"pts_within_{d}"] = _share(close, seen)
-        out[f"jaccard_{d}"] = _ratio(true_positive.sum(), seen.sum() + false_positive.sum())
+        out[f"jaccard_{d}"] = ratio(true_positive.sum(), seen.sum() + false_positive.sum())
     out["average_jaccard"] = _over_thresholds(out, "jaccard")
     out["average_pts_within_thresh"] = _over_thresholds(out, "pts_within")
     return out
@@ -159,6 +179,25 @@ def after_occlusion(truth: Annotation, xy: Float[np.ndarray, "N T 2"]) -> tuple[
     return float(np.mean(shares)), int(back.sum())
 
 
+def redetection_jaccard(
+    truth: Annotation, xy: Float[np.ndarray, "N T 2"], visible: Bool[np.ndarray, "N T"]
+) -> float:
+    """AJ_RD of TAPNext++: how well points that came back are held from there to the end.
+
+    All positions are px at 256 x 256. NaN where no point came back.
+    """
+    absence = truth.absence
+    points, starts = np.nonzero(absence)
+    averages = [
+        _jaccard_from_on(truth, truth.distance(xy) <= d, visible)[points, starts]
+        for d in THRESHOLDS
+    ]
+    average = np.mean(averages, axis=0)
+    long = [absence[points, starts] >= least for least in ABSENCES]
+    kinds = [average[held].mean() for held in long if held.any()]
+    return float(np.mean(kinds)) if kinds else float("nan")
+
+
 def median_error(truth: Annotation, xy: Float[np.ndarray, "N T 2"]) -> float:
     """The median distance over the judged visible observations, in the px of the positions."""
     seen = truth.seen
@@ -173,14 +212,15 @@ def track_metrics(
 ) -> Scores:
     """Everything known about one clip with frames of `size` (H, W), in whose px positions are.
 
-    Keys: those of `tapvid_metrics`, recall_mean, after_occlusion with its count n_after, and
-    median_px.
+    Keys: those of `tapvid_metrics`, recall_mean, after_occlusion with its count n_after,
+    redetection_jaccard, and median_px.
     """
     scaled = truth.scaled(size)
     found = scale_to_256(xy, size)
     out = tapvid_metrics(scaled, found, visible)
     out["recall_mean"] = recall_mean(truth, visible)
     out["after_occlusion"], out["n_after"] = after_occlusion(scaled, found)
+    out["redetection_jaccard"] = redetection_jaccard(scaled, found, visible)
     out["median_px"] = median_error(truth, xy)
     return out
 
@@ -214,71 +254,6 @@ def badja_metrics(truth: Joints, xy: Float[np.ndarray, "N T 2"], size: tuple[int
     }
 
 
-@dataclass(frozen=True)
-class Certainty:
-    """How sure a method was in M observations, and whether it was right."""
-
-    confidence: Float[np.ndarray, " M"]
-    """In [0, 1]."""
-    correct: Bool[np.ndarray, " M"]
-
-    @staticmethod
-    def pooled(parts: Sequence["Certainty"]) -> "Certainty":
-        """The observations of several."""
-        return Certainty(
-            np.concatenate([part.confidence for part in parts]),
-            np.concatenate([part.correct for part in parts]),
-        )
-
-    def scores(self) -> Scores:
-        """ece, the calibration error, and auroc."""
-        return {
-            "ece": calibration_error(self.confidence, self.correct),
-            "auroc": auroc(self.confidence, self.correct),
-        }
-
-
-def reliability(
-    confidence: Float[np.ndarray, " M"], truth: Bool[np.ndarray, " M"], bins: int = 15
-) -> tuple[Float[np.ndarray, " B"], Float[np.ndarray, " B"], Int[np.ndarray, " B"]]:
-    """Whether confidence means what it says, by bins of rising confidence.
-
-    Of each bin: the mean confidence, the share of truth, and the count. Bins hold equally many
-    samples, as far as equal confidences, which share a bin, let them. Empty bins are left out.
-    """
-    _, level, counts = np.unique(confidence, return_inverse=True, return_counts=True)
-    middle = np.cumsum(counts) - counts / 2  # a level lies where the middle of its samples does
-    label = np.floor(middle * bins / max(len(truth), 1)).astype(int)[level]
-    count = np.bincount(label, minlength=bins)
-    held = count > 0
-    total = np.bincount(label, confidence, minlength=bins)
-    true = np.bincount(label, truth, minlength=bins)
-    return total[held] / count[held], true[held] / count[held], count[held]
-
-
-def calibration_error(
-    confidence: Float[np.ndarray, " M"], truth: Bool[np.ndarray, " M"], bins: int = 15
-) -> float:
-    """The expected calibration error: how far confidence lies from the share of truth.
-
-    The mean over the samples of `reliability`'s bins; NaN without any.
-    """
-    mean, share, count = reliability(confidence, truth, bins)
-    return _ratio((count * np.abs(mean - share)).sum(), count.sum())
-
-
-def auroc(score: Float[np.ndarray, " M"], truth: Bool[np.ndarray, " M"]) -> float:
-    """The area under the ROC curve: the chance that a true sample scores above a false one.
-
-    Ties count half. NaN where all samples are true or all are false.
-    """
-    _, level, counts = np.unique(score, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(counts) - (counts + 1) / 2)[level]
-    true = int(truth.sum())
-    above = rank[truth].sum() - true * (true - 1) / 2
-    return _ratio(above, true * (len(truth) - true))
-
-
 def mean_metrics(rows: Sequence[Scores]) -> Scores:
     """The mean over clips of every metric that some clip has. NaN is skipped.
 
@@ -303,13 +278,29 @@ def _distance(
     return np.asarray(np.linalg.norm(np.subtract(a, b, dtype=float), axis=-1))
 
 
+def _jaccard_from_on(
+    truth: Annotation, close: Bool[np.ndarray, "N T"], visible: Bool[np.ndarray, "N T"]
+) -> Float[np.ndarray, "N T"]:
+    """The Jaccard of each point over each frame and all later ones, 0 where that is of nothing."""
+    found = truth.visible & close
+    true_positive = _from_on(found & visible)
+    whole = _from_on(truth.visible) + _from_on(visible & ~found)
+    return np.asarray(true_positive / np.maximum(whole, 1))
+
+
+def _from_on(counted: Bool[np.ndarray, "N T"]) -> Int[np.ndarray, "N T"]:
+    """How many there are in each frame and all later ones."""
+    return np.asarray(counted[:, ::-1].cumsum(axis=1)[:, ::-1])
+
+
 def _over_thresholds(scores: Scores, metric: str) -> float:
     return float(np.mean([scores[f"{metric}_{d}"] for d in THRESHOLDS]))
 
 
 def _share(true: Bool[np.ndarray, "N T"], where: Bool[np.ndarray, "N T"]) -> float:
-    return _ratio((true & where).sum(), where.sum())
+    return ratio((true & where).sum(), where.sum())
 
 
-def _ratio(part: float | np.number[Any], whole: float | np.number[Any]) -> float:
+def ratio(part: float | np.number[Any], whole: float | np.number[Any]) -> float:
+    """One number by the other; NaN where that is 0."""
     return float(part / whole) if whole else float("nan")

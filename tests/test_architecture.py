@@ -24,7 +24,7 @@ LAYERS: list[set[str]] = [
     {"geometry", "masks", "media", "mishaps", "options", "tracks"},
     {"weights"},
     {"queries", "cache", "state_dicts", "metrics", "pairs", "delta_dino", "backbones"},
-    {"maps", "video", "run", "kernels"},
+    {"maps", "video", "run", "kernels", "certainty"},
     {"correlation", "working", "points", "overlay", "vits"},
     {"losses", "flow", "formats"},
     {"model", "foreground", "chains", "shots"},

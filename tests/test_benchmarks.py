@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import pytest
 
-from dinotrack import metrics
 from dinotrack.benchmarks import accuracy
 from dinotrack.benchmarks.__main__ import main
 from dinotrack.benchmarks.accuracy import add_arguments, run
@@ -20,6 +19,7 @@ from dinotrack.benchmarks.methods import METHODS, Options
 from dinotrack.benchmarks.records import read_json, to_json
 from dinotrack.benchmarks.report import SHARES
 from dinotrack.benchmarks.summary import AccuracyReport, Row
+from dinotrack.certainty import auroc, calibration_error
 from dinotrack.errors import InputError
 from dinotrack.synthesis import Clip, generate
 from dinotrack.tracks import Tracks
@@ -156,7 +156,7 @@ def pooled_by_hand(data: Path, saved: Path, seed: int) -> tuple[float, float]:
         sure.append(certainty.confidence)
         correct.append(certainty.correct)
     confidence, truth = np.concatenate(sure), np.concatenate(correct)
-    return metrics.calibration_error(confidence, truth), metrics.auroc(confidence, truth)
+    return calibration_error(confidence, truth), auroc(confidence, truth)
 
 
 def test_confidence_is_pooled_over_clips_and_spread_over_seeds(data: Path, scene: Clip) -> None:

@@ -96,6 +96,100 @@ def test_some_come_back() -> None:
     np.testing.assert_array_equal(np.argwhere(truth.came_back), [[0, 4], [0, 6]])
 
 
+def redetected_slowly(truth: Annotation, xy: np.ndarray, visible: np.ndarray) -> float:
+    """AJ_RD from its definition, return by return and frame by frame."""
+    returns: list[tuple[int, float]] = []
+    for n, (start, *_) in enumerate(truth.queries):
+        gap = longest = 0
+        for r in range(int(start) + 1, truth.visible.shape[1]):
+            if truth.visible[n, r] and gap > longest:
+                longest = gap
+                jaccards = []
+                for d in (1, 2, 4, 8, 16):
+                    right = wrong = there = 0
+                    for t in range(r, truth.visible.shape[1]):
+                        near = bool(np.hypot(*(xy[n, t] - truth.xy[n, t])) <= d)
+                        there += int(truth.visible[n, t])
+                        right += int(truth.visible[n, t] and visible[n, t] and near)
+                        wrong += int(visible[n, t] and not (truth.visible[n, t] and near))
+                    jaccards.append(right / (there + wrong))
+                returns.append((gap, sum(jaccards) / 5))
+            gap = 0 if truth.visible[n, r] else gap + 1
+    kinds = [[value for gap, value in returns if gap >= m] for m in (1, 4, 16, 64, 256)]
+    means = [sum(values) / len(values) for values in kinds if values]
+    return sum(means) / len(means) if means else float("nan")
+
+
+@settings(deadline=None)
+@given(annotations(), st.integers(0, 2**32 - 1))
+def test_redetection_against_a_plain_loop(truth: Annotation, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    xy = truth.xy + rng.normal(0, 5, truth.xy.shape)
+    visible = truth.visible ^ (rng.random(truth.visible.shape) < 0.3)
+    expected = redetected_slowly(truth, xy, visible)
+    assert metrics.redetection_jaccard(truth, xy, visible) == pytest.approx(expected, nan_ok=True)
+
+
+def test_redetection_of_returns_long_enough_for_several_kinds() -> None:
+    """80 frames, so that returns after 1, 4, 16 and 64 hidden frames or more are there."""
+    rng = np.random.default_rng(3)
+    visible = rng.random((6, 80)) < np.array([[0.1], [0.2], [0.5], [0.9], [0.02], [0.02]])
+    visible[4, 70], visible[:, 0] = True, True
+    visible[4, 1:70] = False
+    truth = Annotation(np.zeros((6, 3)), np.zeros((6, 80, 2)), visible, "first")
+    assert {int(np.searchsorted(metrics.ABSENCES, g, "right")) for g in truth.absence.flat} == {
+        0, 1, 2, 3, 4,
+    }  # fmt: skip
+    xy, said = rng.normal(0, 5, (6, 80, 2)), rng.random((6, 80)) < 0.5
+    expected = redetected_slowly(truth, xy, said)
+    assert metrics.redetection_jaccard(truth, xy, said) == pytest.approx(expected)
+
+
+def one_return() -> tuple[Annotation, np.ndarray, np.ndarray]:
+    """Hidden in frames 1 and 4, so that only its first return counts; the last frame is 3 px
+    off."""
+    visible = np.array([[1, 0, 1, 1, 0, 1]], bool)
+    truth = Annotation(np.zeros((1, 3)), np.zeros((1, 6, 2)), visible, "first")
+    xy = np.zeros((1, 6, 2))
+    xy[0, 5, 0] = 3
+    return truth, xy, visible
+
+
+def test_redetection_by_hand() -> None:
+    truth, xy, visible = one_return()
+    np.testing.assert_array_equal(truth.absence, [[0, 0, 1, 0, 0, 0]])
+    # of three frames, two are right within 1 and 2 px, where the third is also a false positive
+    assert metrics.redetection_jaccard(truth, xy, visible) == pytest.approx((2 * 2 / 4 + 3) / 5)
+    # said to be visible throughout: frame 4 is one more false positive
+    expected = (2 * 2 / 5 + 3 * 3 / 4) / 5
+    assert metrics.redetection_jaccard(truth, xy, visible | True) == pytest.approx(expected)
+    # never found again
+    assert metrics.redetection_jaccard(truth, xy, visible & False) == 0
+
+
+def test_an_error_of_a_threshold_is_near_enough() -> None:
+    truth, xy, visible = one_return()
+    xy[0, 5, 0] = 2
+    assert metrics.redetection_jaccard(truth, xy, visible) == pytest.approx((2 / 4 + 4) / 5)
+
+
+def test_longer_absences_count_again() -> None:
+    """A second point returns after 4 frames, found, and the first after 1 frame, lost."""
+    visible = np.array([[1, 0, 1, 1, 1, 1], [1, 0, 0, 0, 0, 1]], bool)
+    truth = Annotation(np.zeros((2, 3)), np.zeros((2, 6, 2)), visible, "first")
+    said = visible & np.array([[False], [True]])
+    # of returns after 1 frame or more half are found; after 4 or more, all
+    assert metrics.redetection_jaccard(truth, truth.xy, said) == pytest.approx((0.5 + 1) / 2)
+
+
+def test_what_was_hidden_before_the_query_is_not_found_again() -> None:
+    visible = np.array([[0, 0, 1, 1, 0, 1]], bool)
+    truth = Annotation(np.array([[2.0, 0, 0]]), np.zeros((1, 6, 2)), visible, "strided")
+    np.testing.assert_array_equal(truth.absence, [[0, 0, 0, 0, 0, 1]])
+    never = Annotation(np.array([[5.0, 0, 0]]), truth.xy, visible, "strided")
+    assert np.isnan(metrics.redetection_jaccard(never, truth.xy, visible))
+
+
 @settings(deadline=None)
 @given(annotations())
 def test_shares_are_shares_and_the_truth_is_perfect(truth: Annotation) -> None:
@@ -199,82 +293,3 @@ def test_agrees_with_the_shared_scorer(shared_data: Path, shared_score: Any) -> 
     mean = metrics.mean_metrics(ours)
     for name, value in shared_score.mean(theirs).items():
         assert mean[NAMES.get(name, name)] == pytest.approx(value)
-
-
-@pytest.mark.parametrize("levels", [3, 1000])
-def test_auroc_counts_pairs(levels: int) -> None:
-    """Ties, many with few levels, count half."""
-    rng = np.random.default_rng(levels)
-    truth = rng.random(80) < 0.3
-    score = np.round((rng.random(80) + 0.3 * truth) * levels) / levels
-    above = score[truth][:, None] > score[~truth]
-    equal = score[truth][:, None] == score[~truth]
-    assert metrics.auroc(score, truth) == pytest.approx(above.mean() + 0.5 * equal.mean())
-
-
-@pytest.mark.parametrize(("sign", "expected"), [(1, 1.0), (-1, 0.0), (0, 0.5)])
-def test_auroc_at_its_ends(sign: int, expected: float) -> None:
-    assert metrics.auroc(sign * np.arange(6.0), np.arange(6) > 2) == expected
-
-
-@pytest.mark.parametrize("shift", [0.0, -0.05])
-def test_calibration_error_of_known_shifts(shift: float) -> None:
-    """Blocks of 100 samples with one probability each; that share of them is true."""
-    levels = np.array([0.1, 0.3, 0.5, 0.7, 0.9])
-    truth = np.concatenate([np.arange(100) < round(100 * level) for level in levels])
-    error = metrics.calibration_error(levels.repeat(100) + shift, truth, bins=5)
-    assert error == pytest.approx(abs(shift), abs=1e-9)
-    assert metrics.calibration_error(np.ones(500), truth, bins=5) >= 0.5 - 1e-9
-
-
-@pytest.mark.parametrize("levels", [4, 1000])
-def test_calibration_does_not_depend_on_order(levels: int) -> None:
-    """Equal confidences, many with few levels, share a bin, so that their order doesn't matter."""
-    rng = np.random.default_rng(levels)
-    confidence = rng.integers(0, levels, 3000) / levels
-    truth = rng.random(3000) < confidence
-    order = np.argsort(truth, kind="stable")
-    ours = metrics.reliability(confidence, truth)
-    sorted_ = metrics.reliability(confidence[order], truth[order])
-    for one, other in zip(ours, sorted_, strict=True):
-        np.testing.assert_allclose(one, other)
-    assert metrics.calibration_error(confidence, truth) < 0.05
-
-
-def test_a_constant_that_is_right_is_calibrated() -> None:
-    assert metrics.calibration_error(np.full(200, 0.5), np.arange(200) < 100) == 0
-
-
-def test_bins_of_reliability_are_equally_full_and_right() -> None:
-    rng = np.random.default_rng(5)
-    confidence = rng.random(600)
-    truth = rng.random(600) < confidence**2
-    mean, share, count = metrics.reliability(confidence, truth, bins=6)
-    np.testing.assert_array_equal(count, [100] * 6)
-    order = np.argsort(confidence).reshape(6, 100)
-    np.testing.assert_allclose(mean, confidence[order].mean(axis=1))
-    np.testing.assert_allclose(share, truth[order].mean(axis=1))
-
-
-def test_equal_confidences_share_a_bin() -> None:
-    confidence, truth = np.array([0.2, 0.9, 0.9]), np.array([False, True, False])
-    found = metrics.reliability(confidence, truth, bins=15)
-    np.testing.assert_allclose(np.stack(found), [[0.2, 0.9], [0, 0.5], [1, 2]])
-
-
-def test_confidence_of_nothing_is_nan() -> None:
-    assert np.isnan(metrics.calibration_error(np.zeros(0), np.zeros(0, bool)))
-    assert np.isnan(metrics.auroc(np.arange(3.0), np.ones(3, bool)))
-
-
-def test_certainty_is_pooled_over_its_parts() -> None:
-    rng = np.random.default_rng(2)
-    confidence, correct = rng.random(50), rng.random(50) < 0.5
-    whole = metrics.Certainty(confidence, correct)
-    halves = (np.s_[:20], np.s_[20:])
-    parts = [metrics.Certainty(confidence[half], correct[half]) for half in halves]
-    assert metrics.Certainty.pooled(parts).scores() == whole.scores()
-    assert whole.scores() == {
-        "ece": metrics.calibration_error(confidence, correct),
-        "auroc": metrics.auroc(confidence, correct),
-    }

@@ -28,6 +28,7 @@ from dinotrack.benchmarks import (
 from dinotrack.benchmarks.__main__ import main
 from dinotrack.benchmarks.against_paper import PaperPart
 from dinotrack.benchmarks.datasets import find_clips
+from dinotrack.benchmarks.equal_time import Pace
 from dinotrack.benchmarks.kernel_report import show_kernels
 from dinotrack.benchmarks.kernel_speed.operations import PAPER_SIZES
 from dinotrack.benchmarks.kernel_speed.part import Goal, KernelsPart
@@ -299,8 +300,8 @@ def test_nothing_to_learn_from_is_told(contender: step_times.Contender) -> None:
         step_times.take_steps(empty, 1)
 
 
-@pytest.mark.parametrize("step", [1e6, 0.05])
-def test_accuracy_after_equal_seconds_of_fitting(step: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pace", [Pace(1e6), Pace(0.05), Pace(2.0, seconds=3.9)])
+def test_accuracy_after_equal_seconds_of_fitting(pace: Pace, tmp_path: Path) -> None:
     (tmp_path / "eval").mkdir()
     truth = stages.write_clip(tmp_path / "eval" / "one.mp4", stages.Shape(4, SIZE), 6, seed=2)
     np.savez(
@@ -315,10 +316,11 @@ def test_accuracy_after_equal_seconds_of_fitting(step: float, tmp_path: Path) ->
     small = {**equal, **SETTINGS, **NETWORK}
     ours = Configuration("fast", Options({**small, "training.steps": 3}, "cpu"))
     theirs = Configuration("paper", Options(small, "cpu"))
-    rows = equal_time.compare_accuracy(clip, ours, theirs, 0, step)
+    rows = equal_time.compare_accuracy(clip, ours, theirs, 0, pace)
     assert [row.method for row in rows] == ["ours", "paper"]
-    seconds = rows[0].numbers["fit_seconds"]
-    assert [row.numbers["steps"] for row in rows] == [3, max(1, round(seconds / step))]
+    seconds = pace.seconds or rows[0].numbers["fit_seconds"]
+    steps = max(1, round(seconds / pace.step))
+    assert [row.numbers["steps"] for row in rows] == [3, steps]
     assert 0 <= rows[1].numbers["average_jaccard"] <= 1
 
 

@@ -10,6 +10,7 @@ this.
 - `diagnose` shows where a fit goes wrong (`case`), as a page (`diagnose_page`, `markup`,
   `pictures`).
 - `calibrate` fits the weights of confidence.
+- `gpu` runs what needs a GPU, one command after another.
 
 What is measured is a frozen value, written as JSON and read back in `records` alone. All Markdown
 is written by `report`, and `outputs` writes the files of a run. `machine` says where something was

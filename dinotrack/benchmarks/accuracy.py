@@ -34,9 +34,10 @@ from dinotrack.benchmarks.methods import METHODS, Method, Options, make_method
 from dinotrack.benchmarks.report import Say
 from dinotrack.benchmarks.summary import AccuracyReport, Group, Row
 from dinotrack.benchmarks.truth import AnnotatedClip
+from dinotrack.certainty import Certainty
 from dinotrack.files import replacing
 from dinotrack.media.frames import each_frame
-from dinotrack.metrics import Certainty, Scores
+from dinotrack.metrics import Scores
 from dinotrack.options import choose_config, choose_device
 from dinotrack.progress import peak_memory
 from dinotrack.tracks import Tracks

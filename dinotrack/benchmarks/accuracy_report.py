@@ -13,10 +13,11 @@ LEGEND = """\
 Percent, but for costs. AJ, delta and OA are TAP-Vid's average Jaccard, position accuracy and
 visibility accuracy at 256 x 256; recall mean is the mean of the shares of visible and of hidden
 frames named rightly; after occlusion is delta of points that had been hidden for 3 frames or more,
-pooled over clips. PCK and in 3 px are BADJA's, at 512 x 320. ECE (15 bins of equal mass, lower is
-better) and AUROC judge confidence as the probability of being visible and within 8 px at 256 x 256,
-pooled over clips. Seconds are those of a clip, fit and tracking together, or tracking alone where
---models had kept the fit. MB is the most memory that the process had held until then, so what was
+pooled over clips; AJ_RD is tapnet's re-detection score, the average Jaccard of points from their
+return on. PCK and in 3 px are BADJA's, at 512 x 320. ECE (15 bins of equal mass, lower is better)
+and AUROC judge confidence as the probability of being visible and within 8 px at 256 x 256, pooled
+over clips. Seconds are those of a clip, fit and tracking together, or tracking alone where --models
+had kept the fit. MB is the most memory that the process had held until then, so what was
 measured before counts too; GPU MB is the method's own on one clip. A ± is the standard deviation
 over seeds."""
 

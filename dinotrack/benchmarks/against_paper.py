@@ -76,7 +76,7 @@ class PaperPart:
     paper: Account
     ours: Account
     accuracy: tuple[Row, ...] = ()
-    """Of both on clips with truth, after equal seconds of fitting (equal_time.py)."""
+    """Of both on clips with truth, after so many seconds of fitting (equal_time.py)."""
 
     @property
     def papers_own_size(self) -> bool:

@@ -20,11 +20,11 @@ from dinotrack.benchmarks import options
 from dinotrack.benchmarks.datasets import find_clips
 from dinotrack.benchmarks.report import Say
 from dinotrack.benchmarks.truth import AnnotatedClip, PointTruth
+from dinotrack.certainty import auroc, calibration_error
 from dinotrack.chunks import in_chunks
 from dinotrack.config import ConfidenceConfig
 from dinotrack.errors import InputError
 from dinotrack.geometry import rescale
-from dinotrack.metrics import auroc, calibration_error
 from dinotrack.tracking.evidence import Joined
 from dinotrack.tracking.joining import join
 

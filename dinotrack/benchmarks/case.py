@@ -12,9 +12,9 @@ from torch import Tensor
 
 from dinotrack.api import Fitted
 from dinotrack.benchmarks.truth import NEAR, PointTruth
+from dinotrack.certainty import Certainty
 from dinotrack.correlation import correlation_maps
 from dinotrack.geometry import rescale
-from dinotrack.metrics import Certainty
 
 WORST = 6
 """Points that are looked at."""

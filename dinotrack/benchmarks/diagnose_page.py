@@ -19,9 +19,9 @@ from dinotrack.benchmarks.case import (
 from dinotrack.benchmarks.markup import boxes, dot, drawing, figure, stretches, text
 from dinotrack.benchmarks.pictures import FOUND, TRUE, WIDE, Picture, Place
 from dinotrack.benchmarks.truth import NEAR
+from dinotrack.certainty import Certainty, reliability
 from dinotrack.geometry import rescale
 from dinotrack.media.frames import one_frame
-from dinotrack.metrics import Certainty
 
 CELL = (14, 8)
 """Px: a frame and a point of the error map."""
@@ -60,6 +60,7 @@ def summary(case: Case) -> str:
         "occlusion accuracy": score["occlusion_accuracy"],
         "recall mean": score["recall_mean"],
         "delta after occlusion": score["after_occlusion"],
+        "AJ_RD": score["redetection_jaccard"],
         "calibration error": score["ece"],
         "AUROC of confidence": score["auroc"],
     }
@@ -111,7 +112,7 @@ def reliability_plot(certainty: Certainty) -> str:
     """The share that was visible and near, against confidence, one dot for each of bins of equal
     mass, as SVG."""
     side = 220
-    bins = metrics.reliability(certainty.confidence, certainty.correct)
+    bins = reliability(certainty.confidence, certainty.correct)
     means, shares, counts = (values.tolist() for values in bins)
     points = [
         (side * mean, side * (1 - share), count)

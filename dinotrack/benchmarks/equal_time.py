@@ -1,4 +1,4 @@
-"""Accuracy of two configurations after equal seconds of fitting."""
+"""Accuracy of two configurations after equal seconds of fitting, or others of the paper's."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +24,16 @@ class Effort:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How long the paper's configuration may be fitted, and how fast it is."""
+
+    step: float
+    """Seconds that one of its steps takes."""
+    seconds: float | None = None
+    """None: as long as ours took."""
+
+
+@dataclass(frozen=True)
 class Watched:
     """A method (benchmarks.methods) that notes what each of its fits took."""
 
@@ -45,16 +55,15 @@ class Watched:
 
 
 def compare_accuracy(
-    clip: AnnotatedClip, ours: Configuration, paper: Configuration, seed: int, step: float
+    clip: AnnotatedClip, ours: Configuration, paper: Configuration, seed: int, pace: Pace
 ) -> list[Row]:
-    """Both on a clip with truth, the paper's with the steps that the seconds of our fit hold.
+    """Both on a clip with truth, the paper's with as many steps as its seconds hold.
 
-    step: seconds that one of the paper's steps takes. Of each row, `steps` and `fit_seconds` are
-    numbers too.
+    Of each row, `steps` and `fit_seconds` are numbers too.
     """
     rows = _judged(clip, "ours", ours, seed)
-    seconds = rows[0].numbers["fit_seconds"]
-    steps = max(1, round(seconds / step))
+    seconds = pace.seconds or rows[0].numbers["fit_seconds"]
+    steps = max(1, round(seconds / pace.step))
     settings = {**paper.options.settings, "training.steps": steps}
     shorter = replace(paper, options=replace(paper.options, settings=settings))
     return rows + _judged(clip, "paper", shorter, seed)

@@ -15,6 +15,7 @@ SHARES = {
     "occlusion_accuracy": "OA",
     "recall_mean": "recall mean",
     "after_occlusion": "after occlusion",
+    "redetection_jaccard": "AJ_RD",
     "pck": "PCK",
     "within_3": "in 3 px",
     "ece": "ECE",

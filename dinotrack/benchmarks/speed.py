@@ -26,6 +26,7 @@ from dinotrack.benchmarks import (
 from dinotrack.benchmarks.against_paper import PaperPart
 from dinotrack.benchmarks.against_reference import InferencePart
 from dinotrack.benchmarks.datasets import find_clips, generated_clip, open_datasets
+from dinotrack.benchmarks.equal_time import Pace
 from dinotrack.benchmarks.growth import summarise
 from dinotrack.benchmarks.kernel_speed.part import KernelsPart, measure_kernels
 from dinotrack.benchmarks.methods import Configuration, Options
@@ -107,7 +108,8 @@ def run_paper(args: argparse.Namespace, say: Say) -> PaperPart:
     part = against_paper.compare(video, ours, paper, trial, say)
     if args.accuracy is None:
         return part
-    return replace(part, accuracy=tuple(_equal_time(args, name, part.paper.step, say)))
+    pace = Pace(part.paper.step, args.paper_seconds)
+    return replace(part, accuracy=tuple(_equal_time(args, name, pace, say)))
 
 
 def run_inference(args: argparse.Namespace, say: Say) -> InferencePart:
@@ -153,11 +155,8 @@ def _paper_video(args: argparse.Namespace) -> Video:
     return replace(read_video(clip.video), name="generated")
 
 
-def _equal_time(args: argparse.Namespace, name: str, step: float, say: Say) -> list[Row]:
-    """Accuracy of both on the clips of --accuracy, after equal seconds of fitting.
-
-    name: our preset. step: seconds that one of the paper's steps takes.
-    """
+def _equal_time(args: argparse.Namespace, name: str, pace: Pace, say: Say) -> list[Row]:
+    """Accuracy of both on the clips of --accuracy. name: our preset."""
     rows = []
     for clip in find_clips(args.accuracy, args.clips):
         video = read_video(clip.video)
@@ -165,7 +164,7 @@ def _equal_time(args: argparse.Namespace, name: str, step: float, say: Say) -> l
         settings = {**options.settings(args), **equal}
         ours = Configuration(name, Options(settings, args.device))
         paper = Configuration("paper", Options(equal, args.device))
-        for row in equal_time.compare_accuracy(clip, ours, paper, args.seed, step):
+        for row in equal_time.compare_accuracy(clip, ours, paper, args.seed, pace):
             steps = f"{row.numbers['steps']:.0f} steps"
             found = f"{steps}, {report.shares(row.numbers)}"
             say(f"{row.method} {row.dataset} {row.clip}: {found}")

@@ -98,6 +98,8 @@ def add_paper(group: OptionGroup) -> None:
     accuracy = "also accuracy, on the clips of DIR/eval"
     add("--accuracy", type=Path, metavar="DIR", help=accuracy)
     add("--clips", nargs="+", default=[], metavar="NAME", help="--accuracy: only these")
+    seconds = "--accuracy: that the paper is fitted (as many as ours takes)"
+    add("--paper-seconds", type=positive, metavar="N", help=seconds)
 
 
 def add_inference(group: OptionGroup) -> None:

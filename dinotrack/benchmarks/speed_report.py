@@ -96,7 +96,7 @@ def show_paper(part: PaperPart) -> list[str]:
             [row.clip or "all", row.dataset, row.method, *_effort(row.numbers)]
             for row in part.accuracy
         ]
-        out += ["Accuracy after equal seconds of fitting:", report.table(header, rows)]
+        out += ["Accuracy, and the seconds of fitting that it took:", report.table(header, rows)]
     return out
 
 

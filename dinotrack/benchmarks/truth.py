@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from dinotrack import metrics
-from dinotrack.metrics import Annotation, Certainty, Joints, Mode, Scores
+from dinotrack.certainty import Certainty
+from dinotrack.metrics import Annotation, Joints, Mode, Scores
 
 NEAR = 8.0
 """Px at 256 x 256: how near to the truth confidence promises to be."""
