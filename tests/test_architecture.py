@@ -23,8 +23,8 @@ LAYERS: list[set[str]] = [
     {"locks", "tensor_files"},
     {"geometry", "masks", "media", "mishaps", "options", "tracks"},
     {"weights"},
-    {"queries", "cache", "state_dicts", "metrics", "pairs", "delta_dino", "backbones"},
-    {"maps", "video", "run", "kernels"},
+    {"queries", "cache", "state_dicts", "metrics", "pairs", "delta_dino", "backbones", "eight_bits"},
+    {"maps", "video", "run", "kernels", "vit_positions"},
     {"correlation", "working", "points", "overlay", "vits"},
     {"losses", "flow", "formats"},
     {"model", "foreground", "chains", "shots"},
@@ -35,7 +35,7 @@ LAYERS: list[set[str]] = [
     {"terminal"},
     {"cli"},
     {"synthesis"},
-    {"pretraining"},
+    {"pretraining", "shrinking"},
     {"benchmarks"},
 ]
 """Rooms from the ground up. A room uses those below it, and no other of its own floor."""

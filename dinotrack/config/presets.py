@@ -38,7 +38,7 @@ PAPER = Config(
 # backbone.stride for a ViT, which needs no finer grid next to the CNN's, and buddies.near.
 FAST = Config(
     preset="fast",
-    backbone=BackboneConfig(name="none", stride=8),
+    backbone=BackboneConfig(name="auto", stride=8),
     flow=FlowConfig(name="dis"),
     trajectories=TrajectoryConfig(step=4, cycle_error=0.75, direct_filter=False, direct_near=4),
     foreground=ForegroundConfig(method="motion", homography_error=1.0),
