@@ -15,8 +15,8 @@ LARGEST = 127
 SUFFIX = ".scale"
 """What follows a matrix's name in the name of its scales."""
 
-Matrix = Float[torch.Tensor, "out *in"]
-Whole = Int8[torch.Tensor, "out *in"]
+Matrix = Float[torch.Tensor, "out ..."]
+Whole = Int8[torch.Tensor, "out ..."]
 Scale = Float[torch.Tensor, " out"]
 
 
@@ -59,6 +59,6 @@ def _is_scale(name: str, state: Mapping[str, AnyTensor]) -> bool:
     return name.endswith(SUFFIX) and name.removesuffix(SUFFIX) in state
 
 
-def _along(scale: Scale, matrix: Float[torch.Tensor, "out *in"]) -> Float[torch.Tensor, "out *ones"]:
+def _along(scale: Scale, matrix: Matrix) -> Matrix:
     """One scale for each row, shaped so that it multiplies the rows."""
     return scale.reshape(-1, *[1] * (matrix.ndim - 1))

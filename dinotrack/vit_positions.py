@@ -1,4 +1,4 @@
-"""Where the cells of overlapping patches lie, told to a ViT that was trained on patches side by side.
+"""Where the cells of overlapping patches lie, for ViTs that were trained on patches side by side.
 
 Positions are learned ones, which are resampled, or rotary ones, which are computed anew
 (`docs/method.md` "Conventions").

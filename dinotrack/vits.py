@@ -151,9 +151,7 @@ def fingerprint(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def make_vit(
-    config: BackboneConfig, device: torch.device, offline: bool = False
-) -> TimmBackbone:
+def make_vit(config: BackboneConfig, device: torch.device, offline: bool = False) -> TimmBackbone:
     """The ViT of timm's that config.name names, as `features.make_backbone` says.
 
     offline: nothing is downloaded. Raises InputError for a name that nobody knows, and for weights

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from dinotrack import chunks
-from dinotrack.backbones import BACKBONES, Backbone
+from dinotrack import chunks, vits, weights
+from dinotrack.backbones import BACKBONES, SHIPPED, Backbone
 from dinotrack.cache import Cache
 from dinotrack.config import QUALITY, BackboneConfig, override
 from dinotrack.errors import DinotrackWarning, InputError
@@ -31,14 +32,13 @@ from dinotrack.features import (
 from dinotrack.foreground import pca_foreground
 from dinotrack.progress import Watch
 from dinotrack.run import Run
+from dinotrack.vit_positions import resample_positions
 from dinotrack.vits import (
     TimmBackbone,
     full_name,
     load_vit,
-    make_best,
     weight_origin,
 )
-from dinotrack.vit_positions import resample_positions
 from tests.fakes import FakeBackbone
 from tests.same import same
 

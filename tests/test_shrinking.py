@@ -19,6 +19,7 @@ from dinotrack.config import BackboneConfig
 from dinotrack.errors import InputError
 from dinotrack.features import make_backbone
 from dinotrack.shrinking.__main__ import main
+from dinotrack.tensor_files import write_tensors
 from dinotrack.video import read_video
 from dinotrack.vits import TimmBackbone, full_name, load_vit, make_described
 from dinotrack.working import resize
@@ -102,8 +103,7 @@ def test_the_command_writes_what_the_source_is(
     if suffix == ".pth":
         torch.save(vit.state_dict(), source)
     else:
-        state_dicts_of = {name: values.contiguous() for name, values in vit.state_dict().items()}
-        shrinking.write_tensors(source, state_dicts_of, {})
+        write_tensors(source, vit.state_dict(), {})
     asked = ["--vit", SOURCE, "--blocks", "2", "--out", str(out), "--origin", "nowhere"]
     assert main([str(source), *asked]) == 0
     assert capsys.readouterr().out == f"{out}: {out.stat().st_size / 1e6:.2f} MB\n"
@@ -112,7 +112,7 @@ def test_the_command_writes_what_the_source_is(
     assert (facts["source"], facts["depth"]) == (full_name(SOURCE), 2)
     assert (facts["origin"], facts["licence"]) == ("nowhere", "apache-2.0")
     assert main([str(tmp_path / "none.pth"), *asked]) == 2
-    assert "can't read the weights" in capsys.readouterr().err
+    assert "none.pth doesn't exist" in capsys.readouterr().err
 
 
 def test_what_is_shipped_says_what_it_is_and_is_small() -> None:

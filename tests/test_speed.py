@@ -14,6 +14,7 @@ import pytest
 import torch
 from jaxtyping import Bool, Float
 
+from dinotrack.backbones import SHIPPED
 from dinotrack.benchmarks import (
     against_paper,
     equal_time,

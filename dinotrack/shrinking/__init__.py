@@ -43,6 +43,7 @@ def export(vit: torch.nn.Module, blocks: int, path: Path, **facts: Any) -> None:
     facts: JSON values that say where the ViT comes from. Raises what `shrunk` raises, and
     InputError where the file can't be written.
     """
+    tensors = shrunk(vit, blocks)
     whole: Any = vit
     described = {
         "architecture": whole.pretrained_cfg["architecture"],
@@ -58,4 +59,4 @@ def export(vit: torch.nn.Module, blocks: int, path: Path, **facts: Any) -> None:
         **facts,
     }
     metadata = {name: json.dumps(value) for name, value in described.items()}
-    write_tensors(path, shrunk(vit, blocks), metadata)
+    write_tensors(path, tensors, metadata)
