@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from dinotrack import chunks, vits, weights
+from dinotrack import chunks, shrinking, vits, weights
 from dinotrack.backbones import BACKBONES, SHIPPED, Backbone
 from dinotrack.cache import Cache
 from dinotrack.config import QUALITY, BackboneConfig, override
@@ -402,7 +401,7 @@ def test_a_named_backbone_without_weights_is_refused_with_the_way_out(no_weights
 
 
 AUTO = BackboneConfig(name="auto", stride=14)
-CUDA = SimpleNamespace(type="cuda")
+CUDA = torch.device("cuda")
 
 
 def test_auto_without_the_shipped_vit_is_none_with_one_line(no_weights: Path) -> None:
@@ -452,8 +451,13 @@ def test_none_is_none() -> None:
 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", *MAKERS, "fake"])
-def test_whatever_sees_is_a_backbone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_sees_is_a_backbone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A family that we do not know is one class, and one line in MAKERS."""
+    vit = load_vit("vit_tiny_patch16_224", None, **TINY)
+    shrinking.export(vit, 2, tmp_path / f"{name}.safetensors")
+    monkeypatch.setenv(weights.FOLDER_VARIABLE, str(tmp_path))
     monkeypatch.setitem(MAKERS, "fake", lambda config, device: FakeBackbone())
     backbone = make_backbone(BackboneConfig(name=name, pretrained=False, stride=0), CPU)
     assert isinstance(backbone, Backbone)
