@@ -104,7 +104,7 @@ def test_the_command_writes_what_the_source_is(
         torch.save(vit.state_dict(), source)
     else:
         write_tensors(source, vit.state_dict(), {})
-    asked = ["--vit", SOURCE, "--blocks", "2", "--out", str(out), "--origin", "nowhere"]
+    asked = ["--backbone", SOURCE, "--blocks", "2", "--out", str(out), "--origin", "nowhere"]
     assert main([str(source), *asked]) == 0
     assert capsys.readouterr().out == f"{out}: {out.stat().st_size / 1e6:.2f} MB\n"
     facts = state_dicts.facts(out)
