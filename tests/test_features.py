@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from dinotrack import chunks, shrinking, vits, weights
+from dinotrack import chunks, features, shrinking, vits, weights
 from dinotrack.backbones import BACKBONES, SHIPPED, Backbone
 from dinotrack.cache import Cache
 from dinotrack.config import QUALITY, BackboneConfig, override
@@ -610,9 +610,14 @@ def test_without_a_vit_nothing_is_seen() -> None:
     assert video_features(video(6), None, Run(QUALITY, CPU), True) is None
 
 
-def test_the_stage_gives_what_the_blocks_see(tmp_path: Path) -> None:
+@pytest.mark.parametrize("computed", [torch.float32, torch.bfloat16])
+def test_the_stage_gives_what_the_blocks_see(
+    computed: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = computed == torch.bfloat16
+    monkeypatch.setattr(features, "multiplies_bfloat16", lambda device: fast)
     config = BackboneConfig(components=0, precision="float16")
-    one, last = extract_features(FakeBackbone(), video(6), [1, 2], config)
+    one, last = extract_features(FakeBackbone(), video(6), [1, 2], config, computed)
     found, passes, told = seen_in_a_clip(None, True)
     assert passes == [[1, 2]]
     assert told == [("features", done, 6) for done in (0, 4, 6)]

@@ -38,7 +38,9 @@ def _parser() -> parsing.Parser:
     endings = ".safetensors", ".pth"
     source = "a ViT's weights, in timm's or the official layout"
     add("source", type=parsing.file_named(*endings), metavar="SOURCE", help=source)
-    add("--backbone", default="dinov2_vits14", metavar="NAME", help="what SOURCE is (dinov2_vits14)")
+    add(
+        "--backbone", default="dinov2_vits14", metavar="NAME", help="what SOURCE is (dinov2_vits14)"
+    )
     add("--blocks", type=parsing.whole(1), default=8, metavar="N", help="the first N are kept (8)")
     out = Path(f"weights/{SHIPPED}.safetensors")
     add("--out", type=parsing.file_named(".safetensors"), default=out, metavar="FILE")
