@@ -15,8 +15,13 @@ from torch import Tensor
 
 from dinotrack.geometry import Grid
 
-SHIPPED = "dinotrack_vit"
-"""The ViT that comes with the project (dinotrack.pretraining). Its file says what it is made of."""
+SHIPPED = "dinov2_vits14_8bit"
+"""The ViT that comes with the project: DINOv2's smallest, as far as its features are used."""
+DESCRIBED: dict[str, str] = {
+    SHIPPED: "python -m dinotrack.shrinking SOURCE",
+    "dinotrack_vit": "python -m dinotrack.pretraining",
+}
+"""The ViTs whose files say what they are, and what makes the files."""
 
 BACKBONES: dict[str, str] = {
     "dino_vits16": "vit_small_patch16_224.dino",

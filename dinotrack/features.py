@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from dinotrack.backbones import SHIPPED, Backbone
+from dinotrack.backbones import DESCRIBED, Backbone
 from dinotrack.chunks import VIT_FRAMES, VIT_LAYERS_HELD, fitting, in_chunks
 from dinotrack.config import BackboneConfig
 from dinotrack.foreground import pca_foreground
@@ -24,27 +24,27 @@ from dinotrack.progress import Meter, Progress, silent
 from dinotrack.run import Run
 
 
-def shipped_vit(config: BackboneConfig, device: torch.device) -> Backbone:
-    """The ViT that comes with the project."""
-    from dinotrack.vits import make_shipped
+def described_vit(config: BackboneConfig, device: torch.device) -> Backbone:
+    """A ViT whose file says what it is, such as the one that comes with the project."""
+    from dinotrack.vits import make_described
 
-    return make_shipped(config, device)
+    return make_described(config, device)
 
 
 MAKERS: dict[str, Callable[[BackboneConfig, torch.device], Backbone]] = {
-    SHIPPED: shipped_vit,
+    name: described_vit for name in DESCRIBED
 }
 """What makes a backbone, by its name in the config. All other names are those of timm's ViTs."""
 
 
 def make_backbone(
-    config: BackboneConfig, device: torch.device, required: bool = False, offline: bool = False
+    config: BackboneConfig, device: torch.device, offline: bool = False
 ) -> Backbone | None:
     """The frozen network that the config asks for, or None where the CNN is to see alone.
 
-    The name "none" asks for no network. "auto" asks for the best DINOv2 that can be had, and
-    settles for none with a DinotrackWarning, unless one is `required`. Random weights
-    (config.pretrained off) are the same ones every time. offline: nothing is downloaded.
+    The name "none" asks for no network, and "auto" for the best DINOv2 on this machine, which may
+    be the one that comes with the project (`vits.make_best`). Random weights (config.pretrained
+    off) are the same ones every time. offline: nothing is downloaded.
 
     Raises InputError for unknown names, for blocks that the network lacks, and for weights that
     can't be had.
@@ -53,9 +53,11 @@ def make_backbone(
         return None
     if config.name in MAKERS:
         return MAKERS[config.name](config, device)
-    from dinotrack.vits import make_vit
+    from dinotrack import vits
 
-    return make_vit(config, device, required, offline)
+    if config.name == "auto":
+        return vits.make_best(config, device)
+    return vits.make_vit(config, device, offline)
 
 
 def check_name(name: str) -> None:
@@ -146,13 +148,25 @@ def _one_pass(
 ) -> dict[int, Float[Tensor, "T C h w"]]:
     """What some blocks see, by their numbers, from one pass through the video.
 
-    On CUDA the network computes in half precision where its features are kept in it too.
+    The network computes in half precision where its features are kept in it too and the device has
+    instructions for that.
     """
     config = run.config.backbone
-    half = backbone.device.type == "cuda" and config.precision == "float16"
+    half = config.precision == "float16" and multiplies_bfloat16(backbone.device)
     computed = torch.bfloat16 if half else torch.float32
     maps = extract_features(backbone, frames, layers, config, computed, run.progress)
     return dict(zip(layers, maps, strict=True))
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for products in bfloat16: on CPUs half the time of a ViT.
+
+    A CPU without them would take longer than in single precision.
+    """
+    if device.type == "cpu":
+        known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in torch 2.11
+        return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+    return device.type == "cuda"
 
 
 def extract_features(

@@ -119,7 +119,7 @@ def observe(video: Video, run: Run, finds_foreground: bool) -> Inputs:
     frames = timeline.choose(every_frame)
     # the networks first, so that what is missing is told before anything takes long
     estimator = make_flow_estimator(video, frames, timeline.shown, run)
-    backbone = make_backbone(run.config.backbone, run.device, required=run.required)
+    backbone = make_backbone(run.config.backbone, run.device)
     run = timeline.known_to(run)
     flow = cut_flow(video_flow(estimator, run), frames, timeline, run)
     features = video_features(frames, backbone, run, finds_foreground)

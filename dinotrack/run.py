@@ -25,8 +25,8 @@ class Run:
     cache: Cache = field(default_factory=Cache)
     """Where flow and frozen features of the video are kept."""
     required: bool = False
-    """Whether the ViT and the flow must be those that the preset names, as the user chose it:
-    weights that can't be had are an InputError then, and nothing else takes their place."""
+    """Whether the flow must be the one that the preset means, as the user chose it: weights that
+    can't be had are an InputError then, and no other flow takes their place."""
 
     @property
     def progress(self) -> Progress:

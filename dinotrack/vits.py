@@ -11,7 +11,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import threading
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -20,19 +22,22 @@ import timm
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from timm.layers import pos_embed_sincos
 from timm.layers.patch_embed import PatchEmbed
 from timm.models import Eva, VisionTransformer
 from torch import Tensor
 
-from dinotrack import state_dicts, weights
-from dinotrack.backbones import BACKBONES, SHIPPED, FrameBatch
+from dinotrack import eight_bits, state_dicts, weights
+from dinotrack.backbones import BACKBONES, DESCRIBED, SHIPPED, FrameBatch
 from dinotrack.config import BackboneConfig
-from dinotrack.errors import InputError, setting
+from dinotrack.errors import DinotrackWarning, InputError, setting
 from dinotrack.geometry import Grid, patch_grid
+from dinotrack.vit_positions import place_rotary, resample_positions
 
 AUTO = ("dinov2_vitl14", "dinov2_vitb14", "dinov2_vits14")
-"""What "auto" chooses from: the best first on CUDA, the lightest first elsewhere."""
+"""What "auto" prefers to the one that is shipped: the best first on CUDA; elsewhere the lightest
+alone."""
+MAKE = "patch_size", "embed_dim", "depth", "num_heads", "img_size", "num_classes"
+"""What a file says of the ViT in it; arguments of timm's."""
 
 VIT_MODULES = ("vision_transformer", "eva", "deit")
 """The files of timm's with ViTs as TimmBackbone takes them."""
@@ -129,7 +134,7 @@ class TimmBackbone:
             resampled = resample_positions(self._positions, self._native, size)
             self.model.pos_embed = torch.nn.Parameter(resampled, requires_grad=False)
         if self._rotary is not None:
-            _place_rotary(self._rotary, grid, self.patch, self._rotary_span, self._rotary_offset)
+            place_rotary(self._rotary, grid, self.patch, self._rotary_span, self._rotary_offset)
         self._prepared = grid
 
 
@@ -146,84 +151,47 @@ def fingerprint(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def resample_positions(
-    positions: Float[Tensor, "1 tokens C"], native: tuple[int, int], size: tuple[int, int]
-) -> Float[Tensor, "1 resampled C"]:
-    """Learned positions of a native grid (rows, columns) at another size (h, w).
+def make_vit(config: BackboneConfig, device: torch.device, offline: bool = False) -> TimmBackbone:
+    """The ViT of timm's that config.name names, as `features.make_backbone` says.
 
-    They are resampled bicubically, with half-pixel centres, the scale (n + 0.1) / native on each
-    axis, and no antialiasing (`docs/method.md` "Conventions"). The entries of class and register
-    tokens, which come first, stay. The native grid itself stays untouched, as in DINO's own code.
+    offline: nothing is downloaded. Raises InputError for a name that nobody knows, and for weights
+    that can't be had.
     """
-    if size == native:
-        return positions
-    prefix = positions.shape[1] - native[0] * native[1]
-    maps = positions[:, prefix:].transpose(1, 2).reshape(1, -1, *native)
-    scale: Any = tuple((n + 0.1) / m for n, m in zip(size, native, strict=True))
-    maps = F.interpolate(maps, scale_factor=scale, mode="bicubic", align_corners=False)
-    assert maps.shape[-2:] == size, (maps.shape, size)
-    return torch.cat((positions[:, :prefix], maps.flatten(2).transpose(1, 2)), dim=1)
+    name = full_name(config.name)
+    path = weights.obtain(weight_origin(name), offline) if config.pretrained else None
+    return _two_thirds_deep(load_vit(name, path), config, device)
 
 
-def _place_rotary(
-    rope: Any, grid: Grid, patch: int, span: tuple[int, int] | None, offset: float
-) -> None:
-    """Set rotary positions to where overlapping patches lie.
+def make_best(config: BackboneConfig, device: torch.device) -> TimmBackbone | None:
+    """What "auto" means: the best DINOv2 on this machine that suits the device (AUTO), or else the
+    one that comes with the project. Nothing is downloaded.
 
-    Cell i lies i stride / patch cells of the native grid along. span, offset: timm's
-    `ref_feat_shape` and `grid_offset`, as the model was built with. Each kind of timm's counts
-    positions in its own way.
+    The answer is None, with a DinotrackWarning, where even that one's file was taken away.
     """
-    kind: Any = type(rope)
-    step = grid.stride / patch
-    size = grid.rows, grid.cols
-    extent = [1 + (n - 1) * step for n in size]  # in native cells
-    if issubclass(kind, pos_embed_sincos.RotaryEmbeddingDinoV3):
-        # The cells' centres, in [-1, 1] over the extent.
-        axes = [
-            (torch.arange(n) * step + 0.5) / e * 2 - 1 for n, e in zip(size, extent, strict=True)
-        ]
-        coordinates = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, 1)
-        rope.pos_embed_cached = torch.cat(rope._get_pos_embed_from_coords(coordinates), dim=-1)
-        return
-    # So that timm builds the positions anew even where only the stride differs.
-    rope.feat_shape = [0, 0]
-    if issubclass(kind, pos_embed_sincos.RotaryEmbeddingCat):
-        # (index + offset) / n * span
-        rope.grid_offset = offset / step
-        reference = zip(span or extent, size, extent, strict=True)
-        rope.ref_feat_shape = [r * n * step / e for r, n, e in reference]
-    rope.update_feat_shape(list(size))
-    if issubclass(kind, pos_embed_sincos.RotaryEmbeddingMixed):
-        # The index itself.
-        rope.t_x = rope.t_x * step
-        rope.t_y = rope.t_y * step
+    names = AUTO if device.type == "cuda" else AUTO[-1:]
+    for name in [BACKBONES[short] for short in names] if config.pretrained else []:
+        path = weights.find(weight_origin(name, any_file=False))
+        if path is not None:
+            return _two_thirds_deep(load_vit(name, path), config, device)
+    if weights.find(described_origin(SHIPPED)) is not None:
+        return make_described(replace(config, name=SHIPPED), device)
+    missing = f"the ViT that comes with the project, {SHIPPED}.safetensors, is missing; "
+    advice = "put it into ./weights; using no backbone instead"
+    warnings.warn(DinotrackWarning(missing, advice), stacklevel=2)
+    return None
 
 
-def make_vit(
-    config: BackboneConfig, device: torch.device, required: bool = False, offline: bool = False
-) -> TimmBackbone | None:
-    """One of timm's ViTs, as `features.make_backbone` says. Its block lies two thirds deep, unless
-    the config says another."""
-    name = resolve_name(config, device, required, offline)
-    if name is None:
-        return None
-    path = None
-    if config.pretrained:
-        origin = weight_origin(name, any_file=config.name != "auto")
-        path = weights.obtain(origin, offline)
-    model: Any = load_vit(name, path)
-    two_thirds = round(len(model.blocks) * 2 / 3) - 1
-    return _as_configured(model, config, device, two_thirds)
-
-
-def make_shipped(config: BackboneConfig, device: torch.device) -> TimmBackbone:
-    """The ViT that comes with the project.
-
-    Its pretraining trains the local tokens of the last block, which is therefore the one to use.
-    """
-    model: Any = load_shipped(config.pretrained)
+def make_described(config: BackboneConfig, device: torch.device) -> TimmBackbone:
+    """A ViT whose file says what it is (DESCRIBED). Its last block is the one to use, unless the
+    config says another."""
+    model: Any = load_described(config.name, config.pretrained)
     return _as_configured(model, config, device, len(model.blocks) - 1)
+
+
+def _two_thirds_deep(model: Any, config: BackboneConfig, device: torch.device) -> TimmBackbone:
+    """A whole ViT. The block at two thirds of its depth is the one to use, unless the config says
+    another."""
+    return _as_configured(model, config, device, round(len(model.blocks) * 2 / 3) - 1)
 
 
 def _as_configured(
@@ -234,42 +202,31 @@ def _as_configured(
     return TimmBackbone(model.to(device), layer, stride, config.exact_centres)
 
 
-def resolve_name(
-    config: BackboneConfig, device: torch.device, required: bool = False, offline: bool = False
-) -> str | None:
-    """timm's full name of the ViT that config.name stands for.
+def load_described(name: str, pretrained: bool = True) -> torch.nn.Module:
+    """A ViT whose file says what it is (DESCRIBED), or one of its make with random weights.
 
-    "auto" is a DINOv2 that is on this machine, or else one that is downloaded. Where none can be
-    had, the answer is None with a DinotrackWarning, unless one is `required`.
-
-    Raises InputError for a name that nobody knows, and for what is missing though it must be there.
+    Raises InputError where the file is missing or does not fit what it says.
     """
-    if config.name != "auto":
-        return full_name(config.name)
-    names = [BACKBONES[n] for n in (AUTO if device.type == "cuda" else AUTO[::-1])]
-    origins = {name: weight_origin(name, any_file=False) for name in names}
-    for name in names:
-        if not config.pretrained or weights.find(origins[name]):
-            return name
-    first = names[0]
-    path = weights.obtain_or_warn(origins[first], "using no backbone", required, offline)
-    return None if path is None else first
-
-
-def load_shipped(pretrained: bool = True) -> torch.nn.Module:
-    """The ViT in weights/, or one of its make with random weights.
-
-    Raises InputError where the file is missing.
-    """
-    advice = "or do without it with ", setting("backbone.name", "none")
-    origin = weights.Origin(SHIPPED, files=(f"{SHIPPED}.safetensors",), advice=advice)
-    path = weights.obtain(origin, offline=True)
-    described = "patch_size", "embed_dim", "depth", "num_heads", "img_size", "num_classes"
-    facts = state_dicts.facts(path, *described, "architecture", "mean", "std")
-    make = {key: facts[key] for key in described}
-    model: Any = load_vit(facts["architecture"], path if pretrained else None, **make)
+    path = weights.obtain(described_origin(name))
+    facts = state_dicts.facts(path, *MAKE, "architecture", "mean", "std")
+    make = {key: facts[key] for key in MAKE}
+    model: Any
+    if pretrained:
+        with torch.device("meta"):  # no time goes into random numbers
+            blank: Any = timm.create_model(facts["architecture"], dynamic_img_size=False, **make)
+        model = blank.to_empty(device="cpu")
+        state_dicts.load_into(model, eight_bits.restored(state_dicts.read(path)), path)
+    else:
+        model = load_vit(facts["architecture"], None, **make)
     model.pretrained_cfg.update(mean=tuple(facts["mean"]), std=tuple(facts["std"]))
     return cast(torch.nn.Module, model)
+
+
+def described_origin(name: str) -> weights.Origin:
+    """Where the file of a ViT that says what it is comes from."""
+    advice = f"make it with `{DESCRIBED[name]}`, or do without it with "
+    parts = advice, setting("backbone.name", "none")
+    return weights.Origin(name, files=(f"{name}.safetensors",), advice=parts)
 
 
 def full_name(name: str) -> str:
@@ -281,7 +238,7 @@ def full_name(name: str) -> str:
     architecture = known.partition(".")[0]
     if not timm.models.is_model_in_modules(architecture, VIT_MODULES):
         theirs = timm.list_models(module="vision_transformer") + timm.list_models(module="eva")
-        close = difflib.get_close_matches(name, [SHIPPED, *BACKBONES, *theirs], n=4)
+        close = difflib.get_close_matches(name, [*DESCRIBED, *BACKBONES, *theirs], n=4)
         such = ", ".join(close or BACKBONES)
         raise InputError(f"unknown backbone {name!r}; choose a ViT of timm's, such as {such}")
     try:
@@ -325,6 +282,9 @@ def load_vit(name: str, path: Path | None, **facts: Any) -> torch.nn.Module:
     Raises InputError where the file does not fit, to the last tensor.
     """
     state = state_dicts.read(path) if path else None
+    if state is not None:
+        # timm copies the tensors, each with all the memory that it shares with others
+        state = {name: values.clone() for name, values in state.items()}
     try:
         with ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)

@@ -24,7 +24,7 @@ LAYERS: list[set[str]] = [
     {"geometry", "masks", "media", "mishaps", "options", "tracks"},
     {"weights"},
     {"queries", "cache", "state_dicts", "metrics", "pairs", "delta_dino", "backbones"},
-    {"maps", "video", "run", "kernels", "certainty"},
+    {"maps", "video", "run", "kernels", "certainty", "eight_bits", "vit_positions"},
     {"correlation", "working", "points", "overlay", "vits"},
     {"losses", "flow", "formats"},
     {"model", "foreground", "chains", "shots"},
@@ -35,7 +35,7 @@ LAYERS: list[set[str]] = [
     {"terminal"},
     {"cli"},
     {"synthesis"},
-    {"pretraining"},
+    {"pretraining", "shrinking"},
     {"benchmarks"},
 ]
 """Rooms from the ground up. A room uses those below it, and no other of its own floor."""

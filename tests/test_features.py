@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from dinotrack import chunks
-from dinotrack.backbones import BACKBONES, Backbone
+from dinotrack import chunks, features, shrinking, vits, weights
+from dinotrack.backbones import BACKBONES, SHIPPED, Backbone
 from dinotrack.cache import Cache
 from dinotrack.config import QUALITY, BackboneConfig, override
 from dinotrack.errors import DinotrackWarning, InputError
@@ -31,12 +31,11 @@ from dinotrack.features import (
 from dinotrack.foreground import pca_foreground
 from dinotrack.progress import Watch
 from dinotrack.run import Run
+from dinotrack.vit_positions import resample_positions
 from dinotrack.vits import (
     TimmBackbone,
     full_name,
     load_vit,
-    resample_positions,
-    resolve_name,
     weight_origin,
 )
 from tests.fakes import FakeBackbone
@@ -401,26 +400,50 @@ def test_a_named_backbone_without_weights_is_refused_with_the_way_out(no_weights
         make_backbone(BackboneConfig(name="dinov2_vits14"), CPU)
 
 
-def test_auto_without_weights_is_none_with_one_line(no_weights: Path) -> None:
-    with pytest.warns(
-        DinotrackWarning, match="dinov2_vits14 .*using no backbone instead"
-    ) as record:
-        assert make_backbone(BackboneConfig(name="auto"), CPU) is None
+AUTO = BackboneConfig(name="auto", stride=14)
+CUDA = torch.device("cuda")
+
+
+def test_auto_without_the_shipped_vit_is_none_with_one_line(no_weights: Path) -> None:
+    with pytest.warns(DinotrackWarning, match=f"{SHIPPED}.*using no backbone instead") as record:
+        assert make_backbone(AUTO, CPU) is None
     assert len(record) == 1
     assert "\n" not in str(record[0].message)
+    with pytest.raises(InputError, match=rf"{SHIPPED}\.safetensors.*'backbone\.name': 'none'"):
+        make_backbone(replace(AUTO, name=SHIPPED), CPU)
 
 
-def test_auto_without_weights_is_refused_where_the_preset_was_named(no_weights: Path) -> None:
-    with pytest.raises(InputError, match="the weights of dinov2_vits14 are not on this machine"):
-        make_backbone(BackboneConfig(name="auto"), CPU, required=True)
-
-
-def test_auto_takes_what_lies_here_the_lightest_first_without_cuda(no_weights: Path) -> None:
-    config = BackboneConfig(name="auto")
-    for name in ("dinov2_vitl14_pretrain.pth", "dinov2_vitb14_pretrain.pth"):
+@pytest.mark.parametrize(
+    ("files", "cpu", "cuda"),
+    [
+        ((), SHIPPED, SHIPPED),
+        (("dinov2_vitb14_pretrain.pth",), SHIPPED, "dinov2_vitb14"),
+        (("dinov2_vits14.pth",), "dinov2_vits14", "dinov2_vits14"),
+        (("dinov2_vits14.pth", "dinov2_vitl14.pth"), "dinov2_vits14", "dinov2_vitl14"),
+        (("dinov2_vits14_reg.pth", "dino_vits8.pth", "other.pth"), SHIPPED, SHIPPED),
+    ],
+)
+def test_auto_takes_the_best_that_lies_here_and_never_asks_the_network(
+    files: tuple[str, ...], cpu: str, cuda: str, no_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "reachable", lambda url: pytest.fail("the network was asked"))
+    for name in (f"{SHIPPED}.safetensors", *files):
         (no_weights / name).touch()
-    assert resolve_name(config, CPU, offline=True) == BACKBONES["dinov2_vitb14"]
-    assert resolve_name(config, torch.device("cuda"), offline=True) == BACKBONES["dinov2_vitl14"]
+    asked: list[str] = []
+    blank = load_vit("vit_tiny_patch16_224", None, **TINY)
+
+    def load(name: str, path: object = True) -> torch.nn.Module:
+        assert path
+        asked.append(name)
+        return blank
+
+    monkeypatch.setattr(vits, "load_vit", load)
+    monkeypatch.setattr(vits, "load_described", load)
+    monkeypatch.setattr(TimmBackbone, "__init__", lambda *args: None)
+    monkeypatch.setattr(blank, "to", lambda device: blank)
+    for device, expected in ((CPU, cpu), (CUDA, cuda)):
+        vits.make_best(AUTO, device)
+        assert asked.pop() == BACKBONES.get(expected, expected)
 
 
 def test_none_is_none() -> None:
@@ -428,8 +451,13 @@ def test_none_is_none() -> None:
 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", *MAKERS, "fake"])
-def test_whatever_sees_is_a_backbone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_sees_is_a_backbone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A family that we do not know is one class, and one line in MAKERS."""
+    vit = load_vit("vit_tiny_patch16_224", None, **TINY)
+    shrinking.export(vit, 2, tmp_path / f"{name}.safetensors")
+    monkeypatch.setenv(weights.FOLDER_VARIABLE, str(tmp_path))
     monkeypatch.setitem(MAKERS, "fake", lambda config, device: FakeBackbone())
     backbone = make_backbone(BackboneConfig(name=name, pretrained=False, stride=0), CPU)
     assert isinstance(backbone, Backbone)
@@ -595,9 +623,14 @@ def test_without_a_vit_nothing_is_seen() -> None:
     assert video_features(video(6), None, Run(QUALITY, CPU), True) is None
 
 
-def test_the_stage_gives_what_the_blocks_see(tmp_path: Path) -> None:
+@pytest.mark.parametrize("computed", [torch.float32, torch.bfloat16])
+def test_the_stage_gives_what_the_blocks_see(
+    computed: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = computed == torch.bfloat16
+    monkeypatch.setattr(features, "multiplies_bfloat16", lambda device: fast)
     config = BackboneConfig(components=0, precision="float16")
-    one, last = extract_features(FakeBackbone(), video(6), [1, 2], config)
+    one, last = extract_features(FakeBackbone(), video(6), [1, 2], config, computed)
     found, passes, told = seen_in_a_clip(None, True)
     assert passes == [[1, 2]]
     assert told == [("features", done, 6) for done in (0, 4, 5, 6)]

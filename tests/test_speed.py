@@ -14,6 +14,7 @@ import pytest
 import torch
 from jaxtyping import Bool, Float
 
+from dinotrack.backbones import SHIPPED
 from dinotrack.benchmarks import (
     against_paper,
     equal_time,
@@ -214,7 +215,7 @@ def test_a_long_clip_plays_to_and_fro(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def paper() -> PaperPart:
     asked = ("--clip-frames", "4", "--paper-steps", "2", "--area", "4000")
     settings = {**SETTINGS, **NETWORK, "training.steps": 10}
-    options = arguments(*asked, "--backbone", "dinotrack_vit", settings=settings)
+    options = arguments(*asked, settings=settings)
     return speed.run_paper(options, print)
 
 
@@ -235,7 +236,7 @@ def test_the_papers_whole_run_is_extrapolated_from_both_phases(paper: PaperPart)
     assert paper.ratio.step == pytest.approx(one.step / paper.ours.step)
     assert paper.size == (56, 70)
     assert not paper.papers_own_size
-    assert (paper.clip, paper.backbone, paper.points) == ("generated", "dinotrack_vit", 9)
+    assert (paper.clip, paper.backbone, paper.points) == ("generated", SHIPPED, 9)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +265,7 @@ def test_a_late_loss_of_a_stranger_makes_a_phase(monkeypatch: pytest.MonkeyPatch
 @pytest.fixture(scope="module")
 def contender() -> step_times.Contender:
     video = read_video(generate(SIZE, 4, 2, seed=2).frames)
-    equal = against_paper.equal_settings(video, 4000, "dinotrack_vit")
+    equal = against_paper.equal_settings(video, 4000, SHIPPED)
     config = override(preset("paper"), {**equal, **SETTINGS, **NETWORK})
     return against_paper.make_ready(video, config, Trial(1, 9, 0, CPU))
 
@@ -312,7 +313,7 @@ def test_accuracy_after_equal_seconds_of_fitting(pace: Pace, tmp_path: Path) -> 
         size=np.array(SIZE),
     )
     (clip,) = find_clips(tmp_path)
-    equal = against_paper.equal_settings(read_video(clip.video), 4000, "dinotrack_vit")
+    equal = against_paper.equal_settings(read_video(clip.video), 4000, SHIPPED)
     small = {**equal, **SETTINGS, **NETWORK}
     ours = Configuration("fast", Options({**small, "training.steps": 3}, "cpu"))
     theirs = Configuration("paper", Options(small, "cpu"))

@@ -1,4 +1,4 @@
-"""The CNN a fit starts from, the ViT that is shipped, and both of them side by side."""
+"""The CNN a fit starts from, alone and beside the ViT that is shipped."""
 
 import warnings
 from collections.abc import Callable
@@ -14,10 +14,9 @@ from safetensors.torch import save_file
 import dinotrack
 from dinotrack import state_dicts, weights
 from dinotrack.backbones import SHIPPED
-from dinotrack.config import FAST, BackboneConfig, override
+from dinotrack.config import FAST, override
 from dinotrack.delta_dino import DeltaDino
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.features import make_backbone
 from dinotrack.geometry import Grid
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
@@ -26,7 +25,6 @@ from dinotrack.pretraining.start import __main__ as command
 from dinotrack.training.fitting import fill_pretrained
 from dinotrack.training.loop import State
 from dinotrack.training.view import RefinedFrames
-from dinotrack.vits import load_shipped
 from tests.same import same
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,7 +68,7 @@ def test_missing_weights_are_told_of(nowhere: Path) -> None:
 def test_a_kept_fit_needs_no_start(nowhere: Path) -> None:
     """What is loaded has long left its start, so nobody is told that this is missing."""
     video = np.random.default_rng(0).integers(0, 255, (3, 48, 64, 3), dtype=np.uint8)
-    settings = {"training.steps": 1, "video.area": 64 * 48}
+    settings = {"training.steps": 1, "video.area": 64 * 48, "backbone.name": "none"}
     with pytest.warns(DinotrackWarning, match="starting from random ones"):
         dinotrack.fit(video, preset="fast", settings=settings, folder=nowhere / "fit")
     with warnings.catch_warnings():
@@ -183,28 +181,9 @@ def test_going_on_from_nothing_is_one_sentence(
 
 
 def test_what_is_shipped_is_small_and_half_precision() -> None:
-    for name, kind in (("dinotrack_cnn", "start"), (SHIPPED, "ViT")):
-        path = ROOT / "weights" / f"{name}.safetensors"
-        assert path.stat().st_size < 16e6, kind
-        assert {t.dtype for t in state_dicts.read(path).values()} == {torch.float16}
-
-
-def test_the_shipped_vit_sees_and_differs_from_a_random_one() -> None:
-    frames = torch.randint(256, (1, 3, 40, 56), generator=torch.Generator().manual_seed(0)).byte()
-    seen = []
-    for pretrained in (True, False):
-        config = BackboneConfig(name=SHIPPED, stride=8, pretrained=pretrained)
-        backbone = make_backbone(config, torch.device("cpu"))
-        assert backbone is not None
-        assert backbone.layer == backbone.depth - 1
-        seen += backbone(frames, [backbone.layer])
-        assert seen[-1].shape == (1, backbone.dims, 5, 7)
-    assert not torch.allclose(seen[0], seen[1], atol=0.1)
-
-
-def test_a_missing_shipped_vit_is_one_sentence(nowhere: Path) -> None:
-    with pytest.raises(InputError, match=r"dinotrack_vit\.safetensors.*'backbone\.name': 'none'"):
-        load_shipped()
+    path = ROOT / "weights" / "dinotrack_cnn.safetensors"
+    assert path.stat().st_size < 1e6
+    assert {t.dtype for t in state_dicts.read(path).values()} == {torch.float16}
 
 
 def test_beside_the_cnn_keeps_its_grid_and_its_start() -> None:

@@ -134,7 +134,7 @@ class RawFeatures:
     """
 
     def __init__(self, run: Run) -> None:
-        backbone = make_backbone(run.config.backbone, run.device, run.required)
+        backbone = make_backbone(run.config.backbone, run.device)
         if backbone is None:
             raise InputError(
                 "vit needs a ViT; name one: ", setting("backbone.name", "dinov2_vits14")

@@ -57,10 +57,11 @@ class ShotConfig(Section, key="shots"):
 class BackboneConfig(Section, key="backbone"):
     """The frozen ViT (docs/method.md "Conventions")."""
 
-    # dinotrack_vit or a ViT of timm's; none: the CNN alone; auto: the best one at hand
+    # A ViT of timm's or dinov2_vits14_8bit, which is shipped; none: the CNN alone; auto: the best
+    # DINOv2 on this machine
     name: str = "none"
-    # The block whose output is used, from 0. Negative: the one at two thirds of the depth, or the
-    # last one of dinotrack_vit, whose pretraining trains it.
+    # The block whose output is used, from 0. Negative: the one at two thirds of the depth, which is
+    # the last one of the shipped ViT.
     layer: int = -1
     stride: Few = 7  # px between the centres of neighbouring patches; 0: the patch size
     pretrained: bool = True

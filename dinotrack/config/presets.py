@@ -33,12 +33,12 @@ PAPER = Config(
     inference=InferenceConfig(pin_query=False),
 )
 
-# Minutes on a CPU (docs/method.md 8): no ViT, a small CNN that starts from our own weights, flow
-# by DIS, and the two losses of labels. Two numbers only matter where a user asks for more:
-# backbone.stride for a ViT, which needs no finer grid next to the CNN's, and buddies.near.
+# Minutes on a CPU (docs/method.md 8): a small ViT, which needs no finer grid next to the CNN's, a
+# small CNN that starts from our own weights, flow by DIS, and the two losses of labels.
+# buddies.near only matters where a user asks for a loss of buddies.
 FAST = Config(
     preset="fast",
-    backbone=BackboneConfig(name="none", stride=8),
+    backbone=BackboneConfig(name="auto", stride=8),
     flow=FlowConfig(name="dis"),
     trajectories=TrajectoryConfig(step=4, cycle_error=0.75, direct_filter=False, direct_near=4),
     foreground=ForegroundConfig(method="motion", homography_error=1.0),
@@ -87,7 +87,7 @@ FAST = Config(
     inference=InferenceConfig(method="join"),
 )
 
-# `fast` with more: the features of a large ViT beside the CNN's, RAFT's flow, more chains, labels
+# `fast` with more: a finer grid of the ViT's features, RAFT's flow, more chains, labels
 # and steps. More frames in a step made no difference. The rest of what the paper has is left out
 # for what it costs: the refiner on whole maps (in the disc, the softmax's normaliser cancels),
 # direct flow and best buddies between all pairs of frames, and the losses of the later half, which
