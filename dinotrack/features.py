@@ -20,6 +20,7 @@ from dinotrack.chunks import VIT_FRAMES, VIT_LAYERS_HELD, fitting, in_chunks
 from dinotrack.config import BackboneConfig
 from dinotrack.foreground import pca_foreground
 from dinotrack.maps import FeatureMaps
+from dinotrack.precision import multiplies_bfloat16
 from dinotrack.progress import Meter, Progress, silent
 from dinotrack.run import Run
 
@@ -156,17 +157,6 @@ def _one_pass(
     computed = torch.bfloat16 if half else torch.float32
     maps = extract_features(backbone, frames, layers, config, computed, run.progress)
     return dict(zip(layers, maps, strict=True))
-
-
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether a device has instructions for products in bfloat16: on CPUs half the time of a ViT.
-
-    A CPU without them would take longer than in single precision.
-    """
-    if device.type == "cpu":
-        known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in torch 2.11
-        return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
-    return device.type == "cuda"
 
 
 def extract_features(

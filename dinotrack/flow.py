@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import cv2
@@ -21,6 +22,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from dinotrack import state_dicts, weights
+from dinotrack.chunks import in_threads
 from dinotrack.config import FlowConfig
 from dinotrack.errors import InputError
 from dinotrack.geometry import inside, pixel_grid
@@ -30,6 +32,7 @@ from dinotrack.video import Video
 from dinotrack.working import Resized, flow_frames
 
 ByteFrames = UInt8[Tensor, "B 3 H W"]
+Frame = UInt8[Tensor, "3 H W"]
 Displacement = Float[Tensor, "B 2 H W"]
 """(dx, dy) in px of the frames, float32."""
 
@@ -38,6 +41,8 @@ FlowFunction = Callable[[ByteFrames, ByteFrames], Displacement]
 
 DIS_MIN_SIDE = 16
 """Px. OpenCV's DIS refuses sides under 12 px, and crashes on long frames under 16 px."""
+THREADED = ("dis",)
+"""Methods that use several cores best if pairs of frames go side by side."""
 RAFT_MIN_SIDE = 128
 """Px. torchvision's RAFT correlates four scales of a map that is an eighth of the frame."""
 RAFT_MULTIPLE = 8
@@ -148,7 +153,7 @@ class FlowEstimator:
 
     def between(self, t: int, u: int) -> tuple[Flow, Flow]:
         """Flow from frame t to u, and from u to t."""
-        there, back = self._both_ways(self.frames[t], self.frames[u])
+        there, back = self._both_ways((self.frames[t], self.frames[u]))
         return Flow(there), Flow(back)
 
     def neighbours(self, progress: Progress = silent) -> VideoFlow:
@@ -157,22 +162,19 @@ class FlowEstimator:
         One frame gives empty tensors. The result lies where the frames do.
         """
         pairs = len(self.frames) - 1
-        first = self.frames[0]
         shape = 2, pairs, 2, *self.size
-        flows = torch.empty(shape, dtype=torch.float16, device=first.device)
+        flows = torch.empty(shape, dtype=torch.float16, device=self.frames[0].device)
         progress("flow", 0, pairs)
-        for t in range(pairs):
-            second = self.frames[t + 1]
-            flows[:, t] = self._both_ways(first, second)
-            first = second
+        both = pairwise(self.frames[t] for t in range(pairs + 1))
+        threads = torch.get_num_threads() if self.method in THREADED else 1
+        for t, flow in enumerate(in_threads(self._both_ways, both, threads)):
+            flows[:, t] = flow
             progress("flow", t + 1, pairs)
         return VideoFlow(forward=flows[0], backward=flows[1])
 
-    def _both_ways(
-        self, first: UInt8[Tensor, "3 H W"], second: UInt8[Tensor, "3 H W"]
-    ) -> Float[Tensor, "2 2 h w"]:
-        pair = torch.stack((first, second))
-        displacement = self.estimate(pair, pair.flip(0)).to(first.device)
+    def _both_ways(self, both: tuple[Frame, Frame]) -> Float[Tensor, "2 2 h w"]:
+        pair = torch.stack(both)
+        displacement = self.estimate(pair, pair.flip(0)).to(pair.device)
         return resize_flow(displacement, self.size)
 
 

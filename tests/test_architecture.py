@@ -21,7 +21,7 @@ LAYERS: list[set[str]] = [
     {"defaults", "errors", "interrupts", "progress"},
     {"config", "chunks", "files", "plain"},
     {"locks", "tensor_files"},
-    {"geometry", "masks", "media", "mishaps", "options", "tracks"},
+    {"geometry", "masks", "media", "mishaps", "options", "precision", "tracks"},
     {"weights"},
     {"queries", "cache", "state_dicts", "metrics", "pairs", "delta_dino", "backbones"},
     {"maps", "video", "run", "kernels", "certainty", "eight_bits", "vit_positions"},

@@ -1,6 +1,7 @@
 """Work in parts, and what happens where a GPU's memory is too short, with a GPU that is made up."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dinotrack import chunks
-from dinotrack.chunks import fitting, in_chunks
+from dinotrack.chunks import fitting, in_chunks, in_threads
 from dinotrack.config import FAST
 from dinotrack.errors import DinotrackWarning
 from dinotrack.features import extract_features
@@ -119,3 +120,40 @@ def test_refined_maps_are_the_same_in_smaller_parts(
         found = refine_video(tracker, frames, None)
     assert found.grid == expected.grid
     torch.testing.assert_close(found.values, expected.values)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_threads_keep_the_order(threads: int, count: int) -> None:
+    def slow_at_first(thing: int) -> int:
+        time.sleep(0.002 * (count - thing))
+        return thing * thing
+
+    assert list(in_threads(slow_at_first, range(count), threads)) == [n * n for n in range(count)]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_things_are_made_when_a_thread_is_free(threads: int) -> None:
+    made: list[int] = []
+    done: list[int] = []
+
+    def things() -> Iterator[int]:
+        for n in range(9):
+            assert n - len(done) <= threads
+            made.append(n)
+            yield n
+
+    for result in in_threads(lambda n: n, things(), threads):
+        done.append(result)
+    assert made == done
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_fails_in_a_thread_is_raised(threads: int) -> None:
+    def work(thing: int) -> int:
+        if thing == 2:
+            raise ValueError("two")
+        return thing
+
+    with pytest.raises(ValueError, match="two"):
+        list(in_threads(work, range(5), threads))

@@ -195,7 +195,8 @@ class TrainingConfig(Section, key="training"):
     warm_up: Share = 0.1
     weight_decay: Amount = 0.0
     gradient_clip: Amount = 0.0  # largest norm of a gradient; 0: any
-    # Of the networks. bfloat16 is for CUDA alone, where kernels then compare features in float16.
+    # Of the networks. bfloat16 is taken where the device has instructions for it (CUDA, and CPUs
+    # with AVX512-BF16 or AMX); kernels then compare features in float16.
     precision: Literal["float32", "bfloat16"] = "float32"
     recorded: bool = True  # on CUDA, steps that are alike replay a recorded one
 

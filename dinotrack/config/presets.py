@@ -38,7 +38,7 @@ PAPER = Config(
 # buddies.near only matters where a user asks for a loss of buddies.
 FAST = Config(
     preset="fast",
-    backbone=BackboneConfig(name="auto", stride=8),
+    backbone=BackboneConfig(name="auto", stride=14, components=48),
     flow=FlowConfig(name="dis"),
     trajectories=TrajectoryConfig(step=4, cycle_error=0.75, direct_filter=False, direct_near=4),
     foreground=ForegroundConfig(method="motion", homography_error=1.0),

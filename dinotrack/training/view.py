@@ -12,11 +12,12 @@ from torch import Tensor
 
 from dinotrack.buddies import Buddies
 from dinotrack.config import Config
-from dinotrack.correlation import Correlation
+from dinotrack.correlation import Correlation, makes_maps
 from dinotrack.delta_dino import memory_format
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
 from dinotrack.pairs import Pair
+from dinotrack.precision import multiplies_bfloat16
 from dinotrack.training.sampling import Batch, Labels, TrainingData, draw_frame_pairs
 
 
@@ -86,12 +87,11 @@ def view_step(
 ) -> StepView:
     """Refine the frames of a batch, on the batch's device.
 
-    With config.training.precision "bfloat16" on CUDA, the networks run in bfloat16, and the refined
-    features are kept in float16, in which kernels then compare them.
+    With config.training.precision "bfloat16", the networks run in bfloat16 on devices that have
+    instructions for it. Where kernels compare the refined features, these are then float16.
     """
     device = batch.frames.device
-    # CPUs without bfloat16 take fifteen times as long with it
-    half = config.training.precision == "bfloat16" and device.type == "cuda"
+    half = config.training.precision == "bfloat16" and multiplies_bfloat16(device)
     frames = (batch.frames.float() / 255).contiguous(memory_format=memory_format(device))
     frozen = None
     if batch.features is not None:
@@ -102,7 +102,8 @@ def view_step(
             frozen = frozen.resampled(tracker.grid((height, width), None), batch.corner)
     with torch.autocast(device.type, torch.bfloat16, enabled=half):
         maps = tracker.refine(frames, frozen)
-    values = maps.values.half() if half else maps.values.float()
+    kernels_compare = half and not makes_maps(maps.values)
+    values = maps.values.half() if kernels_compare else maps.values.float()
     refined = RefinedFrames(batch.frame_numbers, FeatureMaps(values, maps.grid), data.size)
     bound = frozen if config.model.fusion == "sum" else None
     return StepView(
