@@ -24,6 +24,7 @@ from dinotrack import pipeline
 from dinotrack.cache import open_cache
 from dinotrack.config import Config, override
 from dinotrack.errors import Argument, DinotrackWarning, InputError
+from dinotrack.features import resolve_name
 from dinotrack.flow import VideoFlow
 from dinotrack.maps import FeatureMaps
 from dinotrack.masks import as_masks
@@ -208,6 +209,7 @@ def fit(
     if not settings or "training.steps" not in settings:
         steps = default_steps(config.training, len(clip.frames))
         config = override(config, {"training.steps": steps})
+    config = override(config, {"backbone.name": resolve_name(config.backbone, where)})
     masks = None
     if foreground is not None:
         masks = as_masks(foreground, clip.frames.shape[:3], "foreground")

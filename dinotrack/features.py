@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -44,21 +44,30 @@ def make_backbone(
     """The frozen network that the config asks for, or None where the CNN is to see alone.
 
     The name "none" asks for no network, and "auto" for the best DINOv2 on this machine, which may
-    be the one that comes with the project (`vits.make_best`). Random weights (config.pretrained
+    be the one that comes with the project (`vits.best_name`). Random weights (config.pretrained
     off) are the same ones every time. offline: nothing is downloaded.
 
     Raises InputError for unknown names, for blocks that the network lacks, and for weights that
     can't be had.
     """
-    if config.name == "none":
+    name = resolve_name(config, device)
+    config = replace(config, name=name)
+    if name == "none":
         return None
-    if config.name in MAKERS:
-        return MAKERS[config.name](config, device)
-    from dinotrack import vits
+    if name in MAKERS:
+        return MAKERS[name](config, device)
+    from dinotrack.vits import make_vit
 
-    if config.name == "auto":
-        return vits.make_best(config, device)
-    return vits.make_vit(config, device, offline)
+    return make_vit(config, device, offline)
+
+
+def resolve_name(config: BackboneConfig, device: torch.device) -> str:
+    """The name of the backbone that is meant: where the config says "auto", what that is here."""
+    if config.name != "auto":
+        return config.name
+    from dinotrack.vits import best_name
+
+    return best_name(config, device)
 
 
 def check_name(name: str) -> None:

@@ -162,23 +162,22 @@ def make_vit(config: BackboneConfig, device: torch.device, offline: bool = False
     return _two_thirds_deep(load_vit(name, path), config, device)
 
 
-def make_best(config: BackboneConfig, device: torch.device) -> TimmBackbone | None:
+def best_name(config: BackboneConfig, device: torch.device) -> str:
     """What "auto" means: the best DINOv2 on this machine that suits the device (AUTO), or else the
     one that comes with the project. Nothing is downloaded.
 
-    The answer is None, with a DinotrackWarning, where even that one's file was taken away.
+    The answer is "none", with a DinotrackWarning, where even that one's file was taken away.
     """
     names = AUTO if device.type == "cuda" else AUTO[-1:]
-    for name in [BACKBONES[short] for short in names] if config.pretrained else []:
-        path = weights.find(weight_origin(name, any_file=False))
-        if path is not None:
-            return _two_thirds_deep(load_vit(name, path), config, device)
+    for name in names if config.pretrained else ():
+        if weights.find(weight_origin(BACKBONES[name], any_file=False)) is not None:
+            return name
     if weights.find(described_origin(SHIPPED)) is not None:
-        return make_described(replace(config, name=SHIPPED), device)
+        return SHIPPED
     missing = f"the ViT that comes with the project, {SHIPPED}.safetensors, is missing; "
     advice = "put it into ./weights; using no backbone instead"
     warnings.warn(DinotrackWarning(missing, advice), stacklevel=2)
-    return None
+    return "none"
 
 
 def make_described(config: BackboneConfig, device: torch.device) -> TimmBackbone:

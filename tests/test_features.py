@@ -24,6 +24,7 @@ from dinotrack.features import (
     extract_features,
     frozen_features,
     make_backbone,
+    resolve_name,
     principal_components,
     second_moment,
     video_features,
@@ -429,21 +430,8 @@ def test_auto_takes_the_best_that_lies_here_and_never_asks_the_network(
     monkeypatch.setattr(weights, "reachable", lambda url: pytest.fail("the network was asked"))
     for name in (f"{SHIPPED}.safetensors", *files):
         (no_weights / name).touch()
-    asked: list[str] = []
-    blank = load_vit("vit_tiny_patch16_224", None, **TINY)
-
-    def load(name: str, path: object = True) -> torch.nn.Module:
-        assert path
-        asked.append(name)
-        return blank
-
-    monkeypatch.setattr(vits, "load_vit", load)
-    monkeypatch.setattr(vits, "load_described", load)
-    monkeypatch.setattr(TimmBackbone, "__init__", lambda *args: None)
-    monkeypatch.setattr(blank, "to", lambda device: blank)
     for device, expected in ((CPU, cpu), (CUDA, cuda)):
-        vits.make_best(AUTO, device)
-        assert asked.pop() == BACKBONES.get(expected, expected)
+        assert resolve_name(AUTO, device) == expected
 
 
 def test_none_is_none() -> None:
