@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from dinotrack import chunks, features, shrinking, vits, weights
+from dinotrack import chunks, features, shrinking, weights
 from dinotrack.backbones import BACKBONES, SHIPPED, Backbone
 from dinotrack.cache import Cache
 from dinotrack.config import QUALITY, BackboneConfig, override
@@ -24,8 +24,8 @@ from dinotrack.features import (
     extract_features,
     frozen_features,
     make_backbone,
-    resolve_name,
     principal_components,
+    resolve_name,
     second_moment,
     video_features,
 )
