@@ -153,7 +153,8 @@ class FlowEstimator:
 
     def between(self, t: int, u: int) -> tuple[Flow, Flow]:
         """Flow from frame t to u, and from u to t."""
-        there, back = self._both_ways((self.frames[t], self.frames[u]))
+        both_ways = self._both_ways((self.frames[t], self.frames[u]))
+        there, back = resize_flow(both_ways, self.size)
         return Flow(there), Flow(back)
 
     def neighbours(self, progress: Progress = silent) -> VideoFlow:
@@ -167,15 +168,15 @@ class FlowEstimator:
         progress("flow", 0, pairs)
         both = pairwise(self.frames[t] for t in range(pairs + 1))
         threads = torch.get_num_threads() if self.method in THREADED else 1
-        for t, flow in enumerate(in_threads(self._both_ways, both, threads)):
-            flows[:, t] = flow
+        for t, both_ways in enumerate(in_threads(self._both_ways, both, threads)):
+            # not in the threads, as each would start threads of torch's own
+            flows[:, t] = resize_flow(both_ways, self.size)
             progress("flow", t + 1, pairs)
         return VideoFlow(forward=flows[0], backward=flows[1])
 
-    def _both_ways(self, both: tuple[Frame, Frame]) -> Float[Tensor, "2 2 h w"]:
+    def _both_ways(self, both: tuple[Frame, Frame]) -> Float[Tensor, "2 2 H W"]:
         pair = torch.stack(both)
-        displacement = self.estimate(pair, pair.flip(0)).to(pair.device)
-        return resize_flow(displacement, self.size)
+        return self.estimate(pair, pair.flip(0)).to(pair.device)
 
 
 def make_flow_estimator(
