@@ -200,6 +200,16 @@ def test_beside_the_cnn_keeps_its_grid_and_its_start() -> None:
         )
 
 
+def test_a_fit_keeps_the_name_of_the_vit_that_it_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another DINOv2 that lies where a fit is loaded must not take the place of its own."""
+    monkeypatch.setenv("DINOTRACK_WEIGHTS", str(ROOT / "weights"))
+    settings = {"training.steps": 0, "video.area": 64 * 48, "backbone.name": "auto"}
+    video = np.random.default_rng(0).integers(0, 255, (2, 48, 64, 3), dtype=np.uint8)
+    fitted = dinotrack.fit(video, preset="fast", settings=settings, device="cpu")
+    assert fitted.config.backbone.name != "auto"
+    assert fitted.identity.config == fitted.config
+
+
 def test_without_the_refiner_correlations_are_the_map() -> None:
     config = override(FAST, {"model.refiner": False}).model
     tracker = Tracker(config, None)
