@@ -1,13 +1,15 @@
 """Support points lie around their query and vote with their odds."""
 
 import itertools
+import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from dinotrack.config import SupportConfig
 from dinotrack.tracking.evidence import Evidence, Joined
-from dinotrack.tracking.support import agree, surround
+from dinotrack.tracking.support import CLOSE, agree, geometric_median, surround
 from tests.moving import CONFIG, HEIGHT, WIDTH, queries_at, some_queries, truth
 
 SIZE = HEIGHT, WIDTH
@@ -35,17 +37,16 @@ def test_support_points_lie_around_their_query_and_inside_the_frame() -> None:
     torch.testing.assert_close(alone.rows, expected[0])
 
 
-def plain_agreement(moved: list[float], odds: list[float]) -> float:
-    """The least movement that half of the odds lie at or below."""
-    below = 0.0
-    for m, o in sorted(zip(moved, odds, strict=True)):
-        below += o
-        if below >= sum(odds) / 2:
-            return m
-    raise AssertionError
+def spread(place: Tensor, moved: Tensor, odds: Tensor) -> float:
+    """The sum of distances that the votes make least, in plain Python."""
+    total = 0.0
+    for (x, y), o in zip(moved.tolist(), odds.tolist(), strict=True):
+        total += o * math.sqrt((x - float(place[0])) ** 2 + (y - float(place[1])) ** 2 + CLOSE**2)
+    return total
 
 
 def test_support_points_vote_with_their_odds() -> None:
+    """No place a pixel from the one that is voted for has a smaller sum of distances."""
     count, frames = 3, 4
     queries = some_queries(frames, count)
     points = surround(queries, SupportConfig(reach=2.0), SIZE)
@@ -54,16 +55,28 @@ def test_support_points_vote_with_their_odds() -> None:
     agreed, means = agree(queries, points, Joined(xy, evidence), CONFIG.confidence)
     confidence = evidence.confidence(CONFIG.confidence)
     assert confidence.std() > 0.05
-    for n, t, axis in itertools.product(range(count), range(frames), range(2)):
+    for n, t in itertools.product(range(count), range(frames)):
         rows = [k * count + n for k in range(5)]
-        moved = [float(xy[r, t, axis] - points.xy[r, axis]) for r in rows]
-        odds = [float(confidence[r, t] / (1 - confidence[r, t])) for r in rows]
-        assert float(agreed[n, t, axis] - queries.xy[n, axis]) == pytest.approx(
-            plain_agreement(moved, odds), abs=1e-4
-        )
+        moved = xy[rows, t] - points.xy[rows]
+        odds = confidence[rows, t] / (1 - confidence[rows, t])
+        voted = agreed[n, t] - queries.xy[n]
+        for turn in range(8):
+            angle = turn * math.pi / 4
+            aside = voted + torch.tensor((math.cos(angle), math.sin(angle)))
+            assert spread(voted, moved, odds) < spread(aside, moved, odds)
         assert float(means.cosine[n, t]) == pytest.approx(
             float(evidence.cosine[rows, t].mean()), abs=1e-6
         )
+
+
+def test_votes_turn_with_the_picture() -> None:
+    """The median does not depend on the axes."""
+    rng = torch.Generator().manual_seed(2)
+    values = 20 * torch.rand((5, 6, 3, 2), generator=rng)
+    weights = torch.rand((5, 6, 3, 1), generator=rng)
+    turn = torch.tensor(((0.6, 0.8), (-0.8, 0.6)))
+    turned = geometric_median(values @ turn, weights)
+    torch.testing.assert_close(turned, geometric_median(values, weights) @ turn)
 
 
 def test_a_query_that_lost_its_point_is_outvoted() -> None:
@@ -75,7 +88,7 @@ def test_a_query_that_lost_its_point_is_outvoted() -> None:
     xy[0, 2:] += 9.0
     alike = Evidence(*torch.full((6, 5, frames), 0.5))
     agreed = agree(queries, points, Joined(xy, alike), CONFIG.confidence)
-    torch.testing.assert_close(agreed.xy, expected[:1])
+    torch.testing.assert_close(agreed.xy, expected[:1], atol=0.2, rtol=0)
 
 
 def test_alone_a_query_goes_its_own_way() -> None:

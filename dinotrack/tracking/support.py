@@ -2,8 +2,12 @@
 
 A single point may be fooled in a frame by noise or by what looks alike, but hardly in the same way
 as its neighbours, which move with it. So four more points are tracked around each query, each on
-its own, and the query moves as the weighted median of the five movements. A median, unlike a mean,
-is not dragged along by the one that went wrong. See docs/method.md 8 "Support points".
+its own, and the query moves as the weighted geometric median of the five movements. A median,
+unlike a mean, is not dragged along by the one that went wrong. See docs/method.md 8 "Support
+points".
+
+Source: E. Weiszfeld, "Sur le point pour lequel la somme des distances de n points donnés est
+minimum", 1937.
 """
 
 from __future__ import annotations
@@ -17,6 +21,12 @@ from torch import Tensor
 from dinotrack.config import ConfidenceConfig, SupportConfig
 from dinotrack.queries import Queries
 from dinotrack.tracking.evidence import Evidence, Joined
+
+ROUNDS = 10
+"""Of Weiszfeld's algorithm, each of which comes nearer to the median."""
+CLOSE = 0.5
+"""Px. Movements that are hardly farther apart count as one, and their mean is the median: what
+differs by less is noise, over which a mean is better."""
 
 
 def surround(queries: Queries, config: SupportConfig, size: tuple[int, int]) -> Queries:
@@ -43,25 +53,33 @@ def agree(queries: Queries, points: Queries, joined: Joined, config: ConfidenceC
     """Where queries went, from what they and the points around them did.
 
     points are those that `surround` made of the queries, and joined is where each of them went. A
-    query moves as the weighted median of their movements, x and y each. A vote weighs the odds that
-    its point is right. What speaks for a query is the mean of what speaks for its points.
+    query moves as the weighted geometric median of their movements. A vote weighs the odds that its
+    point is right. What speaks for a query is the mean of what speaks for its points.
     """
     votes = len(points) // len(queries), len(queries)
     start = points.xy.unflatten(0, votes)[:, :, None]
     confidence = joined.evidence.confidence(config)
     odds = confidence.logit(eps=1e-6).exp().unflatten(0, votes)[..., None]
     movement = joined.xy.unflatten(0, votes) - start
-    return Joined(start[0] + _weighted_median(movement, odds), _mean(joined.evidence, votes))
+    return Joined(start[0] + geometric_median(movement, odds), _mean(joined.evidence, votes))
 
 
-def _weighted_median(
+def geometric_median(
     values: Float[Tensor, "V N T 2"], weights: Float[Tensor, "V N T 1"]
 ) -> Float[Tensor, "N T 2"]:
-    """The least of V values below or at which half of the weight lies."""
-    ordered, order = values.sort(dim=0)
-    below = weights.expand_as(values).gather(0, order).cumsum(dim=0)
-    middle = (below < below[-1] / 2).sum(dim=0, keepdim=True)
-    return ordered.gather(0, middle)[0]
+    """The place (px) to which V places have the least weighted sum of distances.
+
+    A distance d counts as the root of d^2 + CLOSE^2, so that the sum is smooth. From the place of
+    the V that is best, each round takes the mean whose weights are divided by the distances.
+    """
+    distances = (values[:, None] - values).norm(dim=-1, keepdim=True)
+    best = (weights * distances).sum(dim=1).argmin(dim=0, keepdim=True)
+    middle = values.gather(0, best.expand(-1, -1, -1, 2))[0]
+    for _ in range(ROUNDS):
+        squares = (values - middle).square().sum(dim=-1, keepdim=True)
+        shares = weights / (squares + CLOSE**2).sqrt()
+        middle = (shares * values).sum(dim=0) / shares.sum(dim=0)
+    return middle
 
 
 def _mean(evidence: Evidence, votes: tuple[int, int]) -> Evidence:
