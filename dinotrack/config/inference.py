@@ -59,7 +59,7 @@ class RefindingConfig(Section, key="inference.refinding"):
     rounds: Few = 2  # each starts nearer to the patch than the one before
     moved: Pixels = 0.25  # a round that starts so near to an earlier one would find the same
     search: Pixels = 4.0  # the patch is searched within this distance of the path
-    likeness: float = 0.75  # cross-correlation, up to 1, from which it is found
+    likeness: float = 0.6  # cross-correlation, up to 1, from which it is found
     # How the patch may have changed while it was not seen.
     zooms: tuple[Positive, ...] = (0.8, 1.0, 1.25)
     turns: tuple[float, ...] = (-0.4, 0.0, 0.4)  # radians
@@ -105,7 +105,7 @@ class MemoryConfig(Section, key="inference.memory"):
     """What was surely seen in other frames is remembered, and everything is tracked once more."""
 
     weight: Amount = 2.0  # of the memory, where the query itself has 1; 0: tracked only once
-    confidence: Share = 0.8  # a point was surely seen from this confidence on
+    confidence: Share = 0.75  # a point was surely seen from this confidence on
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class ConfidenceConfig(Section, key="inference.confidence"):
     """
 
     visible: Share = 0.4  # a point is visible from this confidence on
-    bias: float = -0.941
+    bias: float = -1.241
     cosine: float = 2.089  # similarity between the features at the point and at the query
     cycle_error: float = -0.685  # log(1 + px) between the query and its match from the point
     followed: float = -0.004  # flow from the query reached the point unbroken
