@@ -117,7 +117,7 @@ def test_the_same_fit_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None
         ({"video_hash": "else"}, "pony.mp4"),
         ({"seed": 4}, "seed: 3 / 4"),
         ({"foreground_hash": ""}, "foreground"),
-        ({"config": override(CONFIG, {"training.batch": 64})}, "training.batch: 256 / 64"),
+        ({"config": override(CONFIG, {"training.batch": 64})}, "training.batch: 512 / 64"),
         ({"config": override(CONFIG, {"model.radius": 9})}, "model.radius"),
     ],
 )
