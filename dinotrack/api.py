@@ -250,6 +250,9 @@ def load(
         unfinished = f"{path} holds an unfinished fit, step {stored.step} of {steps}"
         advice = "tracks are better once fit goes on in that ", Argument("folder")
         warnings.warn(DinotrackWarning(f"{unfinished}; ", *advice), stacklevel=2)
+    if identity.config.backbone.name == "auto":
+        unsaid = f"{path} is older and does not say which ViT it saw; taking the best one at hand"
+        warnings.warn(DinotrackWarning(unsaid), stacklevel=2)
     run = Run(identity.config, where, identity.seed, watch, open_cache(identity.video_hash))
     with enough_memory(identity.config):
         learnt = pipeline.recall(clip, run, stored)

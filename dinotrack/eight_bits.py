@@ -45,14 +45,20 @@ def packed(state: Mapping[str, AnyTensor], names: set[str]) -> dict[str, AnyTens
 def restored(state: Mapping[str, AnyTensor]) -> dict[str, AnyTensor]:
     """The tensors of a network as they are computed with, in single precision.
 
-    A tensor that no scale belongs to keeps its numbers.
+    A tensor that no scale belongs to keeps its numbers, and where these are whole ones its type.
+    Raises ValueError for a scale that is not one number for each row.
     """
-    whole = {name: values.float() for name, values in state.items() if not _is_scale(name, state)}
-    for name, values in whole.items():
+    restored: dict[str, AnyTensor] = {}
+    for name, values in state.items():
         scale = state.get(name + SUFFIX)
         if scale is not None:
-            values *= _along(scale, values)
-    return whole
+            if scale.shape != values.shape[:1]:
+                raise ValueError(f"{name} has a scale of another size")
+            whole = values.float()
+            restored[name] = whole * _along(scale.float(), whole)
+        elif not _is_scale(name, state):
+            restored[name] = values.float() if values.is_floating_point() else values
+    return restored
 
 
 def _is_scale(name: str, state: Mapping[str, AnyTensor]) -> bool:

@@ -38,14 +38,12 @@ MAKERS: dict[str, Callable[[BackboneConfig, torch.device], Backbone]] = {
 """What makes a backbone, by its name in the config. All other names are those of timm's ViTs."""
 
 
-def make_backbone(
-    config: BackboneConfig, device: torch.device, offline: bool = False
-) -> Backbone | None:
+def make_backbone(config: BackboneConfig, device: torch.device) -> Backbone | None:
     """The frozen network that the config asks for, or None where the CNN is to see alone.
 
     The name "none" asks for no network, and "auto" for the best DINOv2 on this machine, which may
     be the one that comes with the project (`vits.best_name`). Random weights (config.pretrained
-    off) are the same ones every time. offline: nothing is downloaded.
+    off) are the same ones every time.
 
     Raises InputError for unknown names, for blocks that the network lacks, and for weights that
     can't be had.
@@ -58,7 +56,7 @@ def make_backbone(
         return MAKERS[name](config, device)
     from dinotrack.vits import make_vit
 
-    return make_vit(config, device, offline)
+    return make_vit(config, device)
 
 
 def resolve_name(config: BackboneConfig, device: torch.device) -> str:

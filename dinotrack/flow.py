@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import pairwise, starmap
 from typing import Any, NamedTuple
 
 import cv2
@@ -153,30 +153,32 @@ class FlowEstimator:
 
     def between(self, t: int, u: int) -> tuple[Flow, Flow]:
         """Flow from frame t to u, and from u to t."""
-        both_ways = self._both_ways((self.frames[t], self.frames[u]))
-        there, back = resize_flow(both_ways, self.size)
+        first, second = _both_orders(self.frames[t], self.frames[u])
+        there, back = resize_flow(self.estimate(first, second), self.size).to(first.device)
         return Flow(there), Flow(back)
 
     def neighbours(self, progress: Progress = silent) -> VideoFlow:
-        """Flow between all neighbours. float16 keeps motion of under 32 px to 1/64 px.
+        """Flow between all neighbours, where the frames lie; empty tensors for one frame.
 
-        One frame gives empty tensors. The result lies where the frames do.
+        float16 keeps motion of under 32 px to 1/64 px.
         """
         pairs = len(self.frames) - 1
         shape = 2, pairs, 2, *self.size
         flows = torch.empty(shape, dtype=torch.float16, device=self.frames[0].device)
         progress("flow", 0, pairs)
-        both = pairwise(self.frames[t] for t in range(pairs + 1))
+        both = starmap(_both_orders, pairwise(self.frames[t] for t in range(pairs + 1)))
         threads = torch.get_num_threads() if self.method in THREADED else 1
-        for t, both_ways in enumerate(in_threads(self._both_ways, both, threads)):
-            # not in the threads, as each would start threads of torch's own
+        found = in_threads(lambda both: self.estimate(*both), both, threads)
+        for t, both_ways in enumerate(found):
+            # torch works here alone, as each thread would start threads of its own
             flows[:, t] = resize_flow(both_ways, self.size)
             progress("flow", t + 1, pairs)
         return VideoFlow(forward=flows[0], backward=flows[1])
 
-    def _both_ways(self, both: tuple[Frame, Frame]) -> Float[Tensor, "2 2 H W"]:
-        pair = torch.stack(both)
-        return self.estimate(pair, pair.flip(0)).to(pair.device)
+
+def _both_orders(first: Frame, second: Frame) -> UInt8[Tensor, "2 2 3 H W"]:
+    """What flow leads from, there and back, and where to."""
+    return torch.stack((torch.stack((first, second)), torch.stack((second, first))))
 
 
 def make_flow_estimator(
@@ -228,10 +230,7 @@ def resize_flow(
 
 
 def dis(config: FlowConfig, device: torch.device) -> FlowFunction:
-    """OpenCV's Dense Inverse Search (Kroeger et al. 2016) on grey frames.
-
-    It has no weights and runs on the CPU.
-    """
+    """OpenCV's Dense Inverse Search (Kroeger et al. 2016) on grey frames, on the CPU."""
 
     def estimate(first: ByteFrames, second: ByteFrames) -> Displacement:
         height, width = first.shape[-2:]

@@ -35,6 +35,8 @@ from dinotrack.vit_positions import place_rotary, resample_positions
 AUTO = ("dinov2_vitl14", "dinov2_vitb14", "dinov2_vits14")
 """What "auto" prefers to the one that is shipped: the best first on CUDA; elsewhere the lightest
 alone."""
+UNFIT = RuntimeError, AttributeError, TypeError, ValueError, AssertionError, ArithmeticError
+"""What making a network raises where the facts about it make no sense."""
 MAKE = "patch_size", "embed_dim", "depth", "num_heads", "img_size", "num_classes"
 """What a file says of the ViT in it; arguments of timm's."""
 
@@ -150,15 +152,17 @@ def fingerprint(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def make_vit(config: BackboneConfig, device: torch.device, offline: bool = False) -> TimmBackbone:
-    """The ViT of timm's that config.name names, as `features.make_backbone` says.
+def make_vit(config: BackboneConfig, device: torch.device) -> TimmBackbone:
+    """The ViT of timm's that config.name names, as `features.make_backbone` says. Its block lies
+    two thirds deep, unless the config says another.
 
-    offline: nothing is downloaded. Raises InputError for a name that nobody knows, and for weights
-    that can't be had.
+    Raises InputError for a name that nobody knows, and for weights that can't be had.
     """
     name = full_name(config.name)
-    path = weights.obtain(weight_origin(name), offline) if config.pretrained else None
-    return _two_thirds_deep(load_vit(name, path), config, device)
+    path = weights.obtain(weight_origin(name)) if config.pretrained else None
+    model: Any = load_vit(name, path)
+    two_thirds = round(len(model.blocks) * 2 / 3) - 1
+    return _as_configured(model, config, device, two_thirds)
 
 
 def best_name(config: BackboneConfig, device: torch.device) -> str:
@@ -169,7 +173,9 @@ def best_name(config: BackboneConfig, device: torch.device) -> str:
     """
     names = AUTO if device.type == "cuda" else AUTO[-1:]
     for name in names if config.pretrained else ():
-        if weights.find(weight_origin(BACKBONES[name], any_file=False)) is not None:
+        found = weights.find(weight_origin(BACKBONES[name], any_file=False))
+        # a file of any name that the user's variable names would be taken for this ViT by its name
+        if found is not None and found == weights.find(weight_origin(BACKBONES[name])):
             return name
     if weights.find(described_origin(SHIPPED)) is not None:
         return SHIPPED
@@ -184,12 +190,6 @@ def make_described(config: BackboneConfig, device: torch.device) -> TimmBackbone
     config says another."""
     model: Any = load_described(config.name, config.pretrained)
     return _as_configured(model, config, device, len(model.blocks) - 1)
-
-
-def _two_thirds_deep(model: Any, config: BackboneConfig, device: torch.device) -> TimmBackbone:
-    """A whole ViT. The block at two thirds of its depth is the one to use, unless the config says
-    another."""
-    return _as_configured(model, config, device, round(len(model.blocks) * 2 / 3) - 1)
 
 
 def _as_configured(
@@ -207,16 +207,17 @@ def load_described(name: str, pretrained: bool = True) -> torch.nn.Module:
     """
     path = weights.obtain(described_origin(name))
     facts = state_dicts.facts(path, *MAKE, "architecture", "mean", "std")
-    make = {key: facts[key] for key in MAKE}
-    model: Any
+    state = state_dicts.read(path)
+    try:
+        model: Any = load_vit(facts["architecture"], None, **{key: facts[key] for key in MAKE})
+        colours = torch.tensor((facts["mean"], facts["std"]), dtype=torch.float64)
+        mean, std = colours.reshape(2, 3).tolist()
+        state = eight_bits.restored(state)
+    except UNFIT:
+        raise InputError(f"{path} does not fit what it says it is; fetch the file again") from None
     if pretrained:
-        with torch.device("meta"):  # no time goes into random numbers
-            blank: Any = timm.create_model(facts["architecture"], dynamic_img_size=False, **make)
-        model = blank.to_empty(device="cpu")
-        state_dicts.load_into(model, eight_bits.restored(state_dicts.read(path)), path)
-    else:
-        model = load_vit(facts["architecture"], None, **make)
-    model.pretrained_cfg.update(mean=tuple(facts["mean"]), std=tuple(facts["std"]))
+        state_dicts.load_into(model, state, path)
+    model.pretrained_cfg.update(mean=tuple(mean), std=tuple(std))
     return cast(torch.nn.Module, model)
 
 

@@ -157,12 +157,6 @@ def test_how_often_it_is_saved_is_no_difference(folder: Path) -> None:
     assert checkpoint.find(folder, replace(IDENTITY, config=config)) is not None
 
 
-def test_an_older_fit_that_asked_for_any_vit_goes_on_with_the_one_at_hand(folder: Path) -> None:
-    assert CONFIG.backbone.name == "auto"
-    config = override(CONFIG, {"backbone.name": "dinov2_vits14_8bit"})
-    assert checkpoint.find(folder, replace(IDENTITY, config=config)) is not None
-
-
 def test_names_from_files_are_shown_without_escape_codes(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, make_state(0), replace(IDENTITY, video_path="\x1b[31mred\n.mp4"))
     with pytest.raises(InputError, match=r"belongs to \\x1b\[31mred \.mp4, not to this video"):

@@ -391,7 +391,7 @@ def test_official_file_names_are_known() -> None:
 )
 def test_unknown_names_are_refused_with_known_ones(name: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        make_backbone(BackboneConfig(name=name), CPU, offline=True)
+        make_backbone(BackboneConfig(name=name), CPU)
 
 
 def test_a_named_backbone_without_weights_is_refused_with_the_way_out(no_weights: Path) -> None:

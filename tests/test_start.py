@@ -22,6 +22,7 @@ from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
 from dinotrack.pretraining import start
 from dinotrack.pretraining.start import __main__ as command
+from dinotrack.training import checkpoint
 from dinotrack.training.fitting import fill_pretrained
 from dinotrack.training.loop import State
 from dinotrack.training.view import RefinedFrames
@@ -208,6 +209,17 @@ def test_a_fit_keeps_the_name_of_the_vit_that_it_saw(monkeypatch: pytest.MonkeyP
     fitted = dinotrack.fit(video, preset="fast", settings=settings, device="cpu")
     assert fitted.config.backbone.name != "auto"
     assert fitted.identity.config == fitted.config
+
+
+def test_an_older_fit_that_does_not_say_which_vit_it_saw_is_told(tmp_path: Path) -> None:
+    settings = {"training.steps": 0, "video.area": 64 * 48}
+    video = np.random.default_rng(0).integers(0, 255, (2, 48, 64, 3), dtype=np.uint8)
+    fitted = dinotrack.fit(video, preset="fast", settings=settings, device="cpu")
+    asked = override(fitted.config, {"backbone.name": "auto"})
+    older = replace(fitted.identity, config=asked)
+    checkpoint.save(tmp_path, fitted.learnt.state, older)
+    with pytest.warns(DinotrackWarning, match="does not say which ViT it saw"):
+        dinotrack.load(tmp_path, video)
 
 
 def test_without_the_refiner_correlations_are_the_map() -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dinotrack.config import TrainingConfig, override
+from dinotrack.delta_dino import least_side
 from dinotrack.training import windows
 from dinotrack.training.loop import looks_through_windows, train_steps
 from dinotrack.training.sampling import Batch, Labels, draw_batch
@@ -28,8 +29,8 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dinotrack.training.windows.LEAST_SIDE", 16)
 
 
-def drawn(seed: int, channels: int = 0, config: TrainingConfig = NARROW.training) -> Batch:
-    batch = draw_windowed_batch(training_data(channels), config, seeded(seed), CELL)
+def drawn(seed: int, channels: int = 0) -> Batch:
+    batch = draw_windowed_batch(training_data(channels), NARROW, seeded(seed))
     assert batch is not None
     return batch
 
@@ -40,7 +41,7 @@ def test_a_window_shows_what_the_frame_shows_there(seed: int) -> None:
     known = training_data()
     batch = drawn(seed)
     assert batch.corner is not None
-    height, width = window_size(known.size, 0.5, CELL)
+    height, width = window_size(known.size, 0.5, CELL, 16)
     x, y = (int(side) for side in batch.corner.tolist())
     assert x % CELL == y % CELL == 0
     part = known.frames[batch.frame_numbers][..., y : y + height, x : x + width]
@@ -55,7 +56,7 @@ def test_labels_of_a_window_are_labels_of_the_clip(seed: int) -> None:
     assert len(labels.source) == NARROW.training.batch
     steps = (labels.target_frame - labels.source_frame)[:, None] * torch.tensor(SHIFT)
     torch.testing.assert_close(labels.target, labels.source + steps)
-    height, width = window_size(training_data().size, 0.5, CELL)
+    height, width = window_size(training_data().size, 0.5, CELL, 16)
     for ends in (labels.source, labels.target):
         assert (ends >= 0).all()
         assert (ends <= torch.tensor((width - 1.0, height - 1.0))).all()
@@ -91,7 +92,7 @@ def test_frozen_features_of_a_window_are_those_of_the_frame(seed: int) -> None:
     ],
 )
 def test_sizes(size: tuple[int, int], share: float, expected: tuple[int, int]) -> None:
-    assert window_size(size, share, CELL) == expected
+    assert window_size(size, share, CELL, 64) == expected
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -138,6 +139,14 @@ def test_a_clip_smaller_than_a_window_is_seen_whole(monkeypatch: pytest.MonkeyPa
     assert batch.corner is None
     assert batch.frames.shape[-2:] == training_data().size
     assert len(batch.labels.source) == NARROW.training.batch
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_window_is_no_smaller_than_the_cnn_takes() -> None:
+    deep = override(NARROW, {"model.widths": (8, 8, 8, 8), "training.window": 0.05})
+    batch = draw_windowed_batch(training_data(), deep, seeded())
+    assert batch is not None
+    assert min(batch.frames.shape[-2:]) >= least_side(deep.model)
 
 
 def test_only_terms_that_look_at_labels_alone_allow_for_windows() -> None:

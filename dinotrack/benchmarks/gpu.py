@@ -85,10 +85,11 @@ def run(args: argparse.Namespace, say: Say) -> GpuReport:
         measured = replace(measured, runs=known.runs + measured.runs, tasks=known.tasks)
     end = time.monotonic() + 60 * args.minutes
     for name, command in commands(args).items():
-        done = {task.name for task in measured.tasks if task.ended == 0}
+        done = {(task.name, task.command) for task in measured.tasks if task.ended == 0}
         left = end - time.monotonic()
-        if name in done or left < LEAST:
-            say(f"{name}: {'done before' if name in done else 'no time left'}")
+        before = (name, _as_typed(command)) in done
+        if before or left < LEAST:
+            say(f"{name}: {'done before' if before else 'no time left'}")
             continue
         task = perform(name, command, args, left)
         others = tuple(one for one in measured.tasks if one.name != name)
@@ -148,7 +149,11 @@ def perform(name: str, command: Sequence[str], args: argparse.Namespace, left: f
     start = time.monotonic()
     with (args.out / "log.txt").open("ab") as log:
         ended = _ended([sys.executable, *command], own, log.fileno(), left)
-    return Done(name, " ".join(["python", *command]), time.monotonic() - start, ended)
+    return Done(name, _as_typed(command), time.monotonic() - start, ended)
+
+
+def _as_typed(command: Sequence[str]) -> str:
+    return " ".join(["python", *command])
 
 
 def describe(task: Done) -> str:

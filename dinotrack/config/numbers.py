@@ -176,7 +176,8 @@ class TrainingConfig(Section, key="training"):
     shared_frames: bool = False  # both halves of the batch are from the same frames
     max_gap: Count = 0  # all drawn frames lie within so many frames of one of them; 0: anywhere
     # A step looks through a window with this share of the frame's sides, and a fit takes more of
-    # these cheaper steps. 1: whole frames. Only the flow and the heatmap loss allow for less.
+    # these cheaper steps. 1: whole frames. Only the flow and the heatmap loss allow for less,
+    # and only features that stand beside the ViT's (model.fusion).
     window: Window = 1.0
 
     optimizer: Literal["adam", "adamw", "muon"] = "adam"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
-from dinotrack.config import difference, override
+from dinotrack.config import difference
 from dinotrack.errors import DinotrackWarning, InputError, cause_of, printable
 from dinotrack.files import make_folder, sweep
 from dinotrack.interrupts import held
@@ -190,14 +190,8 @@ def find(folder: Path, identity: Identity) -> Stored | None:
 
 
 def _changes(stored: Identity, asked: Identity) -> list[str]:
-    """What differs between two fits of one video, one line each.
-
-    Older fits were kept without the name of the ViT that "auto" had found.
-    """
-    config = asked.config
-    if stored.config.backbone.name == "auto":
-        config = override(config, {"backbone.name": "auto"})
-    settings = [printable(line) for line in difference(stored.config, config)]
+    """What differs between two fits of one video, one line each."""
+    settings = [printable(line) for line in difference(stored.config, asked.config)]
     changes = settings[:MOST_CHANGES]
     if len(settings) > MOST_CHANGES:
         changes.append(f"and {len(settings) - MOST_CHANGES} more settings")

@@ -83,12 +83,11 @@ def train_steps(
     last = training.steps if until is None else min(until, training.steps)
     device = next(state.tracker.parameters()).device
     compute = GradientMaker(state.tracker, data, config)
-    cell = 2 ** len(config.model.widths)
     state.tracker.train()
     while state.step < last:
         rng = torch.Generator().manual_seed(seed * SEED_STRIDE + state.step)
         if looks_through_windows(config, due(training, state.step)):
-            batch = draw_windowed_batch(data, training, rng, cell)
+            batch = draw_windowed_batch(data, config, rng)
         else:
             batch = draw_batch(data, training, rng)
         found = LossGradients()

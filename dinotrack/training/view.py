@@ -99,7 +99,7 @@ def view_step(
         frozen = FeatureMaps(batch.features.float(), data.features.grid)
         if batch.corner is not None:
             height, width = frames.shape[-2:]
-            frozen = frozen.resampled(tracker.grid((height, width), None), batch.corner)
+            frozen = frozen.resampled(tracker.delta_dino.grid(height, width), batch.corner)
     with torch.autocast(device.type, torch.bfloat16, enabled=half):
         maps = tracker.refine(frames, frozen)
     kernels_compare = half and not makes_maps(maps.values)

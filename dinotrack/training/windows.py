@@ -13,45 +13,47 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dinotrack.config import TrainingConfig
+from dinotrack.config import Config
+from dinotrack.delta_dino import delta_grid, least_side
 from dinotrack.training.sampling import Batch, Labels, TrainingData, batch_of, draw_labels
 
 LEAST_SIDE = 64
 """Px of a window's side, as less shows too little; smaller frames are seen whole."""
 
 
-def draw_windowed_batch(
-    data: TrainingData, config: TrainingConfig, rng: torch.Generator, cell: int
-) -> Batch | None:
-    """What a step sees through a window of config.window of the frame's sides, on the device of the
-    data; None where no draw found labels.
+def draw_windowed_batch(data: TrainingData, config: Config, rng: torch.Generator) -> Batch | None:
+    """What a step sees through a window with training.window of the frame's sides; None where no
+    draw found labels.
 
-    cell: px between the centres of the features' cells. Windows lie on whole cells.
+    Windows lie on whole cells of the CNN. The data, and with it the batch, lie on the CPU.
 
     Where the window is as large as the frame, or too small for the labels that were drawn, the step
     sees whole frames.
     """
-    size = window_size(data.size, config.window, cell)
+    training = config.training
+    cell = int(delta_grid(config.model, *data.size).stride)
+    least = max(LEAST_SIDE, least_side(config.model))
+    size = window_size(data.size, training.window, cell, least)
     windows = data.size[0] * data.size[1] / (size[0] * size[1])
-    drawn = draw_labels(data, replace(config, batch=round(config.batch * windows)), rng)
+    drawn = draw_labels(data, replace(training, batch=round(training.batch * windows)), rng)
     if drawn is None:
         return None
     corner = draw_corner(drawn, data.size, size, cell, rng)
     seen = seen_through(drawn, corner, size)
     if size == data.size or not len(seen.source):
-        return batch_of(data, taken(drawn, config.batch, rng))
-    whole = batch_of(data, taken(seen, config.batch, rng))
+        return batch_of(data, taken(drawn, training.batch, rng))
+    whole = batch_of(data, taken(seen, training.batch, rng))
     x, y = (int(side) for side in corner.tolist())
     frames = whole.frames[:, :, y : y + size[0], x : x + size[1]]
-    return whole._replace(frames=frames, corner=corner)
+    return whole._replace(frames=frames.contiguous(), corner=corner)
 
 
-def window_size(size: tuple[int, int], share: float, cell: int) -> tuple[int, int]:
+def window_size(size: tuple[int, int], share: float, cell: int, least: int) -> tuple[int, int]:
     """(H, W) px of a window with that share of both sides of a frame of size (H, W).
 
-    It is made of whole cells, of LEAST_SIDE px a side or more, and no larger than the frame.
+    It is made of whole cells, of `least` px a side or more, and no larger than the frame.
     """
-    height, width = (min(max(cell * round(share * side / cell), LEAST_SIDE), side) for side in size)
+    height, width = (min(max(cell * round(share * side / cell), least), side) for side in size)
     return height, width
 
 
@@ -68,7 +70,7 @@ def draw_corner(
     window: (H, W) of both.
     """
     drawn = int(torch.randint(len(labels.source), (1,), generator=rng))
-    middle = (labels.source[drawn] + labels.target[drawn]).cpu() / 2
+    middle = (labels.source[drawn] + labels.target[drawn]) / 2
     half = torch.tensor((window[1] / 2, window[0] / 2))
     room = torch.tensor((float(size[1] - window[1]), float(size[0] - window[0])))
     corner = torch.minimum((middle - half).clamp(min=0), room)
