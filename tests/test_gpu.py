@@ -50,7 +50,7 @@ class Machine:
 
     def __call__(self, name: str, command: Asked, args: argparse.Namespace, left: float) -> Done:
         self.ran.append(name)
-        return Done(name, " ".join(command), 1.0, self.ends.pop(0))
+        return Done(name, " ".join(["python", *command]), 1.0, self.ends.pop(0))
 
 
 def test_what_failed_or_was_cut_off_runs_again_and_the_rest_does_not(
@@ -73,6 +73,11 @@ def test_what_failed_or_was_cut_off_runs_again_and_the_rest_does_not(
     assert [(task.name, task.ended) for task in report.tasks] == [
         ("clip", 0), ("tests", 0), ("quality", 0),
     ]  # fmt: skip
+    third = Machine(0)
+    monkeypatch.setattr(gpu, "perform", third)
+    other = "--set", "training.steps=7"
+    gpu.run(arguments(tmp_path, "--tasks", "quality", "tests", *other), said.append)
+    assert third.ran == ["quality"]
     assert read_json(args.out / "gpu.json", GpuReport, "gpu") == report
     assert "| clip | 1.0 s | `-m dinotrack.synthesis" in (args.out / "gpu.md").read_text()
 
