@@ -73,13 +73,13 @@ def test_what_failed_or_was_cut_off_runs_again_and_the_rest_does_not(
     assert [(task.name, task.ended) for task in report.tasks] == [
         ("clip", 0), ("tests", 0), ("quality", 0),
     ]  # fmt: skip
+    assert read_json(args.out / "gpu.json", GpuReport, "gpu") == report
+    assert "| clip | 1.0 s | `-m dinotrack.synthesis" in (args.out / "gpu.md").read_text()
     third = Machine(0)
     monkeypatch.setattr(gpu, "perform", third)
     other = "--set", "training.steps=7"
     gpu.run(arguments(tmp_path, "--tasks", "quality", "tests", *other), said.append)
     assert third.ran == ["quality"]
-    assert read_json(args.out / "gpu.json", GpuReport, "gpu") == report
-    assert "| clip | 1.0 s | `-m dinotrack.synthesis" in (args.out / "gpu.md").read_text()
 
 
 def test_nothing_begins_when_time_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
