@@ -74,7 +74,7 @@ def test_what_failed_or_was_cut_off_runs_again_and_the_rest_does_not(
         ("clip", 0), ("tests", 0), ("quality", 0),
     ]  # fmt: skip
     assert read_json(args.out / "gpu.json", GpuReport, "gpu") == report
-    assert "| clip | 1.0 s | `-m dinotrack.synthesis" in (args.out / "gpu.md").read_text()
+    assert "| clip | 1.0 s | `python -m dinotrack.synthesis" in (args.out / "gpu.md").read_text()
     third = Machine(0)
     monkeypatch.setattr(gpu, "perform", third)
     other = "--set", "training.steps=7"
