@@ -434,6 +434,21 @@ def test_auto_takes_the_best_that_lies_here_and_never_asks_the_network(
         assert resolve_name(AUTO, device) == expected
 
 
+def test_auto_takes_no_vit_whose_name_would_mean_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that the user's variable names would be read as the weights of any ViT by its name."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for path in (folder / "dinov2_vits14.safetensors", tmp_path / "raft.pth"):
+        path.touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DINOTRACK_WEIGHTS", str(folder))
+    assert resolve_name(AUTO, CPU) == "dinov2_vits14"
+    monkeypatch.setenv("DINOTRACK_WEIGHTS", str(tmp_path / "raft.pth"))
+    assert resolve_name(AUTO, CPU) == SHIPPED
+
+
 def test_none_is_none() -> None:
     assert make_backbone(BackboneConfig(name="none"), CPU) is None
 

@@ -2,6 +2,7 @@
 keeps of the whole ViT."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +158,39 @@ def test_what_is_shipped_sees_as_the_whole_vit_on_real_frames(shared_data: Path)
         frames = resize(frame, (240, 432), "area")
         likeness = F.cosine_similarity(features(small, frames), features(whole, frames), dim=1)
         assert likeness.mean() > 0.999
+
+
+LIES: dict[str, tuple[dict[str, Any], dict[str, torch.Tensor | None]]] = {
+    "no such architecture": ({"architecture": "nothing"}, {}),
+    "an architecture that is no text": ({"architecture": 7}, {}),
+    "heads that do not divide the width": ({"num_heads": 5}, {}),
+    "no patches": ({"patch_size": 0}, {}),
+    "two colours": ({"mean": [0.5, 0.5]}, {}),
+    "too short a scale": ({}, {"blocks.0.attn.qkv.weight.scale": torch.ones(3)}),
+    "no scale": ({}, {"blocks.0.attn.qkv.weight.scale": None}),
+    "too small a matrix": ({}, {"blocks.0.mlp.fc1.weight": torch.ones(2, 2).to(torch.int8)}),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_file_that_does_not_fit_what_it_says_is_refused(lie: str, no_weights: Path) -> None:
+    facts, changes = LIES[lie]
+    true = no_weights / "true.safetensors"
+    shrinking.export(lively(), 2, true)
+    tensors = state_dicts.read(true)
+    told = state_dicts.facts(true) | facts
+    for name, values in changes.items():
+        if values is None:
+            del tensors[name]
+        else:
+            tensors[name] = values
+    metadata = {name: json.dumps(value) for name, value in told.items()}
+    write_tensors(no_weights / f"{SHIPPED}.safetensors", tensors, metadata)
+    with pytest.raises(InputError, match=r"fit (what it says it is|the network)"):
+        vits.load_described(SHIPPED)
+
+
+def test_restoring_leaves_what_it_is_given() -> None:
+    given_ones = {"a": torch.ones(2, 3), "a.scale": torch.full((2,), 3.0)}
+    assert eight_bits.restored(given_ones)["a"].eq(3).all()
+    assert given_ones["a"].eq(1).all()
