@@ -214,7 +214,7 @@ def test_a_kept_fit_is_used_again(clip: Clip, tracks: Tracks, tmp_path: Path) ->
     assert same(first.track(clip.queries), tracks)
     assert same(third.track(clip.queries), tracks)
     assert not same(second.track(clip.queries), tracks)
-    with pytest.raises(InputError, match=r"training\.batch: 256 / 64"):
+    with pytest.raises(InputError, match=r"training\.batch: 512 / 64"):
         fit(clip.frames, {"training.batch": 64}, folder=tmp_path)
     with pytest.raises(InputError, match="seed"):
         fit(clip.frames, seed=7, folder=tmp_path)
