@@ -48,17 +48,17 @@ def restored(state: Mapping[str, AnyTensor]) -> dict[str, AnyTensor]:
     A tensor that no scale belongs to keeps its numbers, and where these are whole ones its type.
     Raises ValueError for a scale that is not one number for each row.
     """
-    restored: dict[str, AnyTensor] = {}
+    large: dict[str, AnyTensor] = {}
     for name, values in state.items():
         scale = state.get(name + SUFFIX)
         if scale is not None:
             if scale.shape != values.shape[:1]:
                 raise ValueError(f"{name} has a scale of another size")
-            whole = values.float()
-            restored[name] = whole * _along(scale.float(), whole)
+            matrix = values.float()
+            large[name] = matrix * _along(scale.float(), matrix)
         elif not _is_scale(name, state):
-            restored[name] = values.float() if values.is_floating_point() else values
-    return restored
+            large[name] = values.float() if values.is_floating_point() else values
+    return large
 
 
 def _is_scale(name: str, state: Mapping[str, AnyTensor]) -> bool:
