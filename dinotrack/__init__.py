@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dinotrack.api import Fitted, fit, load, render, track
     from dinotrack.config import PRESETS, Config
     from dinotrack.errors import DinotrackWarning, InputError
+    from dinotrack.formats import load_tracks
     from dinotrack.tracks import Tracks
     from dinotrack.video import Video, read_video
 
@@ -49,6 +50,7 @@ __all__ = [
     "Video",
     "fit",
     "load",
+    "load_tracks",
     "read_video",
     "render",
     "track",
@@ -61,6 +63,7 @@ _HOMES = {
     "InputError": "errors",
     "Tracks": "tracks",
     "Video": "video",
+    "load_tracks": "formats",
     "read_video": "video",
 }
 """The module of each public name that api.py does not hold."""

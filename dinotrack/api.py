@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -39,7 +39,7 @@ from dinotrack.options import (
 )
 from dinotrack.overlay import render as render
 from dinotrack.pipeline import Learnt
-from dinotrack.points import choose_queries
+from dinotrack.points import choose_names, choose_queries
 from dinotrack.progress import Progress, Watch
 from dinotrack.queries import Queries, Trajectories
 from dinotrack.run import Run
@@ -109,6 +109,7 @@ class Fitted:
         grid: SupportsIndex | None = None,
         query_frame: SupportsIndex | None = None,
         mask: npt.ArrayLike | None = None,
+        names: Sequence[str] | None = None,
         progress: Progress | None = None,
     ) -> Tracks:
         """Track points through the video, forwards and backwards, without any training.
@@ -116,17 +117,20 @@ class Fitted:
         queries: [N, 3] rows of (t, x, y): the frame, counted from 0, and the position in px of the
         video. Without queries, a grid of grid x grid points (16) of query_frame (0) is tracked, of
         which mask, bool [H, W], keeps those on its true pixels.
+        names: what each point is called, in the order of the queries; files keep it.
         progress: who is told how far tracking is; by default the one that `fit` was given.
 
         Raises InputError for queries outside the video, for queries together with what chooses a
-        grid, and for a mask of another size.
+        grid, for a mask of another size, and for another number of names than of points.
         """
         asked = choose_queries(self.video, queries, grid=grid, query_frame=query_frame, mask=mask)
+        called = choose_names(names, len(asked))
         watch = self.run.watch
         if progress is not None:
             watch = replace(watch, progress=choose_progress(progress))
         with enough_memory(self.config):
-            return self._tracks(asked, replace(self.run, watch=watch))
+            tracks = self._tracks(asked, replace(self.run, watch=watch))
+        return replace(tracks, names=called)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the fit into a folder, for `load`: weights, optimizer, step, settings, seed, and
@@ -281,15 +285,17 @@ def track(
     grid: SupportsIndex | None = None,
     query_frame: SupportsIndex | None = None,
     mask: npt.ArrayLike | None = None,
+    names: Sequence[str] | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Tracks:
     """Fit a tracker to a video and track points through it.
 
-    This is `fit`, which takes the further options, and `Fitted.track` in one. Queries are checked
-    before the fit begins.
+    This is `fit`, which takes the further options, and `Fitted.track` in one. Queries and names are
+    checked before the fit begins.
     """
     told = choose_progress(progress)
     clip = read_video(video, told)
     asked = choose_queries(clip, queries, grid=grid, query_frame=query_frame, mask=mask)
-    return fit(clip, progress=told, **options).track(asked)
+    called = choose_names(names, len(asked))
+    return fit(clip, progress=told, **options).track(asked, names=called)

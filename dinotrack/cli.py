@@ -1,34 +1,15 @@
-"""The command line: one run, and how it ends.
+"""The command line: which command is meant, and how it ends.
 
-Arguments, the video and the queries are looked at before anything that takes long to load, so that
-what is wrong with them is said at once. What can't be written is said before the fit.
+`dinotrack VIDEO` is one run. Every other command begins with a word of `COMMANDS`.
 """
 
-import argparse
-import contextlib
-import os
+import importlib
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
-from dinotrack.errors import printable
-from dinotrack.interrupts import held
-from dinotrack.progress import Watch
-from dinotrack.terminal import arguments, console
-from dinotrack.terminal.display import Display
-from dinotrack.terminal.heap import keep_freed_memory
-
-if TYPE_CHECKING:
-    import numpy as np
-    from jaxtyping import Float
-
-    from dinotrack.api import Fitted
-    from dinotrack.tracks import Tracks
-    from dinotrack.video import Video
-
-GOES_ON = "interrupted; the same command goes on from here"
-BEGINS_AGAIN = "interrupted; nothing was learnt yet, and the same command begins again"
+from dinotrack.commands import track
+from dinotrack.terminal import console
+from dinotrack.terminal.arguments import COMMANDS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,119 +18,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: all went well; 2: the user can mend it; 1: a bug of ours; 128 and the number of a signal that
     ended it, so 130 for Ctrl-C.
     """
-    return console.run(lambda: _command(argv), BEGINS_AGAIN)
-
-
-def _command(argv: Sequence[str] | None) -> int:
-    with held():  # what Ctrl-C meets while it is being loaded may crash, or lose it
-        args = arguments.parse(argv)
-    with Display(sys.stderr) as display:
-        _run(args, display)
-    return 0
-
-
-def _run(args: argparse.Namespace, display: Display) -> None:
-    """One run. All that the user can have got wrong is found out before the fit."""
-    with held():
-        from dinotrack.formats import read_masks
-        from dinotrack.locks import locked
-        from dinotrack.media.encoding import check_writable
-        from dinotrack.terminal import outputs, report
-        from dinotrack.video import read_video
-
-    if os.path.exists(args.video):
-        _check_names(args)
-    watch = Watch(display)
-    with watch.stage("read"):
-        video = read_video(args.video, display)
-    queries = _queries(args, video)
-    foreground = None
-    if args.foreground:
-        foreground = read_masks(args.foreground, len(video.frames), video.size)
-    out = args.out or outputs.default_folder(video)
-    given = (args.video, args.queries, args.mask, args.foreground)
-    if not args.no_overlay:
-        check_writable(video.size, video.fps)
-    outputs.check(out, [path for path in given if path])
-    with locked(out), _interrupted_in(out):
-        outputs.clear(out)
-        keep_freed_memory()
-        with held():
-            from dinotrack import api  # loads torch, which takes seconds
-
-        fitted = api.fit(
-            video,
-            preset=args.preset,
-            settings=arguments.settings(args),
-            seed=args.seed,
-            device=args.device,
-            foreground=foreground,
-            progress=display,
-            folder=out / outputs.MODEL,
-        )
-        record = _write(out, args, fitted, fitted.track(queries), watch)
-    for line in report.summary(out, record):
-        print(printable(line))
-
-
-def _check_names(args: argparse.Namespace) -> None:
-    """Look up, before the video is read, names that only the method knows, if any were given."""
-    settings = arguments.settings(args)
-    flow_name, vit_name = settings.get("flow.name"), settings.get("backbone.name")
-    if args.device == "auto" and flow_name is None and vit_name is None:
-        return
-    with held():
-        from dinotrack import features, flow, options
-
-    device = options.choose_device(args.device)
-    if flow_name not in (None, "auto"):
-        flow.resolve_flow_name(flow_name, device)
-    if vit_name is not None:
-        features.check_name(vit_name)
-
-
-@contextlib.contextmanager
-def _interrupted_in(out: Path) -> Iterator[None]:
-    """Where the run is interrupted inside, note whether the same command goes on from there."""
-    from dinotrack.terminal.outputs import holds_fit
-
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        if holds_fit(out):
-            stop.add_note(GOES_ON)
-        raise
-
-
-def _queries(args: argparse.Namespace, video: "Video") -> "Float[np.ndarray, 'N 3']":
-    """The points that are asked for, checked."""
-    from dinotrack.formats import read_mask, read_queries
-    from dinotrack.points import choose_queries
-
-    return choose_queries(
-        video,
-        read_queries(args.queries) if args.queries else None,
-        grid=args.grid,
-        query_frame=args.query_frame,
-        mask=read_mask(args.mask, video.size) if args.mask else None,
-    )
-
-
-def _write(
-    out: Path, args: argparse.Namespace, fitted: "Fitted", tracks: "Tracks", watch: Watch
-) -> dict[str, Any]:
-    """Tracks in all formats, then the overlay; the record of the run, as it is written too."""
-    from dinotrack.overlay import render
-    from dinotrack.terminal import outputs, report
-
-    known = report.about(args, fitted, tracks)
-    with watch.stage("write"):
-        hashes = outputs.replace(out, tracks, known | report.happened(fitted, watch))
-    if not args.no_overlay:
-        path = out / outputs.OVERLAY
-        with watch.stage("overlay"):
-            render(fitted.video, tracks, path, args.overlay_style, watch.progress)
-        hashes[outputs.OVERLAY] = outputs.sha256(path)
-    record = known | report.happened(fitted, watch) | {"outputs": hashes, "complete": True}
-    outputs.write_record(out, record)
-    return record
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] not in COMMANDS:
+        return console.run(lambda: track.run(words), track.BEGINS_AGAIN)
+    command = importlib.import_module(f"dinotrack.commands.{words[0]}")
+    return console.run(lambda: int(command.run(words[1:])), command.INTERRUPTED)

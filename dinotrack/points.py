@@ -5,6 +5,7 @@ What is wrong with them is found out here, before anything is computed.
 
 import math
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,8 @@ class QueryRows:
     path: str
     lines: tuple[int, ...] = ()
     """The line of each row, counted from 1, as editors do. Empty for files without lines."""
+    names: tuple[str, ...] | None = None
+    """What the point of each row is called; None where the file does not say."""
 
     def place(self, row: int) -> str:
         """What messages call a row, which is counted from 0."""
@@ -73,6 +76,17 @@ def choose_queries(
         )
     held = None if mask is None else as_masks(mask, video.size, "mask")
     return grid_queries(side, video.size, frame, held)
+
+
+def choose_names(names: Sequence[str] | None, count: int) -> tuple[str, ...] | None:
+    """Names of points, checked. Raises InputError where there is not one text for each point."""
+    if names is None:
+        return None
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"names={shown(names)} are no texts; give one for each point")
+    if len(names) != count:
+        raise InputError(f"{len(names)} names are given for {count} points; give one for each")
+    return tuple(names)
 
 
 def whole_number(value: Any, name: str, example: int) -> int:

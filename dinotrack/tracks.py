@@ -1,6 +1,11 @@
 """The result of tracking, as users get it."""
 
+from __future__ import annotations
+
 import dataclasses
+import importlib
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +35,83 @@ class Tracks:
     uneven_times: Float[np.ndarray, " T"] | None = None
     """float64: when each frame is shown, where the rate varies. None: frame t is shown at t / fps.
     """
+    names: tuple[str, ...] | None = None
+    """What each point is called; None where nobody named them."""
+
+    @property
+    def point_names(self) -> tuple[str, ...]:
+        """What each point is called in files: its name, or else its number, as in point_0."""
+        if self.names is not None:
+            return self.names
+        return tuple(f"point_{number}" for number in range(len(self.queries)))
+
+    def chosen(self, points: Sequence[int]) -> Tracks:
+        """The tracks of some points alone, by their numbers, which count from 0."""
+        rows = list(points)
+        return dataclasses.replace(
+            self,
+            xy=self.xy[rows],
+            visible=self.visible[rows],
+            confidence=self.confidence[rows],
+            queries=self.queries[rows],
+            names=None if self.names is None else tuple(self.names[row] for row in rows),
+        )
+
+    def resized(self, size: tuple[int, int]) -> Tracks:
+        """The same tracks in a video of another size (H, W), whose edges are the same edges."""
+        ratio = np.array((size[1] / self.size[1], size[0] / self.size[0]))
+        queries = self.queries.copy()
+        queries[:, 1:] = _scaled(queries[:, 1:], ratio)
+        return dataclasses.replace(self, xy=_scaled(self.xy, ratio), queries=queries, size=size)
+
+    def resampled(self, frames: int) -> Tracks:
+        """Tracks in so many frames, spread evenly from the first frame to the last one.
+
+        Positions and confidence between two frames lie on the line between them; a point is
+        visible where it is in the nearer one.
+        """
+        last = self.visible.shape[1] - 1
+        places = np.linspace(0, last, frames)
+        before = np.minimum(np.floor(places).astype(int), max(last - 1, 0))
+        after = np.minimum(before + 1, last)
+        share = (places - before).astype(np.float32)
+        nearest = np.rint(places).astype(int)
+        queries = self.queries.copy()
+        queries[:, 0] = np.rint(queries[:, 0] * (frames - 1) / max(last, 1))
+        confidence = self.confidence[:, before] * (1 - share) + self.confidence[:, after] * share
+        mix = share[:, None]
+        return dataclasses.replace(
+            self,
+            xy=self.xy[:, before] * (1 - mix) + self.xy[:, after] * mix,
+            visible=self.visible[:, nearest],
+            confidence=confidence,
+            queries=queries,
+            fps=self.fps * max(frames - 1, 1) / max(last, 1),
+            uneven_times=None,
+        )
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        format: str | None = None,
+        *,
+        start_frame: int | None = None,
+        only_visible: bool = False,
+        video: str = "",
+    ) -> None:
+        """Write the tracks into a file of any format that docs/formats.md lists.
+
+        format: the name of one; by default the end of the file's name tells it.
+        start_frame: the number that frame 0 has in the file; by default what is usual there.
+        only_visible: leave out where a point is hidden also where the format could hold it.
+        video: where the video lies, for programs that load it.
+
+        Raises InputError where no format has that name or that end, and where the file can't be
+        written.
+        """
+        formats = importlib.import_module("dinotrack.formats")  # which need tracks themselves
+        wishes = {"start_frame": start_frame, "only_visible": only_visible, "video": video}
+        formats.save(self, path, format, **wishes)
 
     @property
     def times(self) -> Float[np.ndarray, " T"]:
@@ -44,6 +126,11 @@ class Tracks:
             return NotImplemented
         names = [field.name for field in dataclasses.fields(self)]
         return all(_same(getattr(self, name), getattr(other, name)) for name in names)
+
+
+def _scaled(xy: Float[np.ndarray, "*N 2"], ratio: Float[np.ndarray, 2]) -> np.ndarray:
+    """Positions of a picture in one whose sides are longer by a ratio (x, y)."""
+    return np.asarray((xy + 0.5) * ratio - 0.5, xy.dtype)
 
 
 def _same(ours: object, theirs: object) -> bool:

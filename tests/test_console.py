@@ -21,7 +21,7 @@ from dinotrack import cli, interrupts
 from dinotrack.benchmarks import __main__ as benchmarks
 from dinotrack.benchmarks.kernel_speed import __main__ as kernel_speed
 from dinotrack.errors import DinotrackWarning, InputError, on_command_line, printable
-from dinotrack.formats import FORMATS
+from dinotrack.formats import RESULTS
 from dinotrack.media.encoding import write_video
 from dinotrack.pretraining import __main__ as pretraining
 from dinotrack.pretraining.start import __main__ as start
@@ -321,7 +321,7 @@ def test_lengths_of_time_in_words(seconds: float, words: str) -> None:
 
 # --- what is written ------------------------------------------------------------------------------
 
-WRITTEN = (*FORMATS, outputs.OVERLAY, outputs.RECORD, "model/checkpoint.safetensors")
+WRITTEN = (*RESULTS, outputs.OVERLAY, outputs.RECORD, "model/checkpoint.safetensors")
 
 
 @pytest.mark.parametrize("link", ["same path", "symlink", "hard link"])
@@ -386,7 +386,7 @@ def test_results_may_join_the_frames(clip: Path, tmp_path: Path) -> None:
         assert before.items() <= content(tmp_path).items()
 
 
-@pytest.mark.parametrize("name", [*FORMATS, outputs.OVERLAY, outputs.RECORD, outputs.MODEL])
+@pytest.mark.parametrize("name", [*RESULTS, outputs.OVERLAY, outputs.RECORD, outputs.MODEL])
 def test_what_stands_in_the_way_is_found_before_the_fit(
     name: str, clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -537,7 +537,7 @@ def test_what_a_killed_run_left_is_removed(clip: Path, tmp_path: Path) -> None:
     (out / "notes.txt").write_text("mine")
     assert cli.main([str(clip), "--out", str(out), *QUICK]) == 0
     left = {name for name in content(out) if not name.endswith(".lock")}
-    assert left == {*FORMATS, outputs.RECORD, "model/checkpoint.safetensors", "notes.txt"}
+    assert left == {*RESULTS, outputs.RECORD, "model/checkpoint.safetensors", "notes.txt"}
     assert content(others) == {"photo.png": b"mine"}
 
 
@@ -570,10 +570,10 @@ def test_an_input_is_not_taken_for_what_a_killed_run_left(tmp_path: Path, name: 
 def test_a_format_may_look_at_the_name_of_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(FORMATS, "xy.npy", lambda path, tracks: np.save(path, tracks.xy))
+    monkeypatch.setitem(RESULTS, "xy.npy", lambda path, tracks: np.save(path, tracks.xy))
     hashes = outputs.replace(tmp_path, tracks_of(3), {})
     assert np.load(tmp_path / "xy.npy").shape == (3, 2, 2)
-    assert hashes.keys() == FORMATS.keys()
+    assert hashes.keys() == RESULTS.keys()
 
 
 def test_old_results_stay_where_new_ones_cannot_be_written(
@@ -585,7 +585,7 @@ def test_old_results_stay_where_new_ones_cannot_be_written(
     def full(path: Path, tracks: Tracks) -> None:
         raise InputError("the disk is full")
 
-    monkeypatch.setitem(FORMATS, "tracks.csv", full)
+    monkeypatch.setitem(RESULTS, "tracks.csv", full)
     with pytest.raises(InputError, match="full"):
         outputs.replace(tmp_path, tracks_of(2), {})
     assert content(tmp_path) == before
@@ -604,7 +604,7 @@ def test_tracks_are_there_where_the_overlay_fails(
     assert cli.main([str(clip), "--out", str(tmp_path), *QUICK[:4]]) == 0
     assert state_of(tmp_path) == "complete"
     record = json.loads((tmp_path / "run.json").read_text())
-    assert record["outputs"].keys() == {*FORMATS, "overlay.mp4"}
+    assert record["outputs"].keys() == {*RESULTS, "overlay.mp4"}
     assert record["steps_trained_now"] == 0
     assert "overlay" in record["seconds"]
 

@@ -79,7 +79,7 @@ def crosses(frame: Frame, tracks: Tracks, t: int) -> Frame:
 
 
 def test_a_format_and_a_style(clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(formats.FORMATS, "counts.txt", save_counts)
+    monkeypatch.setitem(formats.RESULTS, "counts.txt", save_counts)
     monkeypatch.setitem(overlay.STYLES, "crosses", crosses)
     frames = tmp_path / "frames"
     frames.mkdir()

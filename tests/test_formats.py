@@ -11,8 +11,8 @@ from PIL import Image
 
 from dinotrack.errors import InputError
 from dinotrack.formats import (
-    FORMATS,
     QUERY_FORMATS,
+    RESULTS,
     load_tracks,
     read_mask,
     read_masks,
@@ -227,11 +227,11 @@ def test_csv_rows(tracks: Tracks, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", RESULTS)
 def test_every_output_is_written_whole_or_not_at_all(
     name: str, tracks: Tracks, tmp_path: Path
 ) -> None:
-    FORMATS[name](tmp_path / name, tracks)
+    RESULTS[name](tmp_path / name, tracks)
     assert [p.name for p in tmp_path.iterdir()] == [name]
     with pytest.raises(InputError, match="can't be written"):
-        FORMATS[name](tmp_path / "absent" / name, tracks)
+        RESULTS[name](tmp_path / "absent" / name, tracks)

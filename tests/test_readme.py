@@ -22,7 +22,7 @@ import dinotrack
 from dinotrack import cli
 from dinotrack.benchmarks.methods import Options, make_method
 from dinotrack.config import FAST, PRESETS, flatten, override
-from dinotrack.formats import FORMATS
+from dinotrack.formats import RESULTS
 from dinotrack.media.encoding import write_video
 from dinotrack.synthesis import generate
 
@@ -277,7 +277,7 @@ def test_what_the_code_cites_is_in_the_method() -> None:
 
 
 def test_names_all_outputs_and_presets() -> None:
-    for name in (*FORMATS, *PRESETS, "overlay.mp4", "run.json", "model/"):
+    for name in (*RESULTS, *PRESETS, "overlay.mp4", "run.json", "model/"):
         assert f"`{name}`" in README, name
 
 

@@ -1,20 +1,33 @@
-"""Files of other programs: query points and masks in, tracks out.
+"""Files of other programs: query points and masks in, tracks out and in again.
 
-A format is one function and one line: `QUERY_FORMATS` holds the functions that read queries,
-`FORMATS` those that write tracks.
+A format is one function and one line. `FORMATS` holds all that tracks are written as and read from
+(docs/formats.md), `QUERY_FORMATS` how plain lists of points are read, and `RESULTS` the files that
+every run writes.
 """
 
+from dinotrack.formats.format import Clip, Format, Found, Key, KeyedPoint, Wishes
 from dinotrack.formats.masks import read_mask, read_masks
+from dinotrack.formats.programs import FORMATS, check_writable, load_tracks, named, save
 from dinotrack.formats.queries import QUERY_FORMATS, read_queries
-from dinotrack.formats.tracks import FORMATS, load_tracks, save_csv, save_tracks
+from dinotrack.formats.tracks import RESULTS, save_csv, save_tracks
 
 __all__ = [
     "FORMATS",
     "QUERY_FORMATS",
+    "RESULTS",
+    "Clip",
+    "Format",
+    "Found",
+    "Key",
+    "KeyedPoint",
+    "Wishes",
+    "check_writable",
     "load_tracks",
+    "named",
     "read_mask",
     "read_masks",
     "read_queries",
+    "save",
     "save_csv",
     "save_tracks",
 ]

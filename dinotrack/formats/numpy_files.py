@@ -20,7 +20,9 @@ import numpy.typing as npt
 from dinotrack.formats.opening import Unreadable, opened, size_of
 
 Look = Callable[[tuple[int, ...], np.dtype[Any]], None]
-"""Told the shape and the type of an array before it is read; raises InputError to refuse it."""
+"""Told the shape and the type of an array before it is read; raises InputError to refuse it.
+
+The type is one of numbers, or of text."""
 
 MAGIC = b"\x93NUMPY"
 LENGTH_BYTES = {b"\x01": 2, b"\x02": 4, b"\x03": 4}
@@ -47,7 +49,9 @@ def read_npy(path: Path, kind: str, look: Look) -> npt.NDArray[Any]:
 
 
 def any_numbers(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """The `Look` that takes every array."""
+    """The `Look` that takes every array of numbers."""
+    if dtype.kind == "U":
+        raise Unreadable("it holds text")
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ def _header(file: io.BufferedIOBase) -> _Header:
     if found.keys() != {"descr", "fortran_order", "shape"}:
         raise Unreadable(NO_ARRAY)
     dtype = np.dtype(found["descr"].strip("'\""))
-    if dtype.kind not in "biuf":
+    if dtype.kind not in "biufU" or not dtype.itemsize:
         raise Unreadable("it holds no plain numbers")
     sides = re.findall("[0-9]+", found["shape"])
     order: Literal["C", "F"] = "F" if found["fortran_order"] == "True" else "C"

@@ -46,9 +46,12 @@ class Table:
     """What messages call the text."""
     content: bytes
     wanted: tuple[str, ...]
+    label: str = "name"
+    """The column that holds text, where there is one."""
 
-    def rows(self) -> Iterator[tuple[int, list[float]]]:
-        """The line of each row that holds anything, and the numbers in its wanted columns.
+    def rows(self) -> Iterator[tuple[int, list[float], str | None]]:
+        """The line of each row that holds anything, the numbers in its wanted columns, and its
+        label; None where no column is called so.
 
         Lines are counted from 1, as editors do. Raises InputError, which names the line, where no
         header has the wanted columns, or one of them twice, for rows of another number of fields
@@ -59,6 +62,7 @@ class Table:
         names = _split(header, delimiter)
         columns = self._columns(names, first)
         width = len(_without_empty_end(names))
+        label = next((i for i, name in enumerate(names) if name.lower() == self.label), None)
         marks: set[str] = set()
         for line, fields in self._records(lines, delimiter):
             if any(fields):
@@ -70,7 +74,8 @@ class Table:
                     texts = [text.replace(",", ".") for text in texts]
                 elif not marks and any("." in text for text in texts):
                     marks.add(".")
-                yield line, [float(text) for text in texts]
+                text = None if label is None else fields[label]
+                yield line, [float(text) for text in texts], text
 
     def _header(self, lines: Numbered) -> tuple[int, str, str]:
         """The line with the names of the columns, its number, and what stands between them."""

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from dinotrack.errors import InputError
 from dinotrack.files import replacing
+from dinotrack.formats.format import Clip, Wishes
 from dinotrack.formats.numpy_files import Archive, open_npz
 from dinotrack.tracks import Tracks
 
@@ -23,18 +24,23 @@ FIELDS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "size": ("iu", (2,)),
     "fps": ("f", ()),
     "times": ("f", (FRAMES,)),
+    "names": ("U", (POINTS,)),
 }
 """The arrays of tracks.npz: the kinds of numbers, as numpy's letters, and the shape."""
-LATER = ("times",)
-"""What older versions did not write."""
+LATER = ("times", "names")
+"""What older versions did not write; `names` is there only where points have names."""
 
 
 def save_tracks(path: str | Path, tracks: Tracks) -> None:
     """Write tracks.npz: `tracks` float32 [N, T, 2] px, and the other fields of Tracks by name.
 
-    `times` float64 [T] tells when each frame is shown, in seconds. The same tracks give the same
-    bytes. Raises InputError where the file can't be written.
+    `times` float64 [T] tells when each frame is shown, in seconds. `names` [N] is text, and is
+    there only where points have names. The same tracks give the same bytes. Raises InputError where the
+    file can't be written.
     """
+    named: dict[str, Any] = {}
+    if tracks.names is not None:
+        named["names"] = np.array(tracks.names, np.str_)
     with replacing(path) as part, part.open("wb") as file:
         np.savez(
             file,
@@ -45,16 +51,30 @@ def save_tracks(path: str | Path, tracks: Tracks) -> None:
             size=np.array(tracks.size, np.int64),
             fps=np.array(tracks.fps, np.float64),
             times=tracks.times.astype(np.float64),
+            **named,
         )
 
 
-def load_tracks(path: str | Path) -> Tracks:
-    """The inverse of `save_tracks`.
+def write_npz(path: Path, tracks: Tracks, wishes: Wishes) -> None:
+    """The format `npz`: everything, whatever is wished."""
+    save_tracks(path, tracks)
+
+
+def is_npz(path: Path) -> bool:
+    """Whether an .npz file is one of ours, and not of queries or of another program."""
+    try:
+        with open_npz(path, KIND) as archive:
+            return {"tracks", "confidence", "queries"} <= archive.members.keys()
+    except InputError:
+        return False
+
+
+def read_npz(path: Path, clip: Clip) -> Tracks:
+    """The inverse of `save_tracks`; nothing else needs to be known.
 
     Raises InputError for a file that is none: other names, kinds or shapes of arrays, or numbers
     that can't be.
     """
-    path = Path(path)
     with open_npz(path, KIND) as archive:
         arrays = _arrays(path, archive)
     height, width = arrays["size"].tolist()
@@ -71,6 +91,7 @@ def load_tracks(path: str | Path) -> Tracks:
         size=(height, width),
         fps=fps,
         uneven_times=None if is_even else times,
+        names=tuple(arrays["names"].tolist()) if "names" in arrays else None,
     )
 
 
@@ -90,7 +111,9 @@ def _arrays(path: Path, archive: Archive) -> dict[str, npt.NDArray[Any]]:
     for name in FIELDS:
         if name in archive.members:
             arrays[name] = archive.read(name, look)
-            if not np.isfinite(arrays[name]).all():
+            if name == "names":
+                arrays[name].tolist()  # raises where these are no letters
+            elif not np.isfinite(arrays[name]).all():
                 raise _refused(path, f"its `{name}` holds what is no number")
         elif name not in LATER:
             raise _refused(path, f"it has no `{name}`")
@@ -101,15 +124,26 @@ def _refused(path: Path, reason: str) -> InputError:
     return InputError(f"{path}: is no {KIND.removeprefix('a ')}: {reason}")
 
 
-def save_csv(path: str | Path, tracks: Tracks) -> None:
-    """Write tracks.csv: point,t,x,y,visible,confidence,time.
+def write_csv(path: Path, tracks: Tracks, wishes: Wishes) -> None:
+    """The format `csv`: what `save_csv` writes, with frames counted from where it is wished."""
+    save_csv(path, tracks, wishes.start_frame, wishes.only_visible)
+
+
+def save_csv(
+    path: str | Path, tracks: Tracks, start_frame: int = 0, only_visible: bool = False
+) -> None:
+    """Write tracks.csv: point,t,x,y,visible,confidence,time, and name where points have names.
 
     One row a point and frame, points in the order of the queries, and of each point its frames;
-    time is in seconds. Raises InputError where the file can't be written.
+    time is in seconds. start_frame: the number of the first frame. only_visible: rows in which the
+    point is hidden are left out. Raises InputError where the file can't be written.
     """
     times = tracks.times.tolist()
-    with replacing(path) as part, part.open("w", encoding="ascii", newline="\n") as file:
-        file.write("point,t,x,y,visible,confidence,time\n")
+    ends = ["\n"] * len(tracks.xy)
+    if tracks.names is not None:
+        ends = [f",{quoted(name)}\n" for name in tracks.names]
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+        file.write("point,t,x,y,visible,confidence,time" + ",name" * bool(tracks.names) + "\n")
         for p in range(len(tracks.xy)):  # one after the other, as there may be many
             columns = (
                 tracks.xy[p, :, 0].tolist(),
@@ -120,11 +154,20 @@ def save_csv(path: str | Path, tracks: Tracks) -> None:
             )
             rows = enumerate(zip(*columns, strict=True))
             file.writelines(
-                f"{p},{t},{x:.3f},{y:.3f},{v:d},{c:.4f},{s:.6f}\n" for t, (x, y, v, c, s) in rows
+                f"{p},{t + start_frame},{x:.3f},{y:.3f},{v:d},{c:.4f},{s:.6f}{ends[p]}"
+                for t, (x, y, v, c, s) in rows
+                if v or not only_visible
             )
 
 
-FORMATS: dict[str, Callable[[Path, Tracks], None]] = {
+def quoted(text: str) -> str:
+    """A text as a field of a CSV file, in quotes where it needs them."""
+    if any(mark in text for mark in ',"\r\n'):
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+RESULTS: dict[str, Callable[[Path, Tracks], None]] = {
     "tracks.npz": save_tracks,
     "tracks.csv": save_csv,
 }

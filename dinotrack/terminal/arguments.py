@@ -20,6 +20,10 @@ examples:
 """
 
 
+COMMANDS: dict[str, str] = {
+    "export": "write the tracks of a run as files of other programs",
+}
+"""The first word of a command -> what it does. dinotrack/commands has a file for each."""
 RESUME = "of no effect: an interrupted fit goes on by itself"
 
 
@@ -29,7 +33,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="dinotrack",
         usage="%(prog)s VIDEO [options]",
         description="Fit a point tracker to one video, and track any points through it.",
-        epilog=EPILOG,
+        epilog=EPILOG + _commands(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_files(parser)
@@ -44,6 +48,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         )
     override(named_preset(args.preset or "fast"), settings(args))  # complain before the fit
     return args
+
+
+def _commands() -> str:
+    """What else there is besides a run, for --help."""
+    width = max(map(len, COMMANDS))
+    lines = (f"  dinotrack {name:{width}}  {what}" for name, what in COMMANDS.items())
+    return "\n".join(("", "commands (each has a --help of its own):", *lines, ""))
 
 
 def settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -73,13 +84,43 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     drawn = "how points are drawn (default trails)"
     add("--overlay-style", type=_style, metavar="STYLE", default="trails", help=drawn)
     add("--no-overlay", action="store_true", help="do not write overlay.mp4")
+    add_export(parser)
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """How tracks are written for other programs."""
+    add = parser.add_argument
+    programs = "files for other programs; dinotrack export --help lists them"
+    add("--format", type=formats, metavar="NAME[,NAME...]", default=(), help=programs)
+    add_wishes(parser)
+
+
+def add_wishes(parser: argparse.ArgumentParser) -> None:
+    """What is wished of files of other programs."""
+    add = parser.add_argument
+    first = "what other programs call the first frame (default: what is usual there)"
+    add("--start-frame", type=parsing.whole(), metavar="N", help=first)
+    left_out = "leave out positions of hidden points in formats that could hold them"
+    add("--only-visible", action="store_true", help=left_out)
+
+
+def formats(text: str) -> tuple[str, ...]:
+    """Names of formats that can be written here. They are looked up only now, as in `_style`."""
+    from dinotrack.formats import check_writable
+
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        check_writable(name)
+    return names
 
 
 def _add_points(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     points = parser.add_mutually_exclusive_group()
-    kinds = "points t,x,y: .csv, .tsv, .txt, .json, .npy or .npz"
+    kinds = "points t,x,y: .csv, .tsv, .txt, .json, .npy, .npz, or of another program"
     points.add_argument("--queries", type=parsing.path, metavar="FILE", help=kinds)
+    program = "the format of that file, where its name does not tell"
+    add("--queries-format", metavar="NAME", help=program)
     points.add_argument(
         "--grid", type=parsing.whole(), metavar="N", help=f"N x N points (default {GRID})"
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 from dinotrack.errors import Argument, InputError
 from dinotrack.files import check_outputs, leftovers, make_folder, replacing, unwritable
-from dinotrack.formats import FORMATS
+from dinotrack.formats import FORMATS, RESULTS
 from dinotrack.media.folders import images_in
 from dinotrack.terminal.report import as_json
 from dinotrack.tracks import Tracks
@@ -90,23 +90,28 @@ def clear(out: Path) -> None:
 def replace(out: Path, tracks: Tracks, record: dict[str, Any]) -> dict[str, str]:
     """Put tracks and a record in the place of what an earlier run has left there; their hashes.
 
-    The old files stay until all new ones are written, and an overlay of other points does not stay
-    behind. Raises InputError where they can't be written.
+    The old files stay until all new ones are written, and neither an overlay nor files for other
+    programs of other points stay behind. Raises InputError where they can't be written.
     """
     try:
         with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=out) as folder:
             new = Path(folder)
-            for name, save in FORMATS.items():
+            for name, save in RESULTS.items():
                 save(new / name, tracks)
-            hashes = {name: sha256(new / name) for name in FORMATS}
+            hashes = {name: sha256(new / name) for name in RESULTS}
             write_record(new, record | {"outputs": hashes, "complete": False})
-            for old in (RECORD, OVERLAY):
+            for old in (RECORD, OVERLAY, *map(exported, FORMATS)):
                 (out / old).unlink(missing_ok=True)
-            for name in (*FORMATS, RECORD):
+            for name in (*RESULTS, RECORD):
                 os.replace(new / name, out / name)
     except OSError as error:
         raise unwritable(out, error, *ELSEWHERE) from error
     return hashes
+
+
+def exported(name: str) -> str:
+    """What the file of a format is called in the folder of a run, such as tracks_nuke.nk."""
+    return f"tracks_{name}{FORMATS[name].ending}"
 
 
 def write_record(out: Path, record: dict[str, Any]) -> None:
@@ -134,7 +139,7 @@ def _refuse_inputs(out: Path, inputs: Iterable[Path]) -> None:
 
 
 def _results(out: Path) -> list[Path]:
-    return [out / name for name in (*FORMATS, OVERLAY, RECORD)]
+    return [out / name for name in (*RESULTS, OVERLAY, RECORD, *map(exported, FORMATS))]
 
 
 def _unfinished(out: Path) -> Iterator[Path]:
@@ -143,7 +148,7 @@ def _unfinished(out: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             yield from leftovers(folder)
     for folder in _unfinished_folders(out):
-        yield from (folder / name for name in (*FORMATS, RECORD))
+        yield from (folder / name for name in (*RESULTS, RECORD))
 
 
 def _unfinished_folders(out: Path) -> list[Path]:

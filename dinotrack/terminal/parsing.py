@@ -66,6 +66,14 @@ def whole(least: int = -LARGEST, most: int = LARGEST) -> Callable[[str], int]:
     return read
 
 
+def picture_size(text: str) -> tuple[int, int]:
+    """A size such as 1920x1080, width first, as (H, W)."""
+    found = re.fullmatch(r"\s*([1-9][0-9]{0,4})\s*[xX]\s*([1-9][0-9]{0,4})\s*", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no size; give one as in 1920x1080")
+    return int(found[2]), int(found[1])
+
+
 def real(least: float = -math.inf, most: float = math.inf) -> Callable[[str], float]:
     """What reads a finite number between two bounds, both included."""
 

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dinotrack.buddies import Buddies
-from dinotrack.config import Config
+from dinotrack.config import Config, TrainingConfig
 from dinotrack.correlation import Correlation, makes_maps
 from dinotrack.delta_dino import memory_format
 from dinotrack.maps import FeatureMaps
@@ -85,13 +85,8 @@ class StepView:
 def view_step(
     batch: Batch, data: TrainingData, tracker: Tracker, config: Config, rng: torch.Generator
 ) -> StepView:
-    """Refine the frames of a batch, on the batch's device.
-
-    With config.training.precision "bfloat16", the networks run in bfloat16 on devices that have
-    instructions for it. Where kernels compare the refined features, these are then float16.
-    """
+    """Refine the frames of a batch, on the batch's device."""
     device = batch.frames.device
-    half = config.training.precision == "bfloat16" and multiplies_bfloat16(device)
     frames = (batch.frames.float() / 255).contiguous(memory_format=memory_format(device))
     frozen = None
     if batch.features is not None:
@@ -100,12 +95,29 @@ def view_step(
         if batch.corner is not None:
             height, width = frames.shape[-2:]
             frozen = frozen.resampled(tracker.delta_dino.grid(height, width), batch.corner)
-    with torch.autocast(device.type, torch.bfloat16, enabled=half):
-        maps = tracker.refine(frames, frozen)
-    kernels_compare = half and not makes_maps(maps.values)
-    values = maps.values.half() if kernels_compare else maps.values.float()
-    refined = RefinedFrames(batch.frame_numbers, FeatureMaps(values, maps.grid), data.size)
+    maps = refined_maps(tracker, frames, frozen, config.training)
+    refined = RefinedFrames(batch.frame_numbers, maps, data.size)
     bound = frozen if config.model.fusion == "sum" else None
     return StepView(
         tracker, config, refined, bound, batch.labels, data.supervision.masks, data.buddies, rng
     )
+
+
+def refined_maps(
+    tracker: Tracker,
+    frames: Float[Tensor, "F 3 H W"],
+    frozen: FeatureMaps | None,
+    config: TrainingConfig,
+) -> FeatureMaps:
+    """The refined features of frames in [0, 1], with gradients.
+
+    With config.precision "bfloat16", the networks run in bfloat16 on devices that have instructions
+    for it. Where kernels compare the refined features, these are then float16.
+    """
+    device = frames.device
+    half = config.precision == "bfloat16" and multiplies_bfloat16(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=half):
+        maps = tracker.refine(frames, frozen)
+    kernels_compare = half and not makes_maps(maps.values)
+    values = maps.values.half() if kernels_compare else maps.values.float()
+    return FeatureMaps(values, maps.grid)

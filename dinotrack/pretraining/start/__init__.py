@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from dinotrack.config import FAST, Config, override
-from dinotrack.delta_dino import DeltaDino
+from dinotrack.delta_dino import DeltaDino, memory_format
 from dinotrack.geometry import rescale
 from dinotrack.model import Tracker
 from dinotrack.pretraining.correspondences import known_correspondences
@@ -32,16 +33,24 @@ from dinotrack.training import loop
 from dinotrack.training.loop import State, loss_gradients, take_step
 from dinotrack.training.sampling import Labels
 from dinotrack.training.terms import due, weighted_losses
-from dinotrack.training.view import RefinedFrames, StepView
+from dinotrack.training.view import RefinedFrames, StepView, refined_maps
 
-SCENES = 40
-"""Scenes that steps draw from."""
+STREAMS = 16
+"""Steps draw from so many series of scenes in turn, so that as many processes can paint them."""
+SCENES = 6
+"""Scenes of a series that steps draw from."""
 
 RECIPE = override(
-    FAST, {"training.steps": 2400, "training.matrix_rate": 2.0, "training.flow_weight": 0.0}
+    FAST,
+    {
+        "training.steps": 6000,
+        "training.frames": 4,
+        "training.matrix_rate": 2.0,
+        "training.flow_weight": 0.0,
+    },
 )
-"""Fifty minutes on one CPU core. The Huber loss is left out because no match is near enough for it
-at first."""
+"""Minutes on a GPU with 16 CPU cores. The Huber loss is left out because no match is near enough
+for it at first."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class Shots:
     """What the clips are like."""
 
     size: tuple[int, int] = (240, 432)  # (H, W) px
-    renewed: int = 6  # steps to a new scene
+    renewed: int = 6  # steps of a series to a new scene
     gap: float = 24.0  # frames between the first shot of a scene and the others, at most
     points: int = 128  # known correspondences of each two shots
     layers: tuple[int, int] = (3, 9)  # from, below
@@ -64,14 +73,38 @@ class Shots:
 SHOTS = Shots()
 
 
+@dataclass(frozen=True)
+class Drawn(Dataset[tuple[Float[Tensor, "F 3 H W"], Labels]]):
+    """What `draw` returns, step by step."""
+
+    shots: Shots
+    frames: int
+    seed: int
+
+    def __getitem__(self, step: int) -> tuple[Float[Tensor, "F 3 H W"], Labels]:
+        return draw(self.shots, self.frames, self.seed, step)
+
+
 def train(
-    config: Config, shots: Shots, seed: int, state: State, on_step: Callable[[State], None]
+    config: Config,
+    shots: Shots,
+    seed: int,
+    state: State,
+    on_step: Callable[[State], None],
+    painters: int = 0,
 ) -> None:
-    """Train in place up to config.training.steps, and call on_step after each step."""
+    """Train in place up to config.training.steps, and call on_step after each step.
+
+    painters: processes that paint the frames of the next steps; 0: this one. The answer is the
+    same.
+    """
     training = config.training
-    while state.step < training.steps:
-        frames, labels = draw(shots, training.frames, seed, state.step)
-        view = _view(state.tracker, config, frames, labels)
+    device = next(state.tracker.parameters()).device
+    drawn = Drawn(shots, training.frames, seed)
+    steps = range(state.step, training.steps)
+    for frames, labels in DataLoader(drawn, None, sampler=steps, num_workers=painters):
+        there = Labels(*(column.to(device) for column in labels))
+        view = _view(state.tracker, config, frames.to(device), there)
         found = weighted_losses(view, due(training, state.step))
         take_step(state, loss_gradients(state.tracker, found), training)
         on_step(state)
@@ -82,8 +115,12 @@ def _view(
 ) -> StepView:
     """What the losses see of some frames, in which nothing is known but the labels."""
     count, _, height, width = frames.shape
-    refined = RefinedFrames(torch.arange(count), tracker.refine(frames, None), (height, width))
-    masks = torch.zeros(count, height, width, dtype=torch.bool)
+    device = frames.device
+    frames = frames.contiguous(memory_format=memory_format(device))
+    maps = refined_maps(tracker, frames, None, config.training)
+    numbers = torch.arange(count, device=device)
+    refined = RefinedFrames(numbers, maps, (height, width))
+    masks = torch.zeros(count, height, width, dtype=torch.bool, device=device)
     return StepView(tracker, config, refined, None, labels, masks, {}, torch.Generator())
 
 
@@ -93,7 +130,9 @@ def draw(shots: Shots, count: int, seed: int, step: int) -> tuple[Float[Tensor, 
     They depend on the seed and the step alone.
     """
     rng = np.random.default_rng((seed, 1, step))
-    scene = _scene(shots, seed, step // shots.renewed + int(rng.integers(SCENES)))
+    turn, stream = divmod(step, STREAMS)
+    number = turn // shots.renewed + int(rng.integers(SCENES))
+    scene = _scene(shots, seed, stream, number)
     first = rng.uniform(0, 200)
     times = [first, *(first + rng.uniform(-shots.gap, shots.gap, count - 1))]
     frames, tops = zip(*(scene.render(t) for t in times), strict=True)
@@ -123,10 +162,10 @@ def _resized(
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
 
 
-@lru_cache(maxsize=SCENES)
-def _scene(shots: Shots, seed: int, number: int) -> Scene:
-    """Scene `number` of a run."""
-    rng = np.random.default_rng((seed, 0, number))
+@lru_cache(maxsize=STREAMS * SCENES)
+def _scene(shots: Shots, seed: int, stream: int, number: int) -> Scene:
+    """A scene of one of a run's series."""
+    rng = np.random.default_rng((seed, 0, stream, number))
     scale = rng.choice(shots.scales)
     height, width = (round(side * scale) for side in shots.size)
     layers = int(rng.integers(*shots.layers))
@@ -142,17 +181,17 @@ def _scene(shots: Shots, seed: int, number: int) -> Scene:
     return replace(scene, layers=(scene.layers[0], *things))
 
 
-def begin(config: Config, seed: int) -> State:
-    """The networks before their first step."""
+def begin(config: Config, seed: int, device: torch.device | None = None) -> State:
+    """The networks before their first step, on a device; by default on the CPU."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         tracker = Tracker(config.model, None)
-    return loop.initial_state(tracker, config.training)
+    return loop.initial_state(tracker.to(device or "cpu"), config.training)
 
 
 def export(network: DeltaDino, path: Path, **facts: object) -> None:
     """Write the CNN as float16 safetensors, with facts about its training as JSON in its header."""
-    tensors = {name: value.half() for name, value in network.state_dict().items()}
+    tensors = {name: value.half().cpu() for name, value in network.state_dict().items()}
     metadata = {name: json.dumps(value) for name, value in facts.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_tensors(path, tensors, metadata)

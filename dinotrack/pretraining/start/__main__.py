@@ -13,6 +13,7 @@ from dinotrack.config import override
 from dinotrack.defaults import LARGEST_SEED
 from dinotrack.errors import InputError
 from dinotrack.files import make_folder
+from dinotrack.options import choose_device
 from dinotrack.pretraining import checkpoints, start
 from dinotrack.tensor_files import load_tensors
 from dinotrack.terminal import console, parsing
@@ -40,6 +41,9 @@ def _parser() -> parsing.Parser:
     add("--steps", type=parsing.whole(1), default=start.RECIPE.training.steps)
     add("--seed", type=parsing.whole(0, LARGEST_SEED), default=0)
     add("--threads", type=parsing.whole(1), help="CPU threads")
+    painters = "processes that paint the pictures of coming steps (0: none but this one)"
+    add("--painters", type=parsing.whole(0), default=0, metavar="N", help=painters)
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(auto)")
     add("--resume", action="store_true", help="go on from the checkpoint beside --out")
     return parser
 
@@ -51,7 +55,7 @@ def _run(args: argparse.Namespace) -> int:
     config = override(start.RECIPE, {"training.steps": args.steps})
     steps = config.training.steps
     checkpoint = args.out.with_suffix(checkpoints.SUFFIX)
-    state = start.begin(config, args.seed)
+    state = start.begin(config, args.seed, choose_device(args.device))
     if args.resume:
         _restore(state, checkpoint)
     since = time.monotonic()
@@ -68,7 +72,7 @@ def _run(args: argparse.Namespace) -> int:
             start.export(state.tracker.delta_dino, args.out, steps=state.step, seed=args.seed)
             _save(state, checkpoint)
 
-    start.train(config, start.SHOTS, args.seed, state, on_step)
+    start.train(config, start.SHOTS, args.seed, state, on_step, args.painters)
     return 0
 
 

@@ -1,0 +1,111 @@
+"""dinotrack export: the tracks of a run as files of other programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dinotrack.errors import InputError, printable
+from dinotrack.interrupts import held
+from dinotrack.terminal import arguments, parsing
+
+if TYPE_CHECKING:
+    from dinotrack.tracks import Tracks
+
+INTERRUPTED = "interrupted; files that were not finished are not there"
+
+
+def run(argv: Sequence[str]) -> int:
+    """Write what the arguments say, and print where it lies."""
+    with held():
+        from dinotrack.terminal import outputs
+
+    args = _parser().parse_args(argv)
+    tracks = _tracks(args)
+    folder = args.run if args.run.is_dir() else args.run.parent
+    if args.out and len(args.format) > 1:
+        raise InputError("-o names one file; leave it out, or give one format")
+    for name in args.format:
+        path = args.out or folder / outputs.exported(name)
+        tracks.save(
+            path,
+            name,
+            start_frame=args.start_frame,
+            only_visible=args.only_visible,
+            video=_video(args.run),
+        )
+        print(printable(f"wrote {path}"))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    with held():
+        from dinotrack.formats import FORMATS
+
+    width = max(map(len, FORMATS))
+    known = (
+        f"  {name:{width}}  {each.ending:6}  {each.program}"
+        for name, each in FORMATS.items()
+        if each.write
+    )
+    parser = parsing.Parser(
+        prog="dinotrack export",
+        description="Write the tracks of a run as files of other programs (docs/formats.md).",
+        epilog="\n".join(("formats:", *known)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("run", type=parsing.path, metavar="RUN", help="the folder of a run, or its tracks.npz")
+    names = "names of the list below, with commas between"
+    add("format", type=arguments.formats, metavar="FORMAT", help=names)
+    where = "the file (default: beside the tracks, as in tracks_nuke.nk)"
+    add("-o", "--out", type=parsing.path, metavar="FILE", help=where)
+    which = "numbers, counted from 0, or names, with commas between (default: all points)"
+    add("--points", metavar="LIST", help=which)
+    size = "scale positions to a video of this size, as in 1920x1080"
+    add("--size", type=parsing.picture_size, metavar="WxH", help=size)
+    count = "spread so many frames evenly over the video"
+    add("--frames", type=parsing.whole(1), metavar="T", help=count)
+    arguments.add_wishes(parser)
+    return parser
+
+
+def _tracks(args: argparse.Namespace) -> Tracks:
+    """The tracks of a run, those that are asked for, as large and as many as asked for."""
+    with held():
+        from dinotrack.formats import load_tracks
+
+    path = args.run / "tracks.npz" if args.run.is_dir() else args.run
+    tracks = load_tracks(path)
+    if args.points is not None:
+        tracks = tracks.chosen(_numbers(args.points, tracks))
+    if args.size:
+        tracks = tracks.resized(args.size)
+    return tracks.resampled(args.frames) if args.frames else tracks
+
+
+def _numbers(text: str, tracks: Tracks) -> list[int]:
+    """The points of a list of numbers and names. Names go first. Raises InputError."""
+    numbers = {name: number for number, name in enumerate(tracks.point_names)}
+    chosen = []
+    for word in (part.strip() for part in text.split(",")):
+        number = numbers.get(word)
+        if number is None and word.isdecimal() and int(word) < len(tracks.queries):
+            number = int(word)
+        if number is None:
+            last = len(tracks.queries) - 1
+            raise InputError(f"no point is called {word!r}; give names, or numbers up to {last}")
+        chosen.append(number)
+    return chosen
+
+
+def _video(run: Path) -> str:
+    """Where the video of a run lies, as its record says; empty where there is none."""
+    try:
+        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        return str(Path(record["video"]["path"]).absolute())
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""

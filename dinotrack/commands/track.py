@@ -1,0 +1,169 @@
+"""dinotrack VIDEO: one run.
+
+Arguments, the video and the queries are looked at before anything that takes long to load, so that
+what is wrong with them is said at once. What can't be written is said before the fit.
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dinotrack.errors import printable
+from dinotrack.interrupts import held
+from dinotrack.progress import Watch
+from dinotrack.terminal import arguments
+from dinotrack.terminal.display import Display
+from dinotrack.terminal.heap import keep_freed_memory
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
+
+    from dinotrack.api import Fitted
+    from dinotrack.tracks import Tracks
+    from dinotrack.video import Video
+
+GOES_ON = "interrupted; the same command goes on from here"
+BEGINS_AGAIN = "interrupted; nothing was learnt yet, and the same command begins again"
+
+
+def run(argv: Sequence[str]) -> int:
+    """Fit, track and write what the arguments say."""
+    with held():  # what Ctrl-C meets while it is being loaded may crash, or lose it
+        args = arguments.parse(argv)
+    with Display(sys.stderr) as display:
+        _run(args, display)
+    return 0
+
+
+def _run(args: argparse.Namespace, display: Display) -> None:
+    """One run. All that the user can have got wrong is found out before the fit."""
+    with held():
+        from dinotrack.formats import read_masks
+        from dinotrack.locks import locked
+        from dinotrack.media.encoding import check_writable
+        from dinotrack.terminal import outputs, report
+        from dinotrack.video import read_video
+
+    if os.path.exists(args.video):
+        _check_names(args)
+    watch = Watch(display)
+    with watch.stage("read"):
+        video = read_video(args.video, display)
+    queries, names = _queries(args, video)
+    foreground = None
+    if args.foreground:
+        foreground = read_masks(args.foreground, len(video.frames), video.size)
+    out = args.out or outputs.default_folder(video)
+    given = (args.video, args.queries, args.mask, args.foreground)
+    if not args.no_overlay:
+        check_writable(video.size, video.fps)
+    outputs.check(out, [path for path in given if path])
+    with locked(out), _interrupted_in(out):
+        outputs.clear(out)
+        keep_freed_memory()
+        with held():
+            from dinotrack import api  # loads torch, which takes seconds
+
+        fitted = api.fit(
+            video,
+            preset=args.preset,
+            settings=arguments.settings(args),
+            seed=args.seed,
+            device=args.device,
+            foreground=foreground,
+            progress=display,
+            folder=out / outputs.MODEL,
+        )
+        record = _write(out, args, fitted, fitted.track(queries, names=names), watch)
+    for line in report.summary(out, record):
+        print(printable(line))
+
+
+def _check_names(args: argparse.Namespace) -> None:
+    """Look up, before the video is read, names that only the method knows, if any were given."""
+    settings = arguments.settings(args)
+    flow_name, vit_name = settings.get("flow.name"), settings.get("backbone.name")
+    if args.device == "auto" and flow_name is None and vit_name is None:
+        return
+    with held():
+        from dinotrack import features, flow, options
+
+    device = options.choose_device(args.device)
+    if flow_name not in (None, "auto"):
+        flow.resolve_flow_name(flow_name, device)
+    if vit_name is not None:
+        features.check_name(vit_name)
+
+
+@contextlib.contextmanager
+def _interrupted_in(out: Path) -> Iterator[None]:
+    """Where the run is interrupted inside, note whether the same command goes on from there."""
+    from dinotrack.terminal.outputs import holds_fit
+
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if holds_fit(out):
+            stop.add_note(GOES_ON)
+        raise
+
+
+def _queries(
+    args: argparse.Namespace, video: "Video"
+) -> "tuple[Float[np.ndarray, 'N 3'], tuple[str, ...] | None]":
+    """The points that are asked for, checked, and their names if they have any."""
+    from dinotrack.formats import read_mask, read_queries
+    from dinotrack.points import choose_queries
+
+    rows = None
+    if args.queries:
+        rows = read_queries(
+            args.queries,
+            args.queries_format,
+            start_frame=args.start_frame,
+            size=video.size,
+            frames=len(video.frames),
+        )
+    chosen = choose_queries(
+        video,
+        rows,
+        grid=args.grid,
+        query_frame=args.query_frame,
+        mask=read_mask(args.mask, video.size) if args.mask else None,
+    )
+    return chosen, None if rows is None else rows.names
+
+
+def _write(
+    out: Path, args: argparse.Namespace, fitted: "Fitted", tracks: "Tracks", watch: Watch
+) -> dict[str, Any]:
+    """Tracks in all formats, then the overlay; the record of the run, as it is written too."""
+    from dinotrack.overlay import render
+    from dinotrack.terminal import outputs, report
+
+    known = report.about(args, fitted, tracks)
+    with watch.stage("write"):
+        hashes = outputs.replace(out, tracks, known | report.happened(fitted, watch))
+    if not args.no_overlay:
+        path = out / outputs.OVERLAY
+        with watch.stage("overlay"):
+            render(fitted.video, tracks, path, args.overlay_style, watch.progress)
+        hashes[outputs.OVERLAY] = outputs.sha256(path)
+    for name in args.format:
+        path = out / outputs.exported(name)
+        tracks.save(
+            path,
+            name,
+            start_frame=args.start_frame,
+            only_visible=args.only_visible,
+            video=fitted.video.path,
+        )
+        hashes[path.name] = outputs.sha256(path)
+    record = known | report.happened(fitted, watch) | {"outputs": hashes, "complete": True}
+    outputs.write_record(out, record)
+    return record
