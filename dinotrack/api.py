@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from dinotrack import pipeline
+from dinotrack import overlay, pipeline
 from dinotrack.cache import open_cache
 from dinotrack.config import Config, override
 from dinotrack.errors import Argument, DinotrackWarning, InputError
@@ -37,7 +37,6 @@ from dinotrack.options import (
     choose_seed,
     default_steps,
 )
-from dinotrack.overlay import render as render
 from dinotrack.pipeline import Learnt
 from dinotrack.points import choose_names, choose_queries
 from dinotrack.progress import Progress, Watch
@@ -299,3 +298,32 @@ def track(
     asked = choose_queries(clip, queries, grid=grid, query_frame=query_frame, mask=mask)
     called = choose_names(names, len(asked))
     return fit(clip, progress=told, **options).track(asked, names=called)
+
+
+def render(
+    video: Source,
+    tracks: Tracks,
+    path: str | os.PathLike[str],
+    style: str = "trails",
+    progress: Progress | None = None,
+    *,
+    trail: int | None = None,
+    points: str | Iterable[int | str] | None = None,
+    side_by_side: bool = False,
+) -> None:
+    """Write an H.264 video of the frames with the tracks drawn over them.
+
+    The picture has the size and the rate of the video, and where that varies, each frame is shown
+    when it was. Hidden points are hollow. What has no finite position is not drawn.
+
+    path: an .mp4 file.
+    style: "trails", "points", "rainbow", "heat" or "arrows"; README says what each draws.
+    trail: how many frames of a point's way are drawn; by default as many as the style likes.
+    points: the numbers or names of the points that are drawn; by default all.
+    side_by_side: whether the video as it was stands on the left of the overlay.
+
+    Raises InputError where tracks and video don't belong together, for a point that is not there,
+    where `path` is the video itself, or where the file can't be written.
+    """
+    look = overlay.Look(style, trail, points, side_by_side)
+    overlay.render(video, tracks, path, look, choose_progress(progress))

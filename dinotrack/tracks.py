@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
+
+from dinotrack.errors import InputError, shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +43,7 @@ class Tracks:
     @property
     def point_names(self) -> tuple[str, ...]:
         """What each point is called in files: its name, or else its number, as in point_0."""
-        if self.names is not None:
-            return self.names
-        return tuple(f"point_{number}" for number in range(len(self.queries)))
+        return names_or_numbers(self.names, len(self.queries))
 
     def chosen(self, points: Sequence[int]) -> Tracks:
         """The tracks of some points alone, by their numbers, which count from 0."""
@@ -126,6 +126,35 @@ class Tracks:
             return NotImplemented
         names = [field.name for field in dataclasses.fields(self)]
         return all(_same(getattr(self, name), getattr(other, name)) for name in names)
+
+
+def names_or_numbers(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
+    """What so many points are called: their names, or else their numbers, as in point_0."""
+    if names is not None:
+        return tuple(names)
+    return tuple(f"point_{number}" for number in range(count))
+
+
+def point_numbers(wanted: str | Iterable[int | str], names: Sequence[str]) -> list[int]:
+    """The numbers, counted from 0, of points that are asked for by numbers and names.
+
+    wanted: a text with commas between, or one after the other. names: what all points are called;
+    where one is called like the number of another, the name goes first. Raises InputError.
+    """
+    if not isinstance(wanted, Iterable):
+        raise InputError(f"points are a list of numbers and names, not {shown(wanted)}; give one")
+    by_name = {name: number for number, name in enumerate(names)}
+    words = wanted.split(",") if isinstance(wanted, str) else wanted
+    chosen = []
+    for word in (str(part).strip() for part in words):
+        number = by_name.get(word)
+        if number is None and word.isdecimal() and int(word[:9]) < len(names):
+            number = int(word)
+        if number is None or number >= len(names):
+            last = len(names) - 1
+            raise InputError(f"no point is called {word!r}; give names, or numbers up to {last}")
+        chosen.append(number)
+    return chosen
 
 
 def _scaled(xy: Float[np.ndarray, "*N 2"], ratio: Float[np.ndarray, 2]) -> np.ndarray:

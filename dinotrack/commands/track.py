@@ -47,6 +47,7 @@ def _run(args: argparse.Namespace, display: Display) -> None:
         from dinotrack.locks import locked
         from dinotrack.media.encoding import check_writable
         from dinotrack.terminal import outputs, report
+        from dinotrack.tracks import names_or_numbers, point_numbers
         from dinotrack.video import read_video
 
     if os.path.exists(args.video):
@@ -60,8 +61,11 @@ def _run(args: argparse.Namespace, display: Display) -> None:
         foreground = read_masks(args.foreground, len(video.frames), video.size)
     out = args.out or outputs.default_folder(video)
     given = (args.video, args.queries, args.mask, args.foreground)
+    if args.overlay_points is not None:
+        point_numbers(args.overlay_points, names_or_numbers(names, len(queries)))
     if not args.no_overlay:
-        check_writable(video.size, video.fps)
+        height, width = video.size
+        check_writable((height, width * (2 if args.side_by_side else 1)), video.fps)
     outputs.check(out, [path for path in given if path])
     with locked(out), _interrupted_in(out):
         outputs.clear(out)
@@ -143,7 +147,7 @@ def _write(
     out: Path, args: argparse.Namespace, fitted: "Fitted", tracks: "Tracks", watch: Watch
 ) -> dict[str, Any]:
     """Tracks in all formats, then the overlay; the record of the run, as it is written too."""
-    from dinotrack.overlay import render
+    from dinotrack.overlay import Look, render
     from dinotrack.terminal import outputs, report
 
     known = report.about(args, fitted, tracks)
@@ -151,8 +155,9 @@ def _write(
         hashes = outputs.replace(out, tracks, known | report.happened(fitted, watch))
     if not args.no_overlay:
         path = out / outputs.OVERLAY
+        look = Look(args.overlay_style, args.trail, args.overlay_points, args.side_by_side)
         with watch.stage("overlay"):
-            render(fitted.video, tracks, path, args.overlay_style, watch.progress)
+            render(fitted.video, tracks, path, look, watch.progress)
         hashes[outputs.OVERLAY] = outputs.sha256(path)
     for name in args.format:
         path = out / outputs.exported(name)

@@ -81,10 +81,21 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     add("video", nargs="?", type=parsing.path, metavar="VIDEO", help=kinds)
     where = "where results go (default runs/<name of the video>/)"
     add("--out", type=parsing.path, metavar="DIR", help=where)
-    drawn = "how points are drawn (default trails)"
-    add("--overlay-style", type=_style, metavar="STYLE", default="trails", help=drawn)
-    add("--no-overlay", action="store_true", help="do not write overlay.mp4")
+    _add_overlay(parser)
+    add("--report", action="store_true", help="also write report.html, a page to look at")
     add_export(parser)
+
+
+def _add_overlay(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    drawn = "how points are drawn: trails (default), points, rainbow, heat or arrows"
+    add("--overlay-style", type=_style, metavar="STYLE", default="trails", help=drawn)
+    some = "numbers, counted from 0, or names, with commas between (default: all points)"
+    add("--overlay-points", metavar="LIST", help=some)
+    length = "frames of a point's way that are drawn (default: what the style likes)"
+    add("--trail", type=parsing.whole(0), metavar="N", help=length)
+    add("--side-by-side", action="store_true", help="show the video beside the overlay")
+    add("--no-overlay", action="store_true", help="do not write overlay.mp4")
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:
