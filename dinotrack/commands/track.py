@@ -148,6 +148,8 @@ def _write(
 ) -> dict[str, Any]:
     """Tracks in all formats, then the overlay; the record of the run, as it is written too."""
     from dinotrack.overlay import Look, render
+    from dinotrack.report.sections import write_report
+    from dinotrack.report.story import Story
     from dinotrack.terminal import outputs, report
 
     known = report.about(args, fitted, tracks)
@@ -168,6 +170,13 @@ def _write(
             only_visible=args.only_visible,
             video=fitted.video.path,
         )
+        hashes[path.name] = outputs.sha256(path)
+    if args.report:
+        path = out / outputs.REPORT
+        with watch.stage("report"):
+            happened = known | report.happened(fitted, watch)
+            story = Story(out.resolve().name, fitted, tracks, happened)
+            write_report(path, story, watch.progress)
         hashes[path.name] = outputs.sha256(path)
     record = known | report.happened(fitted, watch) | {"outputs": hashes, "complete": True}
     outputs.write_record(out, record)

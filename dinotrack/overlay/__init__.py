@@ -6,8 +6,18 @@ rendering.py writes the video.
 """
 
 from dinotrack.overlay.marks import rainbow
-from dinotrack.overlay.rendering import Look, checked, draw_frame, render
+from dinotrack.overlay.rendering import Look, check_belong, checked, draw_frame, render
 from dinotrack.overlay.scene import Scene
 from dinotrack.overlay.styles import STYLES, Style
 
-__all__ = ["STYLES", "Look", "Scene", "Style", "checked", "draw_frame", "rainbow", "render"]
+__all__ = [
+    "STYLES",
+    "Look",
+    "Scene",
+    "Style",
+    "check_belong",
+    "checked",
+    "draw_frame",
+    "rainbow",
+    "render",
+]

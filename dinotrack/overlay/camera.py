@@ -32,8 +32,8 @@ ENOUGH = 12
 """Corners that obey a homography; with fewer nobody knows how the camera moved."""
 FAR = 0.5
 """Of the diagonal: no corner of the picture moves further in one frame, unless the shot ends."""
-_SIDE = 15
-"""Px: the window in which a corner is followed."""
+WINDOW = (15, 15)
+"""Px: what surrounds a corner and is followed with it."""
 
 Grey = UInt8[np.ndarray, "H W"]
 Homography = Float[np.ndarray, "3 3"]
@@ -78,9 +78,12 @@ def _step_back(before: Grey, now: Grey) -> Homography:
     still: Homography = np.eye(3)
     if corners is None or len(corners) < ENOUGH:
         return still
-    window = {"winSize": (_SIDE, _SIDE)}
-    found, there, _ = cv2.calcOpticalFlowPyrLK(now, before, corners, None, **window)
-    back, again, _ = cv2.calcOpticalFlowPyrLK(before, now, found, None, **window)
+    found, there, _ = cv2.calcOpticalFlowPyrLK(
+        now, before, corners, np.empty_like(corners), winSize=WINDOW
+    )
+    back, again, _ = cv2.calcOpticalFlowPyrLK(
+        before, now, found, np.empty_like(corners), winSize=WINDOW
+    )
     missed = np.linalg.norm(back - corners, axis=-1)[:, 0]
     sure = (there[:, 0] > 0) & (again[:, 0] > 0) & (missed < AGREES)
     if sure.sum() < ENOUGH:

@@ -39,7 +39,7 @@ class Look:
 def render(
     video: Source,
     tracks: Tracks,
-    path: str | Path,
+    path: str | os.PathLike[str],
     look: str | Look = "trails",
     progress: Progress = silent,
 ) -> None:
@@ -54,27 +54,20 @@ def render(
     video don't belong together, where `path` is the video itself, or where the file can't be
     written.
     """
-    path = _checked_path(path)
+    file = _checked_path(path)
     look = _checked_look(look)
     clip = read_video(video)
-    if clip.path and same_file(path, clip.path):
-        raise InputError(f"{path} is the video itself; name another file for the overlay")
+    if clip.path and same_file(file, clip.path):
+        raise InputError(f"{file} is the video itself; name another file for the overlay")
     if not isinstance(tracks, Tracks):
         raise InputError(f"tracks are what `Fitted.track` gives, not {type(tracks).__name__}")
     tracks = checked(tracks)
-    length = len(clip.frames)
-    tracked = tracks.visible.shape[1]
-    if tracks.size != clip.size or tracked != length:
-        raise InputError(
-            f"the tracks are of {tracked} frames of {tracks.size[1]} x {tracks.size[0]}, "
-            f"the video has {length} of {clip.size[1]} x {clip.size[0]}; "
-            "give the video that was tracked"
-        )
+    check_belong(tracks, clip)
     if look.points is not None:
         tracks = tracks.chosen(point_numbers(look.points, tracks.point_names))
-    progress("overlay", 0, length)
+    progress("overlay", 0, len(clip.frames))
     drawn = _drawn(clip, tracks, look, progress)
-    write_video(path, drawn, clip.fps, clip.uneven_times)
+    write_video(file, drawn, clip.fps, clip.uneven_times)
 
 
 def _drawn(clip: Video, tracks: Tracks, look: Look, progress: Progress) -> Iterator[Frame]:
@@ -85,6 +78,17 @@ def _drawn(clip: Video, tracks: Tracks, look: Look, progress: Progress) -> Itera
         drawn = style(frame, scene, t)
         yield np.hstack((frame, drawn)) if look.side_by_side else drawn
         progress("overlay", t + 1, len(clip.frames))
+
+
+def check_belong(tracks: Tracks, video: Video) -> None:
+    """Raises InputError where tracks are of another video, as far as that can be seen."""
+    length, tracked = len(video.frames), tracks.visible.shape[1]
+    if tracks.size != video.size or tracked != length:
+        raise InputError(
+            f"the tracks are of {tracked} frames of {tracks.size[1]} x {tracks.size[0]}, "
+            f"the video has {length} of {video.size[1]} x {video.size[0]}; "
+            "give the video that was tracked"
+        )
 
 
 def draw_frame(frame: Frame, tracks: Tracks, t: int, style: str = "trails") -> Frame:
@@ -130,7 +134,7 @@ def checked(tracks: Tracks) -> Tracks:
     )
 
 
-def _checked_path(path: str | Path) -> Path:
+def _checked_path(path: str | os.PathLike[str]) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise InputError(f"an overlay's name is a path, not {type(path).__name__}; give one")
     path = Path(path)

@@ -21,6 +21,7 @@ examples:
 
 
 COMMANDS: dict[str, str] = {
+    "report": "write a page that shows what a run did, and how well",
     "export": "write the tracks of a run as files of other programs",
 }
 """The first word of a command -> what it does. dinotrack/commands has a file for each."""
