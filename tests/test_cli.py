@@ -20,6 +20,7 @@ from dinotrack.formats import load_tracks
 from dinotrack.media.encoding import write_video
 from dinotrack.model import Tracker
 from dinotrack.synthesis import generate
+from dinotrack.terminal.arguments import COMMANDS
 from dinotrack.terminal.display import Display
 from dinotrack.training.checkpoint import FILE
 from dinotrack.video import read_video
@@ -470,3 +471,16 @@ def test_paper_preset(tmp_path: Path) -> None:
         == 0
     )
     assert run_json(tmp_path / "run")["steps"] == 20
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_of_its_own(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as done:
+        main([command, "--help"])
+    assert done.value.code == 0
+    assert f"usage: dinotrack {command}" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert f"dinotrack {command} " in capsys.readouterr().out

@@ -27,7 +27,7 @@ from dinotrack.pretraining import __main__ as pretraining
 from dinotrack.pretraining.start import __main__ as start
 from dinotrack.synthesis import __main__ as synthesis
 from dinotrack.synthesis import generate
-from dinotrack.terminal import console, outputs, report
+from dinotrack.terminal import arguments, console, outputs, report
 from dinotrack.terminal.display import Display, in_words
 from dinotrack.tracks import Tracks
 from dinotrack.video import Video
@@ -650,7 +650,7 @@ def test_rates_as_fractions(number: float, fraction: str) -> None:
     ids=" ".join,
 )
 def test_the_video_may_stand_anywhere(words: list[str]) -> None:
-    args = cli.arguments.parse(words)
+    args = arguments.parse(words)
     assert args.video == Path("VIDEO")
     assert "training.steps=3" in args.set
     assert "VIDEO" not in args.set

@@ -1,5 +1,7 @@
 """Positions are weighed as a Kalman smoother weighs them."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,7 @@ from tests.moving import CONFIG, constant_flow, plain_step, queries_at, random_f
 def smoothed(rough: Tensor, matches: Tensor, queries: Queries, flow: VideoFlow) -> Tensor:
     """Along a path on which no patch was found."""
     nowhere = torch.zeros(rough.shape[:2], dtype=torch.bool)
-    return smooth(Path(rough, nowhere), matches, queries, flow, CONFIG.smoothing)
+    return smooth(Path(rough, nowhere, nowhere.float()), matches, queries, flow, CONFIG.smoothing)
 
 
 def test_smooth_keeps_exact_matches() -> None:
@@ -76,7 +78,8 @@ def test_smooth_is_two_plain_filters_that_are_weighed_by_their_variances() -> No
     rough = queries.xy[:, None] + torch.randn((3, frames, 2), generator=rng)
     matches = rough[:, :, None] + 2 * torch.randn((3, frames, 2, 2), generator=rng)
     patch_found = torch.rand((3, frames), generator=rng) < 0.3
-    found = smooth(Path(rough, patch_found), matches, queries, flow, config)
+    sharpness = torch.rand((3, frames), generator=rng)
+    found = smooth(Path(rough, patch_found, sharpness), matches, queries, flow, config)
     for n in range(3):
         own = int(queries.frame[n])
         measured, variance = [], []
@@ -85,7 +88,12 @@ def test_smooth_is_two_plain_filters_that_are_weighed_by_their_variances() -> No
             near = (nearest - rough[n, t]).norm() < config.match_reach
             place, noise = nearest, config.match_noise if near else torch.inf
             if patch_found[n, t]:
-                place, noise = rough[n, t], config.patch_noise
+                share = float(sharpness[n, t])
+                noise = math.exp(
+                    share * math.log(config.patch_noise)
+                    + (1 - share) * math.log(config.match_noise)
+                )
+                place = rough[n, t]
             if t == own:
                 place, noise = queries.xy[n], config.query_noise
             measured.append(place)

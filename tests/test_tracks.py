@@ -1,5 +1,6 @@
 """Tracks as values: equality, times, and files that are damaged or of older versions."""
 
+import csv
 import dataclasses
 from pathlib import Path
 
@@ -19,6 +20,7 @@ EVEN = Tracks(
     size=(48, 64),
     fps=30000 / 1001,
 )
+NAMED = dataclasses.replace(EVEN, names=("left eye", 'the "tip", bent', "Üb"))
 UNEVEN = dataclasses.replace(EVEN, fps=2.0, uneven_times=np.array([0, 0.5, 1.25, 1.5]))
 
 
@@ -29,7 +31,8 @@ def changed(tracks: Tracks, name: str) -> Tracks:
         value = value.copy()
         value.flat[-1] = not value.flat[-1] if value.dtype == bool else value.flat[-1] + 1
     else:
-        value = {"size": (48, 65), "fps": 3.0, "uneven_times": np.arange(4.0)}[name]
+        others = {"size": (48, 65), "fps": 3.0, "uneven_times": np.arange(4.0), "names": ("a",)}
+        value = others[name]
     return dataclasses.replace(tracks, **{name: value})
 
 
@@ -50,6 +53,45 @@ def test_times_are_when_frames_are_shown() -> None:
     assert UNEVEN.times.tolist() == [0, 0.5, 1.25, 1.5]
 
 
+def test_points_have_names_in_every_file(tmp_path: Path) -> None:
+    save_tracks(tmp_path / "tracks.npz", NAMED)
+    assert load_tracks(tmp_path / "tracks.npz") == NAMED
+    save_csv(tmp_path / "tracks.csv", NAMED)
+    with (tmp_path / "tracks.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert NAMED.names is not None
+    assert [row["name"] for row in rows] == [name for name in NAMED.names for _ in range(4)]
+    assert EVEN.point_names == ("point_0", "point_1", "point_2")
+
+
+def test_some_points_are_chosen() -> None:
+    some = NAMED.chosen([2, 0])
+    assert np.array_equal(some.xy, NAMED.xy[[2, 0]])
+    assert some.names == ("Üb", "left eye")
+    assert EVEN.chosen([1]).names is None
+
+
+def test_tracks_of_a_larger_video_have_the_same_edges() -> None:
+    corner = np.array([[[-0.5, -0.5], [63.5, 47.5]]], np.float32)
+    seen = np.ones((1, 2), bool)
+    ones = seen.astype(np.float32)
+    tracks = Tracks(corner, seen, ones, np.array([[1, 63.5, 47.5]], np.float32), (48, 64), 24.0)
+    larger = tracks.resized((96, 192))
+    assert larger.size == (96, 192)
+    assert larger.xy.tolist() == [[[-0.5, -0.5], [191.5, 95.5]]]
+    assert larger.queries.tolist() == [[1, 191.5, 95.5]]
+
+
+def test_tracks_in_more_frames_take_as_long_and_lie_on_the_line() -> None:
+    more = EVEN.resampled(7)
+    assert np.array_equal(more.xy[:, ::2], EVEN.xy)
+    assert np.allclose(more.xy[:, 1], (EVEN.xy[:, 0] + EVEN.xy[:, 1]) / 2)
+    assert np.array_equal(more.visible[:, ::2], EVEN.visible)
+    assert more.times[-1] == pytest.approx(EVEN.times[-1])
+    assert EVEN.resampled(4) == EVEN
+    assert EVEN.resampled(1).xy.shape == (3, 1, 2)
+
+
 @pytest.mark.parametrize("tracks", [EVEN, UNEVEN], ids=["even", "uneven"])
 def test_tracks_and_times_come_back(tracks: Tracks, tmp_path: Path) -> None:
     save_tracks(tmp_path / "tracks.npz", tracks)
@@ -63,14 +105,14 @@ def test_tracks_and_times_come_back(tracks: Tracks, tmp_path: Path) -> None:
 
 
 def arrays_of(path: Path) -> dict[str, np.ndarray]:
-    save_tracks(path, EVEN)
+    save_tracks(path, NAMED)
     with np.load(path) as file:
         return dict(file)
 
 
 def test_older_files_are_read(tmp_path: Path) -> None:
     arrays = arrays_of(tmp_path / "tracks.npz")
-    del arrays["times"]
+    del arrays["times"], arrays["names"]
     np.savez(tmp_path / "old.npz", **arrays)
     assert load_tracks(tmp_path / "old.npz") == EVEN
 
@@ -80,7 +122,7 @@ def test_every_array_is_looked_at(name: str, tmp_path: Path) -> None:
     arrays = arrays_of(tmp_path / "tracks.npz")
     right = arrays[name]
     wrong = {
-        "text": np.full(right.shape, "a"),
+        "of another kind": np.full(right.shape, 1 if right.dtype.kind == "U" else "a"),
         "of one more side": right[None],
         "of objects": np.full(right.shape, None),
         "of other kind": right.astype(bool if right.dtype != bool else float),

@@ -59,7 +59,8 @@ class RefindingConfig(Section, key="inference.refinding"):
     rounds: Few = 2  # each starts nearer to the patch than the one before
     moved: Pixels = 0.25  # a round that starts so near to an earlier one would find the same
     search: Pixels = 4.0  # the patch is searched within this distance of the path
-    likeness: float = 0.75  # cross-correlation, up to 1, from which it is found
+    likeness: float = 0.5  # cross-correlation, up to 1, from which it is found
+    sharp: float = 0.75  # likeness from which its place is as precise as where flow followed it
     # How the patch may have changed while it was not seen.
     zooms: tuple[Positive, ...] = (0.8, 1.0, 1.25)
     turns: tuple[float, ...] = (-0.4, 0.0, 0.4)  # radians

@@ -35,7 +35,7 @@ def format_of(path: Path, name: str | None, reads: bool) -> Format | None:
     for each in FORMATS.values():
         able = each.read if reads else each.write
         fits = able is not None and path.name.lower().endswith(each.ending)
-        if fits and (not reads or (path.is_file() and each.recognise(path))):
+        if fits and (not reads or (os.path.isfile(path) and each.recognise(path))):
             return each
     return None
 

@@ -35,8 +35,8 @@ def save_tracks(path: str | Path, tracks: Tracks) -> None:
     """Write tracks.npz: `tracks` float32 [N, T, 2] px, and the other fields of Tracks by name.
 
     `times` float64 [T] tells when each frame is shown, in seconds. `names` [N] is text, and is
-    there only where points have names. The same tracks give the same bytes. Raises InputError where the
-    file can't be written.
+    there only where points have names. The same tracks give the same bytes. Raises InputError where
+    the file can't be written.
     """
     named: dict[str, Any] = {}
     if tracks.names is not None:

@@ -182,12 +182,13 @@ def _pass(
     candidates = matches.with_first(chain.xy, chain_cosine)
 
     passed = best_path(candidates, points.frame, flow, config.path)
-    path = Path(candidates.chosen(passed), patch_found=chain.patch_found & (passed == 0))
+    followed = chain.patch_found & (passed == 0)
+    path = Path(candidates.chosen(passed), followed, followed.float())
     xy = smooth(path, matches.xy, points, flow, config.smoothing)
     refound = None
     for _ in range(rounds):
         refound = refind(start.patches, chain, xy, config.refinding, refound, pace.refind)
-        mended = path.through(refound.places, refound.found)
+        mended = path.through(refound.places, refound.found, refound.sharpness)
         xy = smooth(mended, matches.xy, points, flow, config.smoothing)
 
     evidence = Evidence(

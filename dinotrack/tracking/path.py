@@ -33,11 +33,18 @@ class Path(NamedTuple):
     """Px."""
     patch_found: Bool[Tensor, "N T"]
     """Where the place is precise, because the query's patch was found there."""
+    sharpness: Float[Tensor, "N T"]
+    """How precise it is where the patch was found: 1 as flow that followed it, 0 as a match."""
 
-    def through(self, places: Float[Tensor, "N T 2"], where: Bool[Tensor, "N T"]) -> Path:
-        """The path that goes through precise places in some frames."""
+    def through(
+        self,
+        places: Float[Tensor, "N T 2"],
+        where: Bool[Tensor, "N T"],
+        sharpness: Float[Tensor, "N T"],
+    ) -> Path:
+        """The path that goes through places where the patch was found in some more frames."""
         xy = torch.where(where[..., None], places, self.xy)
-        return Path(xy, self.patch_found | where)
+        return Path(xy, self.patch_found | where, torch.where(where, sharpness, self.sharpness))
 
 
 def best_path(

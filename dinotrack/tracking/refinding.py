@@ -31,6 +31,9 @@ class Refound(NamedTuple):
     places: Float[Tensor, "N T 2"]
     """Px, where the patch is; where the search began, if it found nothing or was not made."""
     found: Bool[Tensor, "N T"]
+    sharpness: Float[Tensor, "N T"]
+    """How precise the place is: 0 as a match, 1 as where flow followed the patch; 0 where nothing
+    was found."""
 
 
 def refind(
@@ -49,6 +52,7 @@ def refind(
     anew = ~chain.followed & ((xy - before.near).norm(dim=-1) > config.moved)
     found = before.found & ~anew
     places = torch.where(found[..., None], before.places, xy)
+    sharpness = torch.where(found, before.sharpness, 0.0)
     first = chain.first_frame
     last = chain.last_frame
     for t in range(xy.shape[1]):
@@ -59,14 +63,16 @@ def refind(
             seen = search(patches[rows], t, xy[rows, t], shape, config)
             places[rows, t] = seen.xy
             found[rows, t] = seen.likeness >= config.likeness
+            way = max(config.sharp - config.likeness, 1e-6)
+            sharpness[rows, t] = ((seen.likeness - config.likeness) / way).clamp(0, 1)
         tick(1)
-    return Refound(xy, places, found)
+    return Refound(xy, places, found, sharpness)
 
 
 def _nothing(xy: Float[Tensor, "N T 2"]) -> Refound:
     """What is known before any search: it began nowhere near."""
     none = torch.zeros(xy.shape[:2], dtype=torch.bool, device=xy.device)
-    return Refound(torch.full_like(xy, torch.inf), xy, none)
+    return Refound(torch.full_like(xy, torch.inf), xy, none, none.float())
 
 
 def search(

@@ -85,7 +85,8 @@ def _measure(
     variance = torch.where(near, config.match_noise**2, torch.inf)
 
     xy = torch.where(path.patch_found[..., None], path.xy, match)
-    variance = torch.where(path.patch_found, config.patch_noise**2, variance)
+    patch_noise = config.patch_noise**path.sharpness * config.match_noise ** (1 - path.sharpness)
+    variance = torch.where(path.patch_found, patch_noise**2, variance)
     rows = torch.arange(len(queries), device=xy.device)
     xy[rows, queries.frame] = queries.xy
     variance[rows, queries.frame] = config.query_noise**2
