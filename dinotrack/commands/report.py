@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dinotrack.errors import InputError, printable
+from dinotrack.errors import Argument, InputError, printable
 from dinotrack.interrupts import held
 from dinotrack.terminal import parsing
 from dinotrack.terminal.display import Display
@@ -79,7 +79,11 @@ def _report(args: argparse.Namespace, path: Path, display: Display) -> None:
         from dinotrack.report.sections import write_report
         from dinotrack.report.story import Story
 
-    fitted = api.load(args.run / outputs.MODEL, args.video, args.device, display)
+    try:
+        fitted = api.load(args.run / outputs.MODEL, args.video, args.device, display)
+    except InputError as error:  # here the video is an option
+        parts = ("--video" if part == Argument("video") else part for part in error.args)
+        raise InputError(*parts) from error
     check_belong(tracks, fitted.video)
     name = args.run.resolve().name
     story = Story(name, fitted, tracks, record, truth, points, frames)

@@ -46,7 +46,7 @@ def neighbours_section(story: Story) -> str:
     said = (
         f"Features of {len(points)} points in {len(story.shown)} frames that show them, a colour "
         "for each point. Features that are alike lie together, so a tracker that knows its points "
-        "has a clump of one colour for each. The nearest feature in another frame is of the same "
+        "has a clump of one colour for each. The nearest other feature is of the same "
         f"point for {' and '.join(told)}. "
     )
     missing = [] if parts else [markup.paragraph(MISSING)]
