@@ -286,17 +286,22 @@ def test_one_point_and_none(story: Story, count: int) -> None:
     assert "Too few points" in seen.text
 
 
-@pytest.mark.parametrize("frames", [1, LENGTH])
-def test_without_a_vit_and_of_one_frame(clip: Clip, frames: int, tmp_path: Path) -> None:
-    write_video(tmp_path / "v.mp4", clip.frames[:frames], 12.0)
+@pytest.mark.parametrize(("frames", "blank"), [(1, []), (LENGTH, []), (LENGTH, [0, 3])])
+def test_without_a_vit(clip: Clip, frames: int, blank: list[int], tmp_path: Path) -> None:
+    """Of one frame too, and where frames show nothing, which have no features."""
+    shown = clip.frames[:frames].copy()
+    shown[blank] = 0
+    write_video(tmp_path / "v.mp4", shown, 12.0)
     argv = [str(tmp_path / "v.mp4"), "--out", str(tmp_path / "run"), "--backbone", "none"]
     argv += ["--preset", "fast", "--grid", "2", "--no-overlay", "--set", *TINY]
-    assert cli.main(argv) == 0
-    assert cli.main(["report", str(tmp_path / "run")]) == 0
+    assert cli.main([*argv, "--query-frame", str(frames // 2)]) == 0
+    points = ["--points", "0,3", "--frames", f"0,{frames // 3},{frames - 1}"]
+    assert cli.main(["report", str(tmp_path / "run"), *points]) == 0
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "This fit has no ViT, so there are no raw features." in outline(page).text
     assert "raw, frame" not in page
-    assert "refined, frame 0" in page
+    assert f"refined, frame {1 if blank else 0}<" in page
+    assert page.count("correspondence map,") == 6
 
 
 def test_a_record_that_says_nonsense(story: Story) -> None:

@@ -30,7 +30,9 @@ def answers_section(story: Story) -> str:
     """The maps of the points that are looked at."""
     if not len(story.tracks.queries):
         return markup.paragraph("No point was tracked.")
-    guide = GUIDE + ("Green ring: the truth." if story.truth is not None else "")
+    guide = GUIDE + (
+        "Green ring: the truth. Errors are px at 256 x 256." if story.truth is not None else ""
+    )
     return markup.paragraph(guide) + "".join(_point(story, n) for n in story.looked_at)
 
 

@@ -92,7 +92,8 @@
   function tell() {
     const t = data.frames[frame], [x, y] = place(xy, point, frame);
     at("clock").textContent = `frame ${t} of ${data.length - 1}`;
-    at("about").textContent = `${data.names[point]} (number ${data.numbers[point]}), frame ${t}: ` +
+    const plain = `point ${data.numbers[point]}`, name = data.names[point];
+    at("about").textContent = `${name === plain ? name : `${name} (${plain})`}, frame ${t}: ` +
       `x ${x.toFixed(1)}, y ${y.toFixed(1)}, ${visible(point, frame) ? "visible" : "hidden"}, ` +
       `confidence ${confidence(point, frame).toFixed(2)}`;
     list.style.setProperty("--now", `${100 * (t + 0.5) / data.length}%`);

@@ -23,6 +23,8 @@ MOST_BYTES = 4_000_000
 """Of all frames together, as text."""
 SIZES = ((640, 70), (480, 66), (360, 62), (240, 55))
 """Px of width and quality of JPEGs: the first that is small enough is taken, or else the last."""
+LONGEST_NAME = 120
+"""Letters of a point's name that are shown."""
 LEVELS = 64
 """Colours of confidence."""
 
@@ -53,7 +55,7 @@ def browser_section(story: Story) -> str:
     if count > MOST_POINTS:
         guide += f"Only the {MOST_POINTS:,} worst of {count:,} points are listed. "
     if story.truth is not None:
-        guide += "The green ring is the truth. "
+        guide += "The green ring is the truth, and errors are means in px at 256 x 256. "
     worst = "the least sure" if story.truth is None else "the worst"
     sorts = {"worst": worst, "best": "the best", "hidden": "the most hidden", "number": "point 0"}
     options = "".join(
@@ -78,7 +80,7 @@ def browsed(story: Story) -> dict[str, object]:
         "frames": frames.tolist(),
         "columns": columns.tolist(),
         "images": _images(story, frames),
-        "names": list(names),
+        "names": [name[:LONGEST_NAME] for name in names],
         "numbers": listed,
         "colours": [list(colour) for colour in rainbow(some)],
         "heat": [list(colour) for colour in heat_colours(np.linspace(0, 1, LEVELS))],
