@@ -517,3 +517,13 @@ def test_tracks_of_another_video(
     line = refused(capfd, copy)
     assert "the tracks are of 5 frames" in line
     assert "give the video that was tracked" in line
+
+
+def test_overlay_points_are_looked_up_before_the_fit(
+    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    argv = [str(run.parent / FILE), "--grid", "2", "--out", str(tmp_path / "new")]
+    capfd.readouterr()
+    assert cli.main([*argv, "--overlay-points", "point_3,4"]) == 2
+    assert "no point is called '4'; give names, or numbers up to 3" in capfd.readouterr().err
+    assert not (tmp_path / "new").exists()

@@ -77,7 +77,8 @@ def trajectories_section(story: Story) -> str:
     )
     return markup.row(pictures) + markup.paragraph(
         "Each line is the way of a point through all frames that show it, over the first frame. "
-        "On the right, what stands still in the scene is a dot, and only what moves has a way."
+        "In the second picture, what stands still in the scene is a dot, and only what moves has a "
+        "way."
     )
 
 
