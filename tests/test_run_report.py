@@ -161,6 +161,16 @@ def test_a_run_writes_it_and_lists_it(run: Path) -> None:
     assert "report" in record["seconds"]
 
 
+def test_a_new_report_is_listed_in_the_place_of_the_old_one(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    before = json.loads((copy / "run.json").read_text())
+    assert cli.main(["report", str(copy), "--points", "0"]) == 0
+    record = json.loads((copy / "run.json").read_text())
+    new = hashlib.sha256((copy / "report.html").read_bytes()).hexdigest()
+    assert new != before["outputs"]["report.html"]
+    assert record == before | {"outputs": before["outputs"] | {"report.html": new}}
+
+
 @pytest.mark.parametrize("title", SECTIONS)
 def test_every_section_is_there_and_says_something(title: str, page: str) -> None:
     (section,) = re.findall(rf'<section id="{markup.anchor(title)}">(.*?)</section>', page, re.S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -23,13 +24,18 @@ def run(argv: Sequence[str]) -> int:
     """Write the report, and print where it lies."""
     args = _parser().parse_args(argv)
     with held():
-        from dinotrack.files import check_outputs
+        from dinotrack.files import check_outputs, same_file
+        from dinotrack.locks import locked
         from dinotrack.terminal import outputs
 
     path = args.out or args.run / outputs.REPORT
     check_outputs([path])
-    with Display(sys.stderr) as display:
-        _report(args, path, display)
+    is_of_run = same_file(path, args.run / outputs.REPORT)
+    lock = locked(args.run) if is_of_run else contextlib.nullcontext()
+    with Display(sys.stderr) as display, lock:
+        record = _report(args, path, display)
+        if is_of_run:
+            _list(args.run, record)
     print(printable(f"wrote {path}"))
     return 0
 
@@ -55,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _report(args: argparse.Namespace, path: Path, display: Display) -> None:
+def _report(args: argparse.Namespace, path: Path, display: Display) -> dict[str, Any]:
+    """Write the report of a run; the record of the run, as it was found."""
     with held():
         from dinotrack.formats import load_tracks
         from dinotrack.report.truth import read_truth
@@ -88,6 +95,17 @@ def _report(args: argparse.Namespace, path: Path, display: Display) -> None:
     name = args.run.resolve().name
     story = Story(name, fitted, tracks, record, truth, points, frames)
     write_report(path, story, display)
+    return record
+
+
+def _list(run: Path, record: dict[str, Any]) -> None:
+    """Note the new report in run.json, which holds the hashes of all files of the run."""
+    from dinotrack.terminal import outputs
+
+    listed = record.get("outputs")
+    if isinstance(listed, dict):
+        hashes = listed | {outputs.REPORT: outputs.sha256(run / outputs.REPORT)}
+        outputs.write_record(run, record | {"outputs": hashes})
 
 
 def _frames(text: str | None, length: int) -> list[int]:
