@@ -38,7 +38,7 @@ from dinotrack.options import (
     default_steps,
 )
 from dinotrack.pipeline import Learnt
-from dinotrack.points import choose_names, choose_queries
+from dinotrack.points import check_corrections, check_hidden, choose_names, choose_queries
 from dinotrack.progress import Progress, Watch
 from dinotrack.queries import Queries, Trajectories
 from dinotrack.run import Run
@@ -109,6 +109,8 @@ class Fitted:
         query_frame: SupportsIndex | None = None,
         mask: npt.ArrayLike | None = None,
         names: Sequence[str] | None = None,
+        corrections: npt.ArrayLike | None = None,
+        hidden: npt.ArrayLike | None = None,
         progress: Progress | None = None,
     ) -> Tracks:
         """Track points through the video, forwards and backwards, without any training.
@@ -117,6 +119,10 @@ class Fitted:
         video. Without queries, a grid of grid x grid points (16) of query_frame (0) is tracked, of
         which mask, bool [H, W], keeps those on its true pixels.
         names: what each point is called, in the order of the queries; files keep it.
+        corrections: [M, 4] rows of (point, t, x, y): where points, by their number among the
+        queries, are in further frames. Tracks pass through them, and between two of them a point
+        is followed from both sides.
+        hidden: [K, 3] rows of (point, t, u): a point is not visible from frame t to frame u.
         progress: who is told how far tracking is; by default the one that `fit` was given.
 
         Raises InputError for queries outside the video, for queries together with what chooses a
@@ -124,11 +130,19 @@ class Fitted:
         """
         asked = choose_queries(self.video, queries, grid=grid, query_frame=query_frame, mask=mask)
         called = choose_names(names, len(asked))
+        length = len(self.video.frames)
+        made = None
+        if corrections is not None:
+            made = check_corrections(corrections, asked, length, self.video.size)
+        away = None if hidden is None else check_hidden(hidden, len(asked), length)
         watch = self.run.watch
         if progress is not None:
             watch = replace(watch, progress=choose_progress(progress))
         with enough_memory(self.config):
-            tracks = self._tracks(asked, replace(self.run, watch=watch))
+            tracks = self._tracks(asked, replace(self.run, watch=watch), made)
+        for point, first, last in () if away is None else away:
+            tracks.visible[point, first : last + 1] = False
+            tracks.confidence[point, first : last + 1] = 0
         return replace(tracks, names=called)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -140,9 +154,11 @@ class Fitted:
         """
         checkpoint.put(choose_folder(folder), self.state, self.identity)
 
-    def working_queries(self, rows: Float[np.ndarray, "N 3"]) -> Queries:
+    def working_queries(
+        self, rows: Float[np.ndarray, "N 3"], corrections: Float[np.ndarray, "M 4"] | None = None
+    ) -> Queries:
         """Rows of (t, x, y) px of the video, in working px and where points are tracked."""
-        asked = Queries.from_rows(torch.from_numpy(rows)).to(self.maps.device)
+        asked = self._asked(rows, corrections)
         return asked.rescaled(self.video.size, self.learnt.video.size)
 
     def in_video(self, found: Trajectories) -> Trajectories:
@@ -154,14 +170,28 @@ class Fitted:
         """The video as points are tracked in it, where the maps lie."""
         return self.learnt.video.to(self.maps.device)
 
-    def _tracks(self, rows: Float[np.ndarray, "N 3"], run: Run) -> Tracks:
+    def _asked(
+        self, rows: Float[np.ndarray, "N 3"], corrections: Float[np.ndarray, "M 4"] | None
+    ) -> Queries:
+        made = None if corrections is None else torch.from_numpy(corrections)
+        return Queries.from_rows(torch.from_numpy(rows), made).to(self.maps.device)
+
+    def _tracks(
+        self,
+        rows: Float[np.ndarray, "N 3"],
+        run: Run,
+        corrections: Float[np.ndarray, "M 4"] | None = None,
+    ) -> Tracks:
         """Tracks of checked queries. Positions are in working px only in here."""
-        found = self.in_video(pipeline.track(self.learnt, self.working_queries(rows), run))
+        working = self.working_queries(rows, corrections)
+        found = self.in_video(pipeline.track(self.learnt, working, run))
         if not (found.xy.isfinite().all() and found.confidence.isfinite().all()):
             raise astray("the tracks", self.config)
         found = found.seen_within(self.video.size)
+        asked = self._asked(rows, corrections)
         if self.config.inference.pin_query:
-            found = Queries.from_rows(torch.from_numpy(rows)).to(self.maps.device).pinned(found)
+            found = asked.pinned(found)
+        found = asked.corrected(found)
         return Tracks(
             xy=found.xy.float().cpu().numpy(),
             visible=found.visible.cpu().numpy(),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from dinotrack.defaults import GRID
 from dinotrack.errors import Argument, InputError, shown
@@ -87,6 +87,59 @@ def choose_names(names: Sequence[str] | None, count: int) -> tuple[str, ...] | N
     if len(names) != count:
         raise InputError(f"{len(names)} names are given for {count} points; give one for each")
     return tuple(names)
+
+
+def check_corrections(
+    corrections: Any, queries: Float[np.ndarray, "N 3"], length: int, size: tuple[int, int]
+) -> Float[np.ndarray, "M 4"]:
+    """Corrections as float32 rows of (point, t, x, y), or InputError that names the first bad one.
+
+    A point is the number of a query, counted from 0; t, x and y have the bounds of queries.
+    """
+    exact = plain_array(corrections, "corrections")
+    if exact.size == 0:
+        return np.zeros((0, 4), np.float32)
+    if exact.ndim != 2 or exact.shape[1] != 4 or exact.dtype.kind not in "iuf":
+        raise InputError(
+            f"corrections: give numbers [M, 4], rows of point, t, x, y; not {exact.dtype} "
+            f"{list(exact.shape)}"
+        )
+    point = exact[:, 0]
+    wrong = ~((point >= 0) & (point < len(queries)) & (point == np.floor(point)))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InputError(
+            f"correction row {row}: point = {point[row]:g}, but there are {len(queries)} points; "
+            f"give a whole number in [0, {len(queries) - 1}]"
+        )
+    rows = QueryRows(exact[:, 1:].astype(np.float64), "corrections")
+    places = check_queries(rows, length, size)
+    return np.concatenate((point[:, None].astype(np.float32), places), axis=1)
+
+
+def check_hidden(hidden: Any, count: int, length: int) -> Int[np.ndarray, "K 3"]:
+    """Stretches in which points are hidden, as rows of (point, first frame, last frame).
+
+    Raises InputError that names the first bad one. Frames count from 0, and both belong to it.
+    """
+    exact = plain_array(hidden, "hidden")
+    if exact.size == 0:
+        return np.zeros((0, 3), np.int64)
+    if exact.ndim != 2 or exact.shape[1] != 3 or exact.dtype.kind not in "iuf":
+        raise InputError(
+            f"hidden: give numbers [K, 3], rows of point, first frame, last frame; not "
+            f"{exact.dtype} {list(exact.shape)}"
+        )
+    most = np.array((count - 1, length - 1, length - 1))
+    good = (exact >= 0) & (exact <= most) & (exact == np.floor(exact))
+    good[:, 2] &= exact[:, 2] >= exact[:, 1]
+    if not good.all():
+        row = int(np.argwhere(~good)[0, 0])
+        raise InputError(
+            f"hidden row {row}: {shown(exact[row].tolist())} is no point, first and last frame; "
+            f"there are {count} points and {length} frames, counted from 0"
+        )
+    return exact.astype(np.int64)
 
 
 def whole_number(value: Any, name: str, example: int) -> int:
