@@ -130,20 +130,14 @@ class Fitted:
         """
         asked = choose_queries(self.video, queries, grid=grid, query_frame=query_frame, mask=mask)
         called = choose_names(names, len(asked))
-        length = len(self.video.frames)
-        made = None
-        if corrections is not None:
-            made = check_corrections(corrections, asked, length, self.video.size)
-        away = None if hidden is None else check_hidden(hidden, len(asked), length)
+        made = check_corrections(corrections, self.video, len(asked))
+        stretches = check_hidden(hidden, self.video, len(asked))
         watch = self.run.watch
         if progress is not None:
             watch = replace(watch, progress=choose_progress(progress))
         with enough_memory(self.config):
             tracks = self._tracks(asked, replace(self.run, watch=watch), made)
-        for point, first, last in () if away is None else away:
-            tracks.visible[point, first : last + 1] = False
-            tracks.confidence[point, first : last + 1] = 0
-        return replace(tracks, names=called)
+        return replace(tracks.hidden_in(stretches), names=called)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the fit into a folder, for `load`: weights, optimizer, step, settings, seed, and
@@ -154,11 +148,9 @@ class Fitted:
         """
         checkpoint.put(choose_folder(folder), self.state, self.identity)
 
-    def working_queries(
-        self, rows: Float[np.ndarray, "N 3"], corrections: Float[np.ndarray, "M 4"] | None = None
-    ) -> Queries:
+    def working_queries(self, rows: Float[np.ndarray, "N 3"]) -> Queries:
         """Rows of (t, x, y) px of the video, in working px and where points are tracked."""
-        asked = self._asked(rows, corrections)
+        asked = Queries.from_rows(torch.from_numpy(rows)).to(self.maps.device)
         return asked.rescaled(self.video.size, self.learnt.video.size)
 
     def in_video(self, found: Trajectories) -> Trajectories:
@@ -170,25 +162,17 @@ class Fitted:
         """The video as points are tracked in it, where the maps lie."""
         return self.learnt.video.to(self.maps.device)
 
-    def _asked(
-        self, rows: Float[np.ndarray, "N 3"], corrections: Float[np.ndarray, "M 4"] | None
-    ) -> Queries:
-        made = None if corrections is None else torch.from_numpy(corrections)
-        return Queries.from_rows(torch.from_numpy(rows), made).to(self.maps.device)
-
     def _tracks(
-        self,
-        rows: Float[np.ndarray, "N 3"],
-        run: Run,
-        corrections: Float[np.ndarray, "M 4"] | None = None,
+        self, rows: Float[np.ndarray, "N 3"], run: Run, corrections: Float[np.ndarray, "M 4"]
     ) -> Tracks:
         """Tracks of checked queries. Positions are in working px only in here."""
-        working = self.working_queries(rows, corrections)
+        made = torch.from_numpy(corrections)
+        asked = Queries.from_rows(torch.from_numpy(rows), made).to(self.maps.device)
+        working = asked.rescaled(self.video.size, self.learnt.video.size)
         found = self.in_video(pipeline.track(self.learnt, working, run))
         if not (found.xy.isfinite().all() and found.confidence.isfinite().all()):
             raise astray("the tracks", self.config)
         found = found.seen_within(self.video.size)
-        asked = self._asked(rows, corrections)
         if self.config.inference.pin_query:
             found = asked.pinned(found)
         found = asked.corrected(found)

@@ -89,14 +89,13 @@ def choose_names(names: Sequence[str] | None, count: int) -> tuple[str, ...] | N
     return tuple(names)
 
 
-def check_corrections(
-    corrections: Any, queries: Float[np.ndarray, "N 3"], length: int, size: tuple[int, int]
-) -> Float[np.ndarray, "M 4"]:
+def check_corrections(corrections: Any, video: Video, count: int) -> Float[np.ndarray, "M 4"]:
     """Corrections as float32 rows of (point, t, x, y), or InputError that names the first bad one.
 
-    A point is the number of a query, counted from 0; t, x and y have the bounds of queries.
+    None stands for none. A point is the number of one of `count` queries, counted from 0; t, x and
+    y have the bounds of queries.
     """
-    exact = plain_array(corrections, "corrections")
+    exact = plain_array([] if corrections is None else corrections, "corrections")
     if exact.size == 0:
         return np.zeros((0, 4), np.float32)
     if exact.ndim != 2 or exact.shape[1] != 4 or exact.dtype.kind not in "iuf":
@@ -105,24 +104,26 @@ def check_corrections(
             f"{list(exact.shape)}"
         )
     point = exact[:, 0]
-    wrong = ~((point >= 0) & (point < len(queries)) & (point == np.floor(point)))
+    wrong = ~((point >= 0) & (point < count) & (point == np.floor(point)))
     if wrong.any():
         row = int(wrong.argmax())
         raise InputError(
-            f"correction row {row}: point = {point[row]:g}, but there are {len(queries)} points; "
-            f"give a whole number in [0, {len(queries) - 1}]"
+            f"correction row {row}: point = {point[row]:g}, but there are {count} points; "
+            f"give a whole number in [0, {count - 1}]"
         )
     rows = QueryRows(exact[:, 1:].astype(np.float64), "corrections")
-    places = check_queries(rows, length, size)
+    places = check_queries(rows, len(video.frames), video.size)
     return np.concatenate((point[:, None].astype(np.float32), places), axis=1)
 
 
-def check_hidden(hidden: Any, count: int, length: int) -> Int[np.ndarray, "K 3"]:
+def check_hidden(hidden: Any, video: Video, count: int) -> Int[np.ndarray, "K 3"]:
     """Stretches in which points are hidden, as rows of (point, first frame, last frame).
 
-    Raises InputError that names the first bad one. Frames count from 0, and both belong to it.
+    None stands for none. Frames count from 0, and both of them belong to the stretch. Raises
+    InputError that names the first bad one.
     """
-    exact = plain_array(hidden, "hidden")
+    exact = plain_array([] if hidden is None else hidden, "hidden")
+    length = len(video.frames)
     if exact.size == 0:
         return np.zeros((0, 3), np.int64)
     if exact.ndim != 2 or exact.shape[1] != 3 or exact.dtype.kind not in "iuf":

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from dinotrack.errors import InputError, shown
 
@@ -56,6 +56,15 @@ class Tracks:
             queries=self.queries[rows],
             names=None if self.names is None else tuple(self.names[row] for row in rows),
         )
+
+    def hidden_in(self, stretches: Int[np.ndarray, "K 3"]) -> Tracks:
+        """Tracks in which points are hidden in stretches, rows of (point, first and last frame)."""
+        visible = self.visible.copy()
+        confidence = self.confidence.copy()
+        for point, first, last in stretches:
+            visible[point, first : last + 1] = False
+            confidence[point, first : last + 1] = 0
+        return dataclasses.replace(self, visible=visible, confidence=confidence)
 
     def resized(self, size: tuple[int, int]) -> Tracks:
         """The same tracks in a video of another size (H, W), whose edges are the same edges."""
