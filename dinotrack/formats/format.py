@@ -7,8 +7,8 @@ docs/formats.md says, and nobody else does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dinotrack.errors import InputError
@@ -65,6 +65,8 @@ class KeyedPoint:
     name: str
     keys: tuple[Key, ...]
     """One a frame at most, in any order. Frames without one do not show the point."""
+    query: tuple[float, float, float] | None = None
+    """(t, x, y) that was asked for, where the file says it; else it is the first visible key."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Found:
     """(H, W) px."""
     frames: int | None = None
     fps: float | None = None
+    uneven_times: tuple[float, ...] | None = None
+    """When each frame is shown, in seconds, where the rate varies and the file says it."""
 
 
 Writer = Callable[[Path, Tracks, Wishes], None]
@@ -99,5 +103,5 @@ class Format:
     """Whether a file with this ending is of this format; told only files that exist."""
     first_frame: int = 0
     """What the program calls frame 0 of a video, unless it is told otherwise."""
-    package: str = ""
-    """What has to be installed for it, if anything."""
+    needs: Mapping[str, str] = field(default_factory=dict)
+    """What has to be installed for it: the name of a module -> that of its package."""
