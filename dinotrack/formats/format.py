@@ -37,6 +37,8 @@ class Clip:
     """(H, W) px."""
     frames: int | None = None
     fps: float | None = None
+    is_start_usual: bool = False
+    """Whether `start_frame` is only what is usual: then a file that says another one is right."""
 
     def needed_size(self, path: Path) -> tuple[int, int]:
         """The size (H, W). Raises InputError where nobody said it."""

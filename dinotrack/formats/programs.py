@@ -7,7 +7,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dinotrack.errors import InputError, shown
+from dinotrack.formats.after_effects import (
+    is_keyframes,
+    read_keyframes,
+    write_after_effects,
+    write_keyframes,
+)
+from dinotrack.formats.blender import write_blender
 from dinotrack.formats.coco import is_coco, read_coco, write_coco
+from dinotrack.formats.corner_pin import is_corner_pin, read_corner_pin, write_corner_pin
 from dinotrack.formats.csv_tables import is_csv, read_csv, write_csv_wide
 from dinotrack.formats.cvat import is_cvat, read_cvat, write_cvat
 from dinotrack.formats.deeplabcut import (
@@ -19,10 +27,14 @@ from dinotrack.formats.deeplabcut import (
     write_deeplabcut_h5,
 )
 from dinotrack.formats.dltdv import write_dltdv
+from dinotrack.formats.equalizer import is_equalizer, read_equalizer, write_equalizer
 from dinotrack.formats.format import Clip, Format, Found, Wishes
 from dinotrack.formats.found import as_tracks
+from dinotrack.formats.fusion import write_fusion
 from dinotrack.formats.mot import write_mot
+from dinotrack.formats.nuke import is_nuke, read_nuke, write_nuke
 from dinotrack.formats.own_json import is_json, read_json_tracks, write_json
+from dinotrack.formats.pftrack import read_pftrack, write_pftrack
 from dinotrack.formats.rerun import write_rerun
 from dinotrack.formats.sleap import (
     is_sleap,
@@ -31,6 +43,7 @@ from dinotrack.formats.sleap import (
     write_sleap,
     write_sleap_project,
 )
+from dinotrack.formats.syntheyes import is_syntheyes, read_syntheyes, write_syntheyes
 from dinotrack.formats.tapvid import is_tapvid, read_tapvid, write_tapvid
 from dinotrack.formats.tracks import is_npz, read_npz, write_csv, write_npz
 from dinotrack.formats.trajectories import write_trajectories
@@ -41,6 +54,26 @@ FORMATS: dict[str, Format] = {
     "csv": Format(".csv", "spreadsheets: a row a point and frame", write_csv, read_csv, is_csv),
     "csv-wide": Format(".csv", "spreadsheets: a row a frame", write_csv_wide),
     "json": Format(".json", "any program, lossless", write_json, read_json_tracks, is_json),
+    "nuke": Format(".nk", "Nuke: Tracker4", write_nuke, read_nuke, is_nuke, first_frame=1),
+    "cornerpin": Format(
+        ".nk",
+        "Nuke: CornerPin2D, four points",
+        write_corner_pin,
+        read_corner_pin,
+        is_corner_pin,
+        first_frame=1,
+    ),
+    "3de": Format(
+        ".txt", "3DEqualizer4", write_equalizer, read_equalizer, is_equalizer, first_frame=1
+    ),
+    "after-effects": Format(".jsx", "After Effects: a null for each point", write_after_effects),
+    "after-effects-text": Format(
+        ".txt", "After Effects: keyframes, one point", write_keyframes, read_keyframes, is_keyframes
+    ),
+    "fusion": Format(".setting", "Fusion and DaVinci Resolve", write_fusion),
+    "blender": Format(".py", "Blender: a script", write_blender, first_frame=1),
+    "syntheyes": Format(".txt", "SynthEyes", write_syntheyes, read_syntheyes, is_syntheyes),
+    "pftrack": Format(".2dt", "PFTrack", write_pftrack, read_pftrack),
     "tapvid": Format(".npz", "tapnet's evaluation", write_tapvid, read_tapvid, is_tapvid),
     "deeplabcut": Format(".csv", "DeepLabCut", write_deeplabcut, read_deeplabcut, is_deeplabcut),
     "deeplabcut-h5": Format(
@@ -175,6 +208,6 @@ def load_tracks(
         known = ", ".join(dict.fromkeys(each.ending for each in FORMATS.values() if each.read))
         raise InputError(f"{path}: tracks are read from {known} files; give one of these")
     start = found.first_frame if start_frame is None else start_frame
-    clip = Clip(start, size, frames, fps)
+    clip = Clip(start, size, frames, fps, is_start_usual=start_frame is None)
     held = read_points(found, path, clip)
     return held if isinstance(held, Tracks) else as_tracks(held, clip, path)

@@ -61,20 +61,21 @@ def quoted(text: str) -> str:
     return text
 
 
-def distinct(names: Sequence[str]) -> tuple[str, ...]:
+def distinct(names: Sequence[str], joint: str = "_") -> tuple[str, ...]:
     """Names that all differ, for formats in which a name is a key.
 
     Of equal ones, the second gets _2, and so on. What no file may hold, such as control
     characters, is written out; where nothing is left, the name is the point's number.
+    joint: what stands before a number that is added.
     """
     taken: set[str] = set()
     found = []
     for number, name in enumerate(names):
-        plain = printable(name) or f"point_{number}"
+        plain = printable(name) or f"point{joint}{number}"
         free, count = plain, 1
         while free in taken:
             count += 1
-            free = f"{plain}_{count}"
+            free = f"{plain}{joint}{count}"
         taken.add(free)
         found.append(free)
     return tuple(found)
