@@ -550,7 +550,7 @@ def test_deeplabcut_tables_of_both_kinds(tmp_path: Path, monkeypatch: pytest.Mon
     table = pd.DataFrame(numbers, [3, 7], pd.MultiIndex.from_tuples(columns, names=names))
     table.to_hdf(tmp_path / "a.h5", key="df_with_missing", format="table", mode="w")
     with h5py.File(tmp_path / "a.h5", "r+") as file:
-        file["df_with_missing"].attrs["values_block_0_kind"] = np.bytes_(
+        file["df_with_missing/table"].attrs["values_block_0_kind"] = np.bytes_(
             pickle.dumps([Harmful()], protocol=0)
         )
     monkeypatch.chdir(tmp_path)

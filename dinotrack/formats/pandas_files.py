@@ -78,7 +78,7 @@ def _level(group: Any, name: str) -> list[str]:
 def _appendable(group: Any) -> tuple[list[Column], list[str], Float[np.ndarray, "T columns"]]:
     """The other kind of file, as DeepLabCut writes it after a network's predictions."""
     records = array(group, "table", "V", 1)
-    pickled = group.attrs["values_block_0_kind"]
+    pickled = group["table"].attrs["values_block_0_kind"]
     columns = _TextsAlone(io.BytesIO(bytes(pickled))).load()
     values = records["values_block_0"].astype(np.float64)
     if values.shape != (len(records), len(columns)):
