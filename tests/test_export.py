@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from dinotrack.cli import main
+from dinotrack.errors import InputError
 from dinotrack.formats import FORMATS, load_tracks, save_tracks
 from dinotrack.media.encoding import write_video
+from dinotrack.points import choose_names
 from dinotrack.synthesis import generate
 from dinotrack.tracks import Tracks
 
@@ -197,6 +199,12 @@ def test_names_go_from_queries_to_every_output(tmp_path: Path) -> None:
     assert load_tracks(out / "tracks.npz") == tracks
     left = {path.name for path in out.iterdir() if path.name.startswith("tracks")}
     assert left == {"tracks.npz", "tracks.csv", "tracks_csv-wide.csv"}
+
+
+def test_names_that_no_file_can_hold_are_written_out() -> None:
+    assert choose_names(["a\ud800", "b\x00", " c\nd"], 3) == ("a\\ud800", "b\\x00", "c d")
+    with pytest.raises(InputError, match="2 names are given for 3 points"):
+        choose_names(["a", "b"], 3)
 
 
 def test_formats_are_known_before_the_fit(

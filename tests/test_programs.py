@@ -18,8 +18,11 @@ import pytest
 from dinotrack.errors import InputError
 from dinotrack.formats import FORMATS, Clip, load_tracks
 from dinotrack.formats.format import Reader
-from dinotrack.formats.programs import as_tracks, check_installed
+from dinotrack.formats.found import as_tracks
+from dinotrack.formats.programs import check_installed
 from dinotrack.tracks import Tracks
+from tests import science_readers
+from tests.science_readers import read_with
 
 SIZES = [(3, 3), (5, 9)]
 """(H, W) px. The first is small enough to count on one's fingers; the second tells H from W."""
@@ -59,6 +62,8 @@ class Quirks:
     """How far off it comes back; None where it does not."""
     px: float = 0.00051
     """How far off a position may come back: by default, half of the third decimal."""
+    same_bytes: bool = True
+    """Whether the same tracks give the same bytes."""
     reader: Reader | None = None
     """What reads the file, for formats that dinotrack itself only writes."""
 
@@ -72,6 +77,21 @@ WHOLE = Quirks(
 )
 QUIRKS: dict[str, Quirks] = {
     "npz": WHOLE,
+    "csv": Quirks(any_name=True, hidden=True, confidence=5.1e-5, px=0.00071),
+    "csv-wide": Quirks(px=0.00071, reader=read_with(science_readers.csv_wide, 0)),
+    "json": WHOLE,
+    "tapvid": dataclasses.replace(WHOLE, confidence=None, px=2e-6),
+    "deeplabcut": Quirks(hidden=True, confidence=None, px=7.1e-5),
+    "deeplabcut-h5": Quirks(hidden=True, px=0.0),
+    "sleap": Quirks(confidence=1e-7, px=0.0),
+    "sleap-slp": Quirks(confidence=1e-7, px=0.0),
+    "coco": Quirks(says=frozenset(("size", "frames", "fps")), hidden=True, px=7.1e-5),
+    "cvat": Quirks(says=frozenset(("size", "frames")), hidden=True, px=7.1e-5),
+    "mot": Quirks(names=False, px=7.1e-5, reader=read_with(science_readers.mot, 1)),
+    "dltdv": Quirks(
+        names=False, px=7.1e-5, reader=read_with(science_readers.dltdv, 1, is_counted=False)
+    ),
+    "rerun": Quirks(px=1e-6, same_bytes=False, reader=read_with(science_readers.rerun, 0.5)),
 }
 """By the name of the format; those that are not here have none."""
 
@@ -138,7 +158,7 @@ def write(name: str, tracks: Tracks, start: int | None, folder: Path) -> Path:
     tracks.save(path, name, start_frame=start)
     content = path.read_bytes()
     tracks.save(path, name, start_frame=start)
-    assert content == path.read_bytes()
+    assert content == path.read_bytes() or not quirks_of(name).same_bytes
     assert [other.name for other in folder.iterdir()] == [path.name]
     return path
 
@@ -165,7 +185,7 @@ def worst(asked: Tracks, back: Tracks, hidden: bool) -> float:
 def needs(name: str) -> None:
     """Skip a test where the package of a format is missing."""
     try:
-        check_installed(name, FORMATS[name])
+        check_installed(FORMATS[name])
     except InputError as missing:
         pytest.skip(str(missing))
 
@@ -210,7 +230,7 @@ def test_no_name_does_harm(name: str, tmp_path: Path) -> None:
         if quirks.any_name:
             assert back.names == asked.names
         else:
-            assert len(set(back.point_names)) == len(asked.point_names)
+            assert len(set(back.point_names)) >= len(set(asked.point_names))
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -596,6 +596,17 @@ def test_what_is_missing_is_said(
             load_tracks(tmp_path / "a", name)
 
 
+@pytest.mark.parametrize("name", ["deeplabcut", "sleap", "sleap-slp", "coco", "cvat", "json"])
+def test_points_that_are_nowhere_are_left_out(name: str, tmp_path: Path) -> None:
+    visible = CORNERS.visible.copy()
+    visible[1] = False
+    tracks = dataclasses.replace(CORNERS, visible=visible)
+    path = written(name, tmp_path, tracks, only_visible=True)
+    back = load_tracks(path, size=(HEIGHT, WIDTH), frames=FRAMES)
+    assert np.array_equal(back.visible, visible[[0, 2, 3]])
+    assert back.names in ((NAMES[0], *NAMES[2:]), (UNLIKE[0], *UNLIKE[2:]))
+
+
 def test_names_as_keys() -> None:
     assert distinct(("a", "a", "", "a_2", "b\n\x1b", "")) == (
         "a",

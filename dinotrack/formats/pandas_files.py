@@ -25,6 +25,29 @@ Column = tuple[str, ...]
 """The labels of a column, of each level one."""
 
 
+NONE = b"N."
+"""The pickle of None, which pandas writes where an axis has no name; it takes nothing for it too.
+"""
+
+
+def copy_plain(source: Path, target: Path) -> None:
+    """Copy what pandas wrote, but neither pickles nor the time at which it did."""
+    import h5py
+
+    with h5py.File(source) as old, h5py.File(target, "w") as new:
+
+        def copy(name: str, item: Any) -> None:
+            is_group = isinstance(item, h5py.Group)
+            made = new.require_group(name) if is_group else new.create_dataset(name, data=item[()])
+            for key, value in item.attrs.items():
+                if value != NONE:
+                    kind = item.attrs.get_id(key).dtype  # which says in which code a text is
+                    made.attrs.create(key, value, dtype=kind)
+
+        copy("/", old)
+        old.visititems(copy)
+
+
 class _TextsAlone(pickle.Unpickler):
     """Lists, tuples, texts and numbers of a pickle; classes and functions are refused."""
 
