@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dinotrack.errors import InputError, printable
+from dinotrack.errors import InputError, printable, shown
 from dinotrack.interrupts import held
 from dinotrack.terminal import arguments, parsing
 
@@ -88,18 +89,24 @@ def _tracks(args: argparse.Namespace) -> Tracks:
 
 
 def _numbers(text: str, tracks: Tracks) -> list[int]:
-    """The points of a list of numbers and names. Names go first. Raises InputError."""
-    numbers = {name: number for number, name in enumerate(tracks.point_names)}
-    chosen = []
-    for word in (part.strip() for part in text.split(",")):
-        number = numbers.get(word)
-        if number is None and word.isdecimal() and int(word) < len(tracks.queries):
-            number = int(word)
-        if number is None:
+    """The points of a list of numbers and names. Names go first, and mean all points that are
+    called so; those with commas stand in quotes, as in CSV files. Raises InputError."""
+    called: dict[str, list[int]] = {}
+    for number, name in enumerate(tracks.point_names):
+        called.setdefault(name.strip(), []).append(number)
+    chosen: list[int] = []
+    for word in next(csv.reader([text], skipinitialspace=True), []):
+        name = word.strip()
+        if name in called:
+            chosen += called[name]
+        elif name.isdecimal() and int(name) < len(tracks.queries):
+            chosen.append(int(name))
+        else:
             last = len(tracks.queries) - 1
-            raise InputError(f"no point is called {word!r}; give names, or numbers up to {last}")
-        chosen.append(number)
-    return chosen
+            raise InputError(f"no point is called {shown(name)}; give names, or numbers to {last}")
+    if not chosen:
+        raise InputError("--points names no point; give names or numbers, with commas between")
+    return list(dict.fromkeys(chosen))
 
 
 def _video(run: Path) -> str:

@@ -96,7 +96,7 @@ def _texts(tracks: Tracks, wishes: Wishes) -> Iterator[str]:
     yield f"VIDEO = {wishes.video!a}\nIMAGES = {IMAGES!a}\n"
     yield f"SIZE = ({width}, {height})\nFRAMES = {tracks.visible.shape[1]}\n"
     yield f"START = {wishes.start_frame}\nFPS = ({whole_rate}, {whole_rate / tracks.fps:.10g})\n"
-    yield "# Of each point its name, and (frame, u, v) of its markers: that show it, that are muted.\n"
+    yield "# A name, the markers (frame, u, v) that show the point, and those that are muted.\n"
     yield "POINTS = [\n"
     scale = np.array((width, height))
     for name, visible, xy in zip(tracks.point_names, tracks.visible, tracks.xy, strict=True):

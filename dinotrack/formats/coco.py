@@ -113,7 +113,9 @@ def read_coco(path: Path, clip: Clip) -> Found:
             met[image] = met.get(image, 0) + 1
             thing = str(each.get("track_id", met[image]))
             for name, key in _keys(each, names[each["category_id"]], frames[image]):
-                keys.setdefault((thing, name), {})[key.t] = key
+                found = keys.setdefault((thing, name), {})
+                if key is not None:
+                    found[key.t] = key
         size = None
         if images:
             first = next(iter(images.values()))
@@ -137,13 +139,13 @@ def _frame(image: dict[str, Any]) -> int:
     return int(digits[-1])
 
 
-def _keys(each: dict[str, Any], names: list[str], t: int) -> Iterator[tuple[str, Key]]:
-    """The keypoints of an annotation that have a place."""
+def _keys(each: dict[str, Any], names: list[str], t: int) -> Iterator[tuple[str, Key | None]]:
+    """The keypoints of an annotation; None where one has no place."""
     values = each.get("keypoints", [])
     if len(values) != 3 * len(names):
         raise Unreadable("an annotation has not three numbers for each keypoint of its category")
     for i, name in enumerate(names):
         x, y, seen = values[3 * i : 3 * i + 3]
-        if seen != UNKNOWN:
-            is_seen = seen == VISIBLE
-            yield str(name), Key(t, float(x), float(y), is_seen, float(is_seen))
+        is_seen = seen == VISIBLE
+        key = Key(t, float(x), float(y), is_seen, float(is_seen))
+        yield str(name), None if seen == UNKNOWN else key

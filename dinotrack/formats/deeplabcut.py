@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from dinotrack.files import replacing
 from dinotrack.formats.format import Clip, Found, Key, KeyedPoint, Wishes
 from dinotrack.formats.hdf5 import open_h5
 from dinotrack.formats.opening import Unreadable, opened
-from dinotrack.formats.pandas_files import KEY, Column, holds_frame, read_frame
+from dinotrack.formats.pandas_files import KEY, Column, copy_plain, holds_frame, read_frame
 from dinotrack.formats.tables import decoded
 from dinotrack.formats.texts import content_of, distinct, quoted, start_of, write_text
 from dinotrack.tracks import Tracks
@@ -74,9 +75,12 @@ def write_deeplabcut_h5(path: Path, tracks: Tracks, wishes: Wishes) -> None:
     values = _values(tracks, wishes)
     frames = np.arange(wishes.start_frame, wishes.start_frame + len(values))
     table = pd.DataFrame(values, index=frames, columns=columns)
-    with replacing(path) as part, pd.HDFStore(str(part), "w") as store:
-        # the other kind, "table", takes no more than some hundred points; times would be a clock's
-        store.put(KEY, table, format="fixed", track_times=False)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder, "table.h5")
+        with pd.HDFStore(str(made), "w") as store:
+            store.put(KEY, table, format="fixed", track_times=False)  # "table" takes few points
+        with replacing(path) as part:
+            copy_plain(made, part)
 
 
 def is_deeplabcut(path: Path) -> bool:

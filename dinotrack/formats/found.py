@@ -57,27 +57,28 @@ def as_tracks(found: Found, clip: Clip, path: Path) -> Tracks:
 
     A point's query is what the file says, or its first visible key. In frames without a key a point
     is hidden, with a confidence of 0; it lies on the line between the keys before and after, or on
-    the nearest one.
+    the nearest one. Points without keys are left out.
     Raises InputError where nobody says how large the video is, for a file without points, and for
-    a point without keys or with one in a frame that the video does not have.
+    a point with a key in a frame that the video does not have, or with two in one.
     """
     size = clip.size or found.size
     if size is None:
         raise InputError(f"{path}: does not say how large its video is; give size=(H, W)")
-    if not found.points or not any(point.keys for point in found.points):
+    points = [point for point in found.points if point.keys]
+    if not points:
         raise InputError(f"{path}: shows no point in any frame; give a file with one")
-    last = max(key.t for point in found.points for key in point.keys)
+    last = max(key.t for point in points for key in point.keys)
     frames = clip.frames or found.frames or last + 1
-    if len(found.points) * frames > MOST_PLACES:
+    if len(points) * frames > MOST_PLACES:
         raise InputError(
-            f"{path}: holds {len(found.points)} points in {frames} frames, more than memory is for;"
+            f"{path}: holds {len(points)} points in {frames} frames, more than memory is for;"
             " give fewer points, or say with start_frame which number the first frame has"
         )
     fps = clip.fps or found.fps or FPS
     if min(size) < 1 or not 0 < fps < math.inf:
         raise InputError(f"{path}: {size[1]} x {size[0]} and {fps:g} frames a second can't be")
     times = found.uneven_times
-    parts = [_track(point, frames, path) for point in found.points]
+    parts = [_track(point, frames, path) for point in points]
     xy, visible, confidence, queries = (np.stack(part) for part in zip(*parts, strict=True))
     return Tracks(
         xy=xy.astype(np.float32),
@@ -87,7 +88,7 @@ def as_tracks(found: Found, clip: Clip, path: Path) -> Tracks:
         size=size,
         fps=float(fps),
         uneven_times=np.array(times) if times and len(times) == frames else None,
-        names=_given([point.name for point in found.points]),
+        names=_given([point.name for point in points]),
     )
 
 
@@ -96,8 +97,6 @@ def _track(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Positions [T, 2], visibility [T], confidence [T] and query [3] of a point."""
     keys = sorted(point.keys, key=lambda key: key.t)
-    if not keys:
-        raise InputError(f"{path}: point {shown(point.name)} is in no frame; leave it out")
     if keys[0].t < 0 or keys[-1].t >= frames:
         wrong = keys[0].t if keys[0].t < 0 else keys[-1].t
         raise InputError(

@@ -25,6 +25,29 @@ Column = tuple[str, ...]
 """The labels of a column, of each level one."""
 
 
+NONE = b"N."
+"""The pickle of None, which pandas writes where an axis has no name; it takes nothing for it too.
+"""
+
+
+def copy_plain(source: Path, target: Path) -> None:
+    """Copy what pandas wrote, but neither pickles nor the time at which it did."""
+    import h5py
+
+    with h5py.File(source) as old, h5py.File(target, "w") as new:
+
+        def copy(name: str, item: Any) -> None:
+            is_group = isinstance(item, h5py.Group)
+            made = new.require_group(name) if is_group else new.create_dataset(name, data=item[()])
+            for key, value in item.attrs.items():
+                if value != NONE:
+                    kind = item.attrs.get_id(key).dtype  # which says in which code a text is
+                    made.attrs.create(key, value, dtype=kind)
+
+        copy("/", old)
+        old.visititems(copy)
+
+
 class _TextsAlone(pickle.Unpickler):
     """Lists, tuples, texts and numbers of a pickle; classes and functions are refused."""
 
@@ -78,7 +101,7 @@ def _level(group: Any, name: str) -> list[str]:
 def _appendable(group: Any) -> tuple[list[Column], list[str], Float[np.ndarray, "T columns"]]:
     """The other kind of file, as DeepLabCut writes it after a network's predictions."""
     records = array(group, "table", "V", 1)
-    pickled = group.attrs["values_block_0_kind"]
+    pickled = group["table"].attrs["values_block_0_kind"]
     columns = _TextsAlone(io.BytesIO(bytes(pickled))).load()
     values = records["values_block_0"].astype(np.float64)
     if values.shape != (len(records), len(columns)):

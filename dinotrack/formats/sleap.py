@@ -7,7 +7,7 @@ video file.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,8 +154,10 @@ def read_sleap_project(path: Path, clip: Clip) -> Found:
             if frame.video is labels.videos[0]:
                 for number, instance in enumerate(_chosen(frame)):
                     animal = instance.track.name if instance.track else f"instance_{number}"
-                    for node, key in _shown(instance, int(frame.frame_idx)):
-                        keys.setdefault((animal, node), {}).setdefault(key.t, key)
+                    for node, key in _nodes(instance, int(frame.frame_idx)):
+                        found = keys.setdefault((animal, node), {})
+                        if key is not None:
+                            found.setdefault(key.t, key)
         count = len({animal for animal, _ in keys})
         points = [
             KeyedPoint(_called(animal, node, count), tuple(found.values()))
@@ -169,12 +171,11 @@ def _chosen(frame: Any) -> Sequence[Any]:
     return [*frame.user_instances, *frame.predicted_instances]
 
 
-def _shown(instance: Any, t: int) -> list[tuple[str, Key]]:
-    """The nodes of an instance that have a place."""
-    found = []
+def _nodes(instance: Any, t: int) -> Iterator[tuple[str, Key | None]]:
+    """The nodes of an instance, and where they are; None where one has no place."""
+    is_predicted = "score" in instance.points.dtype.names
     for node, point in zip(instance.skeleton.nodes, instance.points, strict=True):
         x, y = map(float, point["xy"])
-        trust = float(point["score"]) if "score" in instance.points.dtype.names else 1.0
-        if np.isfinite((x, y)).all():
-            found.append((node.name, Key(t, x, y, True, min(max(trust, 0.0), 1.0))))
-    return found
+        trust = min(max(float(point["score"]), 0.0), 1.0) if is_predicted else 1.0
+        is_there = np.isfinite((x, y)).all()
+        yield node.name, Key(t, x, y, True, trust) if is_there else None
