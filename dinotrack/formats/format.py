@@ -107,3 +107,5 @@ class Format:
     """What the program calls frame 0 of a video, unless it is told otherwise."""
     needs: Mapping[str, str] = field(default_factory=dict)
     """What has to be installed for it: the name of a module -> that of its package."""
+    hidden: str = "left out"
+    """How a file shows that a point is hidden, for people."""
