@@ -139,9 +139,9 @@ def read_nuke(path: Path, clip: Clip) -> Found:
     points = []
     with nuke_script.in_file(path):
         for node in nodes:
-            prefix = f"{node.name} " if len(nodes) > 1 else ""
-            rows = _old_rows(node) if node.kind in OLDER else _rows(node)
-            for name, x, y, enable in rows:
+            is_older = node.kind in OLDER
+            prefix = "" if is_older or len(nodes) == 1 else f"{node.name} "
+            for name, x, y, enable in _old_rows(node) if is_older else _rows(node):
                 keys = nuke_script.keys_of(x, y, start, size[0], enable)
                 points.append(KeyedPoint(f"{prefix}{name}", keys))
     return Found(points, project.size, project.frames(points, start), project.fps)
@@ -170,7 +170,8 @@ def _rows(node: Node) -> Iterator[Row]:
 
 
 def _old_rows(node: Node) -> Iterator[Row]:
-    """The points of an older tracker: those that move, and those that are switched on."""
+    """The points of an older tracker: those that move, and those that are switched on. One alone is
+    called as its node."""
     found = []
     for number in OLD_POINTS:
         place = nuke_script.place_of(node.knobs.get(f"track{number}", ""))

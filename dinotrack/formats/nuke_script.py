@@ -111,13 +111,14 @@ def head(tracks: Tracks, start: int) -> str:
 def curve_text(keys: Sequence[tuple[int, float]], kind: str = "") -> str:
     """A curve through keys (frame, value), ascending, of which there is at least one.
 
-    kind: how Nuke goes from key to key, as K, which holds; by default, smoothly.
+    kind: how Nuke goes from key to key, as K, which holds; by default, smoothly. Then frames that
+    follow one another are not named.
     """
     parts = ["curve", kind] if kind else ["curve"]
     before: int | None = None
     step = 1
     for frame, value in keys:
-        if before is None or step != 1 or frame != before + 1:
+        if kind or before is None or step != 1 or frame != before + 1:
             parts.append(f"x{frame}")
         parts.append(f"{value:.5f}".rstrip("0").rstrip("."))
         step = 1 if before is None else frame - before

@@ -55,7 +55,8 @@ def read_queries(
         other = format_by_ending(path)  # which says what is wrong
     if other is not None:
         start = other.first_frame if start_frame is None else start_frame
-        return first_keys(read_points(other, path, Clip(start, size, frames)), path)
+        clip = Clip(start, size, frames, is_start_usual=start_frame is None)
+        return first_keys(read_points(other, path, clip), path)
     if reader is None:
         endings = [each.ending for each in FORMATS.values() if each.read]
         known = ", ".join(dict.fromkeys([*QUERY_FORMATS, *endings]))
