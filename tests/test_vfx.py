@@ -4,6 +4,7 @@ try to be code."""
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dinotrack.errors import InputError
 from dinotrack.formats import FORMATS, Clip, Found, load_tracks, read_queries
@@ -150,10 +152,48 @@ def test_blender_mutes_both_ends_of_a_hidden_stretch(tmp_path: Path) -> None:
     assert (made.clip.frame_start, made.scene.frame_start, made.scene.frame_end) == (
         1001, 1001, 1012,
     )  # fmt: skip
+    assert made.clip.use_fake_user  # without which Blender does not save it
     assert made.saved == str(tmp_path / "gaps.blend")
     assert run_in_blender(path, path, background=False).saved is None
     with pytest.raises(SystemExit, match="There is no video"):
         run_in_blender(path, tmp_path / "absent.mp4")
+
+
+DUMP = """
+import bpy, json
+(clip,) = bpy.data.movieclips
+render, tracks = bpy.context.scene.render, clip.tracking.objects.active.tracks
+frames = range(1, clip.frame_duration + 1)
+marker = lambda track, frame: track.markers.find_frame(frame, exact=False)
+rows = {t.name: [[*marker(t, f).co, marker(t, f).mute] for f in frames] for t in tracks}
+print("FOUND", json.dumps([clip.frame_start, render.fps / render.fps_base, rows]))
+"""
+"""Says which marker Blender shows in each frame."""
+
+
+@pytest.mark.skipif(shutil.which("blender") is None, reason="Blender is not installed")
+def test_blender_itself_shows_the_same(tmp_path: Path) -> None:
+    tracks = clip((5, 9))
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for t in range(12):
+        Image.new("RGB", (9, 5)).save(frames / f"{t:05d}.png")
+    tracks.save(tmp_path / "ours.py", start_frame=1001, video=str(frames))
+
+    def run(*words: str) -> str:
+        command = ["blender", "--background", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    run("--python", str(tmp_path / "ours.py"))
+    said = run(str(tmp_path / "ours.blend"), "--python-expr", DUMP)
+    found = next(line for line in said.splitlines() if line.startswith("FOUND"))
+    start, fps, rows = json.loads(found.removeprefix("FOUND"))
+    assert (start, tuple(rows)) == (1001, tracks.names)
+    assert fps == pytest.approx(tracks.fps, rel=1e-6)
+    markers = np.array([*rows.values()])
+    assert np.array_equal(markers[..., 2] == 0, tracks.visible)
+    xy = (markers[..., :2] * (1, -1) + (0, 1)) * (9, 5) - 0.5
+    assert np.abs(xy - tracks.xy)[tracks.visible].max() < 1e-5
 
 
 def test_blender_opens_the_first_image_of_a_folder(tmp_path: Path) -> None:

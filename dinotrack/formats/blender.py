@@ -62,6 +62,7 @@ def main():
     given = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
     clip = clip_of(given[0] if given else VIDEO)
     clip.frame_start = START
+    clip.use_fake_user = True  # what nothing uses is not saved
     for name, seen, hidden in POINTS:
         add(clip.tracking.objects.active.tracks, name, seen, hidden)
     if bpy.app.background:
