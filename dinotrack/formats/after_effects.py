@@ -99,7 +99,7 @@ def write_keyframes(path: Path, tracks: Tracks, wishes: Wishes) -> None:
     if len(tracks.xy) != 1:
         raise InputError(
             f"{path}: keyframes of After Effects are of one point, and here are {len(tracks.xy)}; "
-            "choose one with --points, or write the format after-effects"
+            "choose one of them, or write the format after-effects"
         )
     write_text(path, _keyframes(path, tracks, wishes.start_frame))
 

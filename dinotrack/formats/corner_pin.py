@@ -31,7 +31,7 @@ def write_corner_pin(path: Path, tracks: Tracks, wishes: Wishes) -> None:
     if len(tracks.xy) != len(CORNERS):
         raise InputError(
             f"{path}: a CornerPin2D has four points, and here are {len(tracks.xy)}; choose four "
-            "with --points"
+            "of them"
         )
     if not tracks.visible.any(1).all():
         raise InputError(
