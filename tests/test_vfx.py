@@ -303,6 +303,27 @@ def test_one_scene_is_the_same_in_every_format(tmp_path: Path) -> None:
 
 
 @samples
+def test_nulls_are_where_another_converter_puts_them(tmp_path: Path) -> None:
+    text = (SAMPLES / "ref_AfterEffects.jsx").read_text()
+    names = re.findall(r'^layer\d+\.name = "(.*)";', text, re.MULTILINE)
+    rows = re.findall(r"\(layer(\d+), (\d+)\), \[([\d.]+),([\d.]+)\]", text)
+    theirs: dict[str, dict[int, tuple[float, float]]] = {name: {} for name in names}
+    for layer, frame, x, y in rows:
+        theirs[names[int(layer)]][int(frame)] = (float(x), float(y))
+    size = (1080, 1920)
+    path = SAMPLES / "ref_NukeScript.nk"
+    tracks = as_tracks(read_nuke(path, Clip(1, size)), Clip(1, size), path)
+    tracks.save(tmp_path / "ours.jsx")
+    made = run_in_after_effects(tmp_path / "ours.jsx")
+    step = made["comp"]["frameDuration"]
+    assert [layer["name"] for layer in made["layers"]] == names
+    for layer in made["layers"]:
+        frames = [round(time / step) for time in layer["times"]]
+        assert frames == [*theirs[layer["name"]]]
+        assert np.abs(np.array(layer["places"]) - [*theirs[layer["name"]].values()]).max() < 2e-4
+
+
+@samples
 def test_the_row_of_a_tracker_is_as_nuke_saves_it(tmp_path: Path) -> None:
     """Columns, kinds of fields and knobs are those of a Tracker4 that Nuke 8 has saved."""
     path = tmp_path / "ours.nk"
