@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from dinotrack.defaults import GRID
-from dinotrack.errors import Argument, InputError, shown
+from dinotrack.errors import Argument, InputError, printable, shown
 from dinotrack.masks import as_masks
 from dinotrack.plain import plain_array
 from dinotrack.video import Video
@@ -79,14 +79,17 @@ def choose_queries(
 
 
 def choose_names(names: Sequence[str] | None, count: int) -> tuple[str, ...] | None:
-    """Names of points, checked. Raises InputError where there is not one text for each point."""
+    """Names of points, checked, each on one line and without what no file and no terminal can show.
+
+    Raises InputError where there is not one text for each point.
+    """
     if names is None:
         return None
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
         raise InputError(f"names={shown(names)} are no texts; give one for each point")
     if len(names) != count:
         raise InputError(f"{len(names)} names are given for {count} points; give one for each")
-    return tuple(names)
+    return tuple(map(printable, names))
 
 
 def check_corrections(corrections: Any, video: Video, count: int) -> Float[np.ndarray, "M 4"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import importlib
 import os
@@ -147,23 +148,31 @@ def names_or_numbers(names: Sequence[str] | None, count: int) -> tuple[str, ...]
 def point_numbers(wanted: str | Iterable[int | str], names: Sequence[str]) -> list[int]:
     """The numbers, counted from 0, of points that are asked for by numbers and names.
 
-    wanted: a text with commas between, or one after the other. names: what all points are called;
-    where one is called like the number of another, the name goes first. Raises InputError.
+    wanted: a text with commas between, in which names with commas stand in quotes, as in CSV files;
+    or one after the other. names: what all points are called. A name means all points that are
+    called so, and where one is called like the number of another, the name goes first. Raises
+    InputError.
     """
     if not isinstance(wanted, Iterable):
         raise InputError(f"points are a list of numbers and names, not {shown(wanted)}; give one")
-    by_name = {name: number for number, name in enumerate(names)}
-    words = wanted.split(",") if isinstance(wanted, str) else wanted
-    chosen = []
+    words: Iterable[int | str] = wanted
+    if isinstance(wanted, str):
+        words = next(csv.reader([wanted], skipinitialspace=True), [])
+    called: dict[str, list[int]] = {}
+    for number, name in enumerate(names):
+        called.setdefault(name.strip(), []).append(number)
+    chosen: list[int] = []
     for word in (str(part).strip() for part in words):
-        number = by_name.get(word)
-        if number is None and word.isdecimal() and int(word[:9]) < len(names):
-            number = int(word)
-        if number is None or number >= len(names):
+        if word in called:
+            chosen += called[word]
+        elif word.isdecimal() and int(word[:9]) < len(names):
+            chosen.append(int(word[:9]))
+        else:
             last = len(names) - 1
             raise InputError(f"no point is called {word!r}; give names, or numbers up to {last}")
-        chosen.append(number)
-    return chosen
+    if not chosen:
+        raise InputError("no point is named; give names or numbers, with commas between")
+    return list(dict.fromkeys(chosen))
 
 
 def _scaled(xy: Float[np.ndarray, "*N 2"], ratio: Float[np.ndarray, 2]) -> np.ndarray:

@@ -30,7 +30,14 @@ from dinotrack.terminal.arguments import COMMANDS
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 METHOD = (ROOT / "docs" / "method.md").read_text()
-PAGES = ("README.md", "docs/method.md", "docs/report.md", "videos/README.md", "weights/README.md")
+PAGES = (
+    "README.md",
+    "docs/formats.md",
+    "docs/method.md",
+    "docs/report.md",
+    "videos/README.md",
+    "weights/README.md",
+)
 SECTIONS = (
     "Conventions",
     "1 Flow trajectories",

@@ -121,8 +121,11 @@ def formats(text: str) -> tuple[str, ...]:
     from dinotrack.formats import check_writable
 
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    for name in names:
-        check_writable(name)
+    try:
+        for name in names:
+            check_writable(name)
+    except InputError as error:  # a ValueError, of which argparse would not say what is wrong
+        raise argparse.ArgumentTypeError(str(error)) from error
     return names
 
 
