@@ -33,6 +33,7 @@ LAYERS: list[set[str]] = [
     {"pipeline"},
     {"api"},
     {"terminal"},
+    {"batch"},
     {"commands"},
     {"cli"},
     {"synthesis"},

@@ -36,17 +36,30 @@ def run(argv: Sequence[str]) -> int:
     with held():  # what Ctrl-C meets while it is being loaded may crash, or lose it
         args = arguments.parse(argv)
     with Display(sys.stderr) as display:
-        _run(args, display)
+        _run(args, display, again=True)
     return 0
 
 
-def _run(args: argparse.Namespace, display: Display) -> None:
-    """One run. All that the user can have got wrong is found out before the fit."""
+def run_once(args: argparse.Namespace) -> bool:
+    """The same for arguments that were parsed, unless the folder holds just these results.
+
+    Returns whether anything was done. That is found out once the folder is locked, so of several
+    processes one alone does it.
+    """
+    with Display(sys.stderr) as display:
+        return _run(args, display, again=False)
+
+
+def _run(args: argparse.Namespace, display: Display, again: bool) -> bool:
+    """One run. All that the user can have got wrong is found out before the fit.
+
+    again: whether it is done also where the results are there; returns whether it was.
+    """
     with held():
         from dinotrack.formats import read_masks
         from dinotrack.locks import locked
         from dinotrack.media.encoding import check_writable
-        from dinotrack.terminal import outputs, report
+        from dinotrack.terminal import outputs, report, requests
         from dinotrack.video import read_video
 
     if os.path.exists(args.video):
@@ -64,6 +77,9 @@ def _run(args: argparse.Namespace, display: Display) -> None:
         check_writable(video.size, video.fps)
     outputs.check(out, [path for path in given if path])
     with locked(out), _interrupted_in(out):
+        if not again and requests.is_done(out, args):
+            return False
+        request = requests.request_of(args)
         outputs.clear(out)
         keep_freed_memory()
         with held():
@@ -79,9 +95,12 @@ def _run(args: argparse.Namespace, display: Display) -> None:
             progress=display,
             folder=out / outputs.MODEL,
         )
-        record = _write(out, args, fitted, fitted.track(queries, names=names), watch)
+        tracks = fitted.track(queries, names=names)
+        about = report.about(args, fitted, tracks) | {"request": request}
+        record = _write(out, args, fitted, tracks, watch, about)
     for line in report.summary(out, record):
         print(printable(line))
+    return True
 
 
 def _check_names(args: argparse.Namespace) -> None:
@@ -140,13 +159,20 @@ def _queries(
 
 
 def _write(
-    out: Path, args: argparse.Namespace, fitted: "Fitted", tracks: "Tracks", watch: Watch
+    out: Path,
+    args: argparse.Namespace,
+    fitted: "Fitted",
+    tracks: "Tracks",
+    watch: Watch,
+    known: dict[str, Any],
 ) -> dict[str, Any]:
-    """Tracks in all formats, then the overlay; the record of the run, as it is written too."""
+    """Tracks in all formats, then the overlay; the record of the run, as it is written too.
+
+    known: what the record holds besides what happened.
+    """
     from dinotrack.overlay import render
     from dinotrack.terminal import outputs, report
 
-    known = report.about(args, fitted, tracks)
     with watch.stage("write"):
         hashes = outputs.replace(out, tracks, known | report.happened(fitted, watch))
     if not args.no_overlay:
