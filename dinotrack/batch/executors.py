@@ -3,8 +3,8 @@
 An executor takes jobs one by one, as it has room for them, and yields what becomes of them. It does
 each in a process of its own, so that no crash, be it a segmentation fault or the end by the system
 for lack of memory, ever takes more than one video with it. The default does so too, as a process
-takes a few seconds to start, and a video takes minutes. Nor is anything of one video, such as memory or
-settings of a library, still there for the next.
+takes a few seconds to start, and a video takes minutes. Nor is anything of one video, such as
+memory or settings of a library, still there for the next.
 
 A worker that was killed is started again, up to `Plan.retries` times, and its fit goes on from
 where it was saved last. However an executor ends, it ends its workers first, and these keep what

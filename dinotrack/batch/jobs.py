@@ -2,7 +2,7 @@
 
 import argparse
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,15 +39,24 @@ class Job:
 def jobs_of(args: argparse.Namespace) -> tuple[Job, ...]:
     """The jobs that a command line asks for, in its order or in that of its manifest.
 
-    args: the options of a run, which hold for all videos; and videos, manifest, out and only.
+    args: the options of a run, which hold for all videos; and videos, manifest and out.
     Raises InputError where a row of the manifest, or its options, can't be understood.
     """
     rows = _rows(args)
     wishes = [_wished(args, row) for row in rows]
     named = [row.values.get("name", "") for row in rows]
     names = naming.names_of([wish.video for wish in wishes], named)
-    jobs = [_placed(wish, args.out, name) for wish, name in zip(wishes, names, strict=True)]
-    return tuple(_chosen(jobs, args.only))
+    return tuple(_placed(wish, args.out, name) for wish, name in zip(wishes, names, strict=True))
+
+
+def chosen(jobs: Sequence[Job], numbers: Iterable[int]) -> tuple[Job, ...]:
+    """The jobs of some numbers, which count from 1. Raises InputError for one that is not there."""
+    found = []
+    for number in dict.fromkeys(numbers):
+        if number > len(jobs):
+            raise InputError(f"--only {number}: there are {len(jobs)} videos, counted from 1")
+        found.append(jobs[number - 1])
+    return tuple(found)
 
 
 def _rows(args: argparse.Namespace) -> Sequence[Row]:
@@ -86,14 +95,3 @@ def _placed(wish: argparse.Namespace, out: Path, name: str) -> Job:
         if path is not None:
             setattr(placed, option, path.absolute())
     return Job(name, placed)
-
-
-def _chosen(jobs: Sequence[Job], only: Iterable[range] | None) -> Iterator[Job]:
-    """The jobs of some numbers, which count from 1. Raises InputError for one that is not there."""
-    if only is None:
-        yield from jobs
-        return
-    for number in dict.fromkeys(number for numbers in only for number in numbers):
-        if number > len(jobs):
-            raise InputError(f"--only {number}: there are {len(jobs)} videos, counted from 1")
-        yield jobs[number - 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import re
 import time
@@ -47,16 +48,17 @@ def run(argv: Sequence[str]) -> int:
     with held():
         from dinotrack.batch import events
         from dinotrack.batch.executors import EXECUTORS
-        from dinotrack.batch.jobs import jobs_of
+        from dinotrack.batch.jobs import chosen, jobs_of
         from dinotrack.batch.queue import worked
         from dinotrack.files import make_folder
 
         args = _parse(argv)
-        jobs = jobs_of(args)
+        listed = jobs_of(args)
+        jobs = listed if args.only is None else chosen(listed, itertools.chain(*args.only))
     logs = args.out / events.LOGS
     make_folder(logs, *ELSEWHERE)
     plan = _plan(args, logs)
-    board = Board(args.out, jobs, plan.slots or 1)
+    board = Board(args.out, listed, len(jobs), plan.slots or 1)
     board.summarise()
     try:
         with closing(worked(jobs, EXECUTORS[_executor(args)], plan)) as happened:
@@ -77,6 +79,9 @@ class Board:
 
     out: Path
     jobs: Sequence[Job]
+    """All that the summary lists, also those that are not to be done now."""
+    total: int
+    """How many are to be done."""
     slots: int
     ended: dict[str, Event] = field(default_factory=dict)
     """The event with which each job has ended."""
@@ -123,7 +128,7 @@ class Board:
     def count(self) -> str:
         """How many videos are done."""
         done = sum(event.state == "done" for event in self.ended.values())
-        return f"{done} of {len(self.jobs)} videos are done"
+        return f"{done} of {self.total} videos are done"
 
     def conclude(self) -> int:
         """Say how it went; the exit code."""
@@ -135,7 +140,7 @@ class Board:
         print(printable(f"{self.count()}{already}; wrote {self.out / SUMMARY}"))
         if not failed:
             return 0
-        console.say(f"error: {len(failed)} of {len(self.jobs)} videos failed:")
+        console.say(f"error: {len(failed)} of {self.total} videos failed:")
         for event in failed:
             console.say(f"  {event.name}: {event.facts['error']} (log: {event.facts['log']})")
         return 2
@@ -146,7 +151,7 @@ class Board:
             return f"{event.name}: begins"
         if event.kind == "in use":
             return f"{event.name}: another process is at it; it is looked at again later"
-        far = f"{len(self.ended)} of {len(self.jobs)}: {event.name}: "
+        far = f"{len(self.ended)} of {self.total}: {event.name}: "
         if event.kind == "failed":
             return f"{far}failed: {event.facts['error']}{self._left()}"
         return f"{far}{', '.join(_told(event))}{self._left()}"
@@ -155,7 +160,7 @@ class Board:
         """The time that is left, in words, where it can be known."""
         from dinotrack.batch.summary import seconds_left
 
-        waiting = len(self.jobs) - len(self.ended) - len(self.begun)
+        waiting = self.total - len(self.ended) - len(self.begun)
         if not waiting and not self.begun:
             return ""
         running = [time.monotonic() - since for since in self.begun.values()]
