@@ -1,9 +1,11 @@
 """Each job as a task of Ray, on this machine or on all machines of a cluster.
 
-A task runs in a worker of its own (`max_calls=1`), so that nothing of one video is left for the
-next, and a GPU's memory is free again. Ray counts processors and GPUs, of which a task may take a
-part, and starts tasks again whose worker was killed. Tasks are given to Ray only as it has room for
-them, so that a batch that is interrupted has none waiting there.
+Ray counts processors and GPUs, of which a task may take a part, and starts a task again that was
+killed. A task runs in a process of Ray of its own (`max_calls=1`), which does the job as one slot
+of `processes` does, in a worker below it: one that computes in PyTorch does not always hear
+`ray.cancel`, and a process that only waits does. And a worker whose process of Ray is killed still
+keeps what it has learnt. Tasks are given to Ray only as it has room for them, so that a batch that
+is interrupted has none waiting there.
 """
 
 from __future__ import annotations
@@ -11,18 +13,28 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from typing import Any
 
 from dinotrack.batch.jobs import Job
-from dinotrack.batch.processes import GRACE_SECONDS, error_of
-from dinotrack.batch.protocol import Begun, Ended, Plan, processors, share_of_threads
-from dinotrack.batch.worker import code_of_logged
+from dinotrack.batch.processes import GRACE_SECONDS, in_slots
+from dinotrack.batch.protocol import (
+    Begun,
+    Ended,
+    Plan,
+    processors,
+    share_of_threads,
+    was_killed,
+)
 from dinotrack.errors import InputError, printable
 from dinotrack.interrupts import ENDING, held
 
-LOOK_SECONDS = 1.0
-"""Between two looks at the cluster, which may have grown."""
+LOOK_SECONDS = 0.2
+"""Between two looks at the tasks, and at the cluster, which may have grown."""
+TOLD_SECONDS = 1.0
+"""Until a task is told again that it shall end."""
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """With this, Ray takes 127.0.0.1 for the address of this machine, so that nobody else reaches it.
 It has no other way to ask for that: `_node_ip_address` of 127.0.0.1 is replaced."""
@@ -33,27 +45,50 @@ LOST = 137
 """The exit code of a worker that was killed, as Ray does not tell by what."""
 
 
+class Killed(Exception):
+    """The worker of a task was killed. args: why, and its exit code."""
+
+    @property
+    def code(self) -> int:
+        """That of the worker."""
+        return int(self.args[1])
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def done(job: Job, plan: Plan) -> Ended:
+    """The task: do a job in one slot. Raises Killed, for Ray to start it again."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # by which Ray tells of a cancel
+    alone = replace(plan, slots=1, gpus=(), retries=0)
+    for each in in_slots(iter((job,)), alone):
+        if isinstance(each, Ended):
+            ended = each
+    if was_killed(ended.code):
+        raise Killed(ended.error, ended.code)
+    return ended
+
+
 def on_ray(jobs: Iterator[Job], plan: Plan) -> Generator[Begun | Ended, None, None]:
     """As many videos at a time as the cluster has processors and GPUs for."""
     with _cluster(plan) as ray:
         share, threads = _needs(ray, plan)
-        task = ray.remote(code_of_logged).options(
-            num_cpus=threads, num_gpus=share, max_calls=1, max_retries=plan.retries
-        )
+        options = {"num_cpus": threads, "num_gpus": share, "max_retries": plan.retries}
+        task = ray.remote(max_calls=1, retry_exceptions=[Killed], **options)(done)
         running: dict[Any, Job] = {}
         try:
             while True:
                 room = _room(ray, plan, share, threads) - len(running)
                 while room > 0 and (job := next(jobs, None)) is not None:
                     room -= 1
-                    reference = task.remote(plan.work, job.args, plan.log_of(job))
-                    running[reference] = job
+                    running[task.remote(job, replace(plan, threads=threads))] = job
                     yield Begun(job)
                 if not running:
                     return
-                ended, _ = ray.wait(list(running), num_returns=1, timeout=LOOK_SECONDS)
+                time.sleep(LOOK_SECONDS)  # where signals are heard, as they are not in ray.wait
+                ended, _ = ray.wait(list(running), num_returns=len(running), timeout=0)
                 for reference in ended:
-                    yield _ended(ray, reference, running.pop(reference), plan)
+                    yield _ended(ray, reference, running.pop(reference))
         finally:
             _stop(ray, list(running))
 
@@ -132,22 +167,28 @@ def _room(ray: Any, plan: Plan, share: float, threads: int) -> int:
     return max(int(min(rooms)), 1)
 
 
-def _ended(ray: Any, reference: Any, job: Job, plan: Plan) -> Ended:
+def _ended(ray: Any, reference: Any, job: Job) -> Ended:
     """What became of a task. Whatever went wrong with it, or with its machine, is its own."""
     try:
-        code = int(ray.get(reference))
+        ended: Ended = ray.get(reference)
+        return ended
+    except Killed as error:
+        return Ended(job, error.code, str(error))
     except ray.exceptions.RayTaskError as error:
-        return Ended(job, 1, f"a bug of ours: {printable(str(error.cause or error))}")
+        return Ended(job, 1, f"it can't be done there: {printable(str(error.cause or error))}")
     except ray.exceptions.RayError as error:
         kind = type(error).__name__
-        return Ended(job, LOST, f"its worker was lost again and again ({kind} of Ray)")
-    return Ended(job, code, error_of(code, plan.log_of(job)))
+        return Ended(job, LOST, f"its process of Ray was lost again and again ({kind})")
 
 
 def _stop(ray: Any, references: list[Any]) -> None:
-    """End tasks, and wait until they have kept what they learnt."""
-    if not references:
-        return
-    for reference in references:
-        ray.cancel(reference)  # which is as Ctrl-C there
-    ray.wait(references, num_returns=len(references), timeout=GRACE_SECONDS)
+    """End tasks, and wait until they have kept what they learnt.
+
+    A task hears of it as of Ctrl-C. Now and then one does not, so it is told again.
+    """
+    until = time.monotonic() + GRACE_SECONDS
+    while references and time.monotonic() < until:
+        for reference in references:
+            ray.cancel(reference)
+        count = len(references)
+        _, references = ray.wait(references, num_returns=count, timeout=TOLD_SECONDS)

@@ -13,14 +13,13 @@ import signal
 import sys
 import threading
 from argparse import Namespace
-from pathlib import Path
 
 from dinotrack.batch.protocol import FOUND_DONE, IN_USE, Work
 from dinotrack.interrupts import held
 from dinotrack.locks import InUse
 from dinotrack.terminal import console
 
-INTERRUPTED = "interrupted; the same batch goes on from here"
+INTERRUPTED = "interrupted"
 
 
 def main() -> int:
@@ -45,16 +44,6 @@ def code_of(work: Work, args: Namespace) -> int:
             return IN_USE
 
     return console.run(run, INTERRUPTED)
-
-
-def code_of_logged(work: Work, args: Namespace, log: Path) -> int:
-    """The same, with all that is said written into a file."""
-    with (
-        log.open("w", encoding="utf-8", errors="backslashreplace") as file,
-        contextlib.redirect_stdout(file),
-        contextlib.redirect_stderr(file),
-    ):
-        return code_of(work, args)
 
 
 def _kept_from_children(stdin: int) -> int:

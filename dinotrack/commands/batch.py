@@ -83,6 +83,7 @@ class Board:
     total: int
     """How many are to be done."""
     slots: int
+    """How many have run at a time."""
     ended: dict[str, Event] = field(default_factory=dict)
     """The event with which each job has ended."""
     begun: dict[str, float] = field(default_factory=dict)
@@ -100,6 +101,7 @@ class Board:
         events.append(self.out, event, _clock())
         if event.kind == "begun":
             self.begun[event.name] = now
+            self.slots = max(self.slots, len(self.begun))
         elif event.kind != "in use":
             since = self.begun.pop(event.name, now)
             self.ended[event.name] = event
