@@ -51,10 +51,7 @@ def run_once(args: argparse.Namespace) -> bool:
 
 
 def _run(args: argparse.Namespace, display: Display, again: bool) -> bool:
-    """One run. All that the user can have got wrong is found out before the fit.
-
-    again: whether it is done also where the results are there; returns whether it was.
-    """
+    """One run; returns whether it was done. again: also where its results are there."""
     with held():
         from dinotrack.formats import read_masks
         from dinotrack.locks import locked
