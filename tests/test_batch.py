@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable, Generator, Iterator
@@ -312,7 +313,10 @@ def test_a_worker_that_finds_others_there_comes_back(tmp_path: Path, videos: Mak
 
 
 @UNIX
-@pytest.mark.parametrize("name", EXECUTORS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == "ray")) for name in EXECUTORS],
+)
 def test_no_video_stops_the_rest(name: str, tmp_path: Path, videos: MakeVideos) -> None:
     if name == "ray":
         pytest.importorskip("ray")
@@ -355,7 +359,47 @@ def test_why_a_worker_failed() -> None:
     assert sentence(3, "nothing") == "its process ended with exit code 3; its log may say why"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"gpu_share": 3.0}, "--gpu-share 3: the machines of the cluster have 0 GPUs"),
+        ({"threads": 1000}, "--threads 1000: the machines of the cluster have"),
+        ({"address": "127.0.0.1:1024"}, "no Ray cluster answers at 127.0.0.1:1024"),
+    ],
+)
+def test_what_no_ray_cluster_has(
+    options: dict[str, Any], told: str, tmp_path: Path, videos: MakeVideos
+) -> None:
+    pytest.importorskip("ray")
+    plan = plan_in(tmp_path, **options)
+    with pytest.raises(InputError, match=told):
+        list(worked(jobs_for(videos("fine")), EXECUTORS["ray"], plan))
+
+
+def test_without_ray_one_sentence_says_what_to_install(
+    tmp_path: Path, videos: MakeVideos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # put back afterwards
+    with pytest.raises(InputError, match=r"pip install 'dinotrack\[ray\]'"):
+        list(worked(jobs_for(videos("fine")), EXECUTORS["ray"], plan_in(tmp_path)))
+
+
 # --- what is written
+
+
+def test_writers_wait_for_each_other(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    lock = locked(tmp_path / "logs")
+    lock.__enter__()
+    thread = threading.Thread(target=events.append, args=(tmp_path, Event("done", "a", ""), ""))
+    thread.start()
+    time.sleep(0.2)
+    assert list(events.read(tmp_path)) == []
+    lock.__exit__(None, None, None)
+    thread.join()
+    assert len(list(events.read(tmp_path))) == 1
 
 
 @pytest.mark.parametrize("kind", STATES)
@@ -496,11 +540,15 @@ def test_a_real_video_comes_out_as_by_itself(
     assert [row["state"] for row in rows.values()] == ["failed", "done"]
     assert "no frames can be read" in rows["a"]["error"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    single = [sys.executable, "-m", "dinotrack", "b.mp4", "--out", "single", *options]
+    single = [sys.executable, "-m", "dinotrack", "b.mp4", "--out", "alone/b", *options]
     subprocess.run(single, env=env, check=True)
-    assert runs.digests(Path("runs/b")) == runs.digests(Path("single"))
-    assert cli.main(["batch", "a.mp4", "b.mp4", "--only", "2", *options]) == 0
-    assert "was done before" in capfd.readouterr().err
+    assert runs.digests(Path("runs/b")) == runs.digests(Path("alone/b"))
+    for folder in ("runs", "alone"):
+        argv = ["batch", "a.mp4", "b.mp4", "--only", "2", "--out", folder, *options]
+        assert cli.main(argv) == 0
+        assert "was done before" in capfd.readouterr().err
+    assert [row["state"] for row in rows_in(Path("runs")).values()] == ["failed", "done"]
+    assert [row["state"] for row in rows_in(Path("alone")).values()] == ["waiting", "done"]
 
 
 def test_what_a_worker_does_is_what_a_run_does() -> None:
