@@ -174,6 +174,15 @@ def test_training_is_repeatable_and_goes_on_where_it_stopped(
     assert kept[0] == kept[1]
 
 
+def test_who_paints_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start, "SHOTS", SHOTS)
+    alone, helped = tmp_path / "alone.safetensors", tmp_path / "helped.safetensors"
+    common = ["--steps", "2", "--device", "cpu"]
+    assert command.main(["--out", str(alone), *common]) == 0
+    assert command.main(["--out", str(helped), "--painters", "2", *common]) == 0
+    assert alone.read_bytes() == helped.read_bytes()
+
+
 def test_going_on_from_nothing_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
