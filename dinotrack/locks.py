@@ -23,15 +23,20 @@ LONGEST_NOTE = 1000
 """Characters that are read of it."""
 
 
+class InUse(InputError):
+    """Somebody else holds the lock of a folder."""
+
+
 @contextlib.contextmanager
-def locked(folder: str | Path) -> Iterator[None]:
+def locked(folder: str | Path, patience: float = 0.0) -> Iterator[None]:
     """Hold the lock of a folder that exists.
 
-    Raises InputError at once where somebody else holds it, in another process or in this one. Where
-    the folder takes no files, or its file system knows no locks, nothing is locked and all goes on.
+    patience: seconds to wait for it. Raises InUse where somebody else still holds it then, in
+    another process or in this one. Where the folder takes no files, or its file system knows no
+    locks, nothing is locked and all goes on.
     """
     folder = Path(folder)
-    lock = _acquired(folder)
+    lock = _acquired(folder, patience)
     if lock is None:
         yield
         return
@@ -47,13 +52,13 @@ def locked(folder: str | Path) -> Iterator[None]:
                     note.unlink()
 
 
-def _acquired(folder: Path) -> contextlib.AbstractContextManager[object] | None:
+def _acquired(folder: Path, patience: float) -> contextlib.AbstractContextManager[object] | None:
     """The lock of a folder, held until the end of its `with`; None where nothing can be locked."""
     import filelock
 
     lock = filelock.FileLock(folder / LOCK, thread_local=False, fallback_to_soft=False)
     try:
-        return lock.acquire(timeout=0) if folder.is_dir() else None
+        return lock.acquire(timeout=patience) if folder.is_dir() else None
     except filelock.Timeout:
         raise _in_use(folder) from None
     except OSError:
@@ -77,9 +82,9 @@ def _say_who(note: Path) -> None:
         part.write_text(json.dumps(holder))
 
 
-def _in_use(folder: Path) -> InputError:
+def _in_use(folder: Path) -> InUse:
     who = _holder(folder)
-    return InputError(
+    return InUse(
         f"{folder} is in use by {who}; wait for it, or choose another ", Argument("folder")
     )
 

@@ -34,6 +34,7 @@ LAYERS: list[set[str]] = [
     {"api"},
     {"report"},
     {"terminal"},
+    {"batch"},
     {"commands"},
     {"cli"},
     {"synthesis"},

@@ -36,17 +36,27 @@ def run(argv: Sequence[str]) -> int:
     with held():  # what Ctrl-C meets while it is being loaded may crash, or lose it
         args = arguments.parse(argv)
     with Display(sys.stderr) as display:
-        _run(args, display)
+        _run(args, display, again=True)
     return 0
 
 
-def _run(args: argparse.Namespace, display: Display) -> None:
-    """One run. All that the user can have got wrong is found out before the fit."""
+def run_once(args: argparse.Namespace) -> bool:
+    """The same for arguments that were parsed, unless the folder holds just these results.
+
+    Returns whether anything was done. That is found out once the folder is locked, so of several
+    processes one alone does it.
+    """
+    with Display(sys.stderr) as display:
+        return _run(args, display, again=False)
+
+
+def _run(args: argparse.Namespace, display: Display, again: bool) -> bool:
+    """One run; returns whether it was done. again: also where its results are there."""
     with held():
         from dinotrack.formats import read_masks
         from dinotrack.locks import locked
         from dinotrack.media.encoding import check_writable
-        from dinotrack.terminal import outputs, report
+        from dinotrack.terminal import outputs, report, requests
         from dinotrack.tracks import names_or_numbers, point_numbers
         from dinotrack.video import read_video
 
@@ -68,6 +78,9 @@ def _run(args: argparse.Namespace, display: Display) -> None:
         check_writable((height, width * (2 if args.side_by_side else 1)), video.fps)
     outputs.check(out, [path for path in given if path])
     with locked(out), _interrupted_in(out):
+        if not again and requests.is_done(out, args):
+            return False
+        request = requests.request_of(args)
         outputs.clear(out)
         keep_freed_memory()
         with held():
@@ -83,9 +96,12 @@ def _run(args: argparse.Namespace, display: Display) -> None:
             progress=display,
             folder=out / outputs.MODEL,
         )
-        record = _write(out, args, fitted, fitted.track(queries, names=names), watch)
+        tracks = fitted.track(queries, names=names)
+        about = report.about(args, fitted, tracks) | {"request": request}
+        record = _write(out, args, fitted, tracks, watch, about)
     for line in report.summary(out, record):
         print(printable(line))
+    return True
 
 
 def _check_names(args: argparse.Namespace) -> None:
@@ -144,15 +160,22 @@ def _queries(
 
 
 def _write(
-    out: Path, args: argparse.Namespace, fitted: "Fitted", tracks: "Tracks", watch: Watch
+    out: Path,
+    args: argparse.Namespace,
+    fitted: "Fitted",
+    tracks: "Tracks",
+    watch: Watch,
+    known: dict[str, Any],
 ) -> dict[str, Any]:
-    """Tracks in all formats, then the overlay; the record of the run, as it is written too."""
+    """Tracks in all formats, the overlay and the report; the record of the run, as it is written.
+
+    known: what the record holds besides what happened.
+    """
     from dinotrack.overlay import Look, render
     from dinotrack.report.sections import write_report
     from dinotrack.report.story import Story
     from dinotrack.terminal import outputs, report
 
-    known = report.about(args, fitted, tracks)
     with watch.stage("write"):
         hashes = outputs.replace(out, tracks, known | report.happened(fitted, watch))
     if not args.no_overlay:

@@ -1,6 +1,7 @@
 """What the command line takes. Nothing here needs more than the standard library and the config."""
 
 import argparse
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,26 +22,22 @@ examples:
 
 
 COMMANDS: dict[str, str] = {
+    "batch": "track many videos, one after the other or several at a time",
     "report": "write a page that shows what a run did, and how well",
     "export": "write the tracks of a run as files of other programs",
 }
 """The first word of a command -> what it does. dinotrack/commands has a file for each."""
 RESUME = "of no effect: an interrupted fit goes on by itself"
+WITHOUT_EFFECT = ("video", "out", "device", "resume")
+"""Arguments that do not change what a run is asked for: where its files lie, and what computes."""
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments of one run. Raises InputError for wrong ones, settings included."""
-    parser = parsing.Parser(
-        prog="dinotrack",
-        usage="%(prog)s VIDEO [options]",
-        description="Fit a point tracker to one video, and track any points through it.",
-        epilog=EPILOG + _commands(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    _add_files(parser)
-    _add_points(parser)
-    _add_method(parser)
-    args = parser.parse_args(argv)
+def parse(argv: Sequence[str] | None, base: argparse.Namespace | None = None) -> argparse.Namespace:
+    """The arguments of one run. Raises InputError for wrong ones, settings included.
+
+    base: what holds where argv says nothing else; further settings are added to its own.
+    """
+    args = _parser().parse_args(argv, copy.copy(base))
     if args.video is None:
         args.video = _video_among(args.set)
     if args.queries and (args.mask or args.query_frame is not None):
@@ -49,6 +46,40 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         )
     override(named_preset(args.preset or "fast"), settings(args))  # complain before the fit
     return args
+
+
+def options_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What the arguments of a run ask for in another way than none would, by name."""
+    usual = vars(_parser().parse_args([]))
+    asked = {name: value for name, value in vars(args).items() if name in usual}
+    return {
+        name: value
+        for name, value in asked.items()
+        if value != usual[name] and name not in WITHOUT_EFFECT
+    }
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """All options of a run, but for its video and where its results go."""
+    _add_files(parser)
+    _add_points(parser)
+    _add_method(parser)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = parsing.Parser(
+        prog="dinotrack",
+        usage="%(prog)s VIDEO [options]",
+        description="Fit a point tracker to one video, and track any points through it.",
+        epilog=EPILOG + _commands(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    kinds = "a video file, a GIF, or a folder of images"
+    parser.add_argument("video", nargs="?", type=parsing.path, metavar="VIDEO", help=kinds)
+    where = "where results go (default runs/<name of the video>/)"
+    parser.add_argument("--out", type=parsing.path, metavar="DIR", help=where)
+    add_options(parser)
+    return parser
 
 
 def _commands() -> str:
@@ -78,10 +109,6 @@ def _video_among(assignments: list[str]) -> Path:
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    kinds = "a video file, a GIF, or a folder of images"
-    add("video", nargs="?", type=parsing.path, metavar="VIDEO", help=kinds)
-    where = "where results go (default runs/<name of the video>/)"
-    add("--out", type=parsing.path, metavar="DIR", help=where)
     _add_overlay(parser)
     add("--report", action="store_true", help="also write report.html, a page to look at")
     add_export(parser)

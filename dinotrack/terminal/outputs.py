@@ -44,12 +44,15 @@ def default_folder(video: Video) -> Path:
 
     A folder of images with a name as common as "frames" is called after the folder that it is in.
     """
-    place = Path(video.path)
-    name = video.name
+    return Path("runs") / folder_name(Path(video.path), video.name)
+
+
+def folder_name(place: Path, name: str) -> str:
+    """What the folder of a run is called. place: where the video lies; name: what it is called."""
     if name.lower() in PLAIN_NAMES and place.is_dir():
         name = place.parent.name or name
     is_plain = bool(name.strip(". "))  # "..", of a video called "...mp4", is the folder above
-    return Path("runs") / (name if is_plain else "video")
+    return name if is_plain else "video"
 
 
 def check(out: Path, inputs: Iterable[Path]) -> None:
