@@ -1,6 +1,6 @@
-"""docs/formats.md: its table, which is made from `FORMATS`.
+"""The tables of formats in docs/formats.md and README.md, which are made from `FORMATS`.
 
-`python -m tests.formats_page` writes it anew.
+`python -m tests.formats_page` writes them anew.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from pathlib import Path
 
 from dinotrack.formats import FORMATS
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "formats.md"
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "formats.md"
+README = ROOT / "README.md"
 BETWEEN = re.compile(r"(?<=<!-- formats -->\n).*?(?=<!-- /formats -->)", re.DOTALL)
 """What the table takes the place of."""
 
@@ -31,10 +33,20 @@ def table() -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
+def short_table() -> str:
+    """The same without what only docs/formats.md explains."""
+    rows = ["| `--format` | program | here it is |\n", "|---|---|---|\n"]
+    for line in table().splitlines()[2:]:
+        name, ending, program, does, *_ = line.strip("| ").split(" | ")
+        rows.append(f"| {name} ({ending}) | {program} | {does} |\n")
+    return "".join(rows)
+
+
 def main() -> None:
-    """Write the table into the page."""
-    text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(BETWEEN.sub(lambda _: table(), text), encoding="utf-8")
+    """Write the tables into their pages."""
+    for page, made in ((PAGE, table()), (README, short_table())):
+        text = page.read_text(encoding="utf-8")
+        page.write_text(BETWEEN.sub(lambda _, made=made: made, text), encoding="utf-8")
 
 
 if __name__ == "__main__":

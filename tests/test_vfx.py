@@ -54,6 +54,7 @@ def one_pixel(xy: tuple[float, float] = (10, 20), seen: str = "o") -> Tracks:
 
 def test_the_table_of_the_page_is_that_of_the_code() -> None:
     assert formats_page.table() in PAGE
+    assert formats_page.short_table() in formats_page.README.read_text(encoding="utf-8")
 
 
 WORKED = {

@@ -49,8 +49,8 @@ RECIPE = override(
         "training.flow_weight": 0.0,
     },
 )
-"""An hour on two CPU cores, with --painters 1. The Huber loss is left out because no match is near enough
-for it at first."""
+"""An hour on two CPU cores, with --painters 1. The Huber loss is left out because no match is near
+enough for it at first."""
 
 
 @dataclass(frozen=True)
