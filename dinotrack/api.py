@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from dinotrack import pipeline
+from dinotrack import overlay, pipeline
 from dinotrack.cache import open_cache
 from dinotrack.config import Config, override
 from dinotrack.errors import Argument, DinotrackWarning, InputError
@@ -37,9 +37,8 @@ from dinotrack.options import (
     choose_seed,
     default_steps,
 )
-from dinotrack.overlay import render as render
 from dinotrack.pipeline import Learnt
-from dinotrack.points import choose_names, choose_queries
+from dinotrack.points import check_corrections, check_hidden, choose_names, choose_queries
 from dinotrack.progress import Progress, Watch
 from dinotrack.queries import Queries, Trajectories
 from dinotrack.run import Run
@@ -110,6 +109,8 @@ class Fitted:
         query_frame: SupportsIndex | None = None,
         mask: npt.ArrayLike | None = None,
         names: Sequence[str] | None = None,
+        corrections: npt.ArrayLike | None = None,
+        hidden: npt.ArrayLike | None = None,
         progress: Progress | None = None,
     ) -> Tracks:
         """Track points through the video, forwards and backwards, without any training.
@@ -118,6 +119,10 @@ class Fitted:
         video. Without queries, a grid of grid x grid points (16) of query_frame (0) is tracked, of
         which mask, bool [H, W], keeps those on its true pixels.
         names: what each point is called, in the order of the queries; files keep it.
+        corrections: [M, 4] rows of (point, t, x, y): where points, by their number among the
+        queries, are in further frames. Tracks pass through them, and between two of them a point
+        is followed from both sides.
+        hidden: [K, 3] rows of (point, t, u): a point is not visible from frame t to frame u.
         progress: who is told how far tracking is; by default the one that `fit` was given.
 
         Raises InputError for queries outside the video, for queries together with what chooses a
@@ -125,12 +130,14 @@ class Fitted:
         """
         asked = choose_queries(self.video, queries, grid=grid, query_frame=query_frame, mask=mask)
         called = choose_names(names, len(asked))
+        made = check_corrections(corrections, self.video, len(asked))
+        stretches = check_hidden(hidden, self.video, len(asked))
         watch = self.run.watch
         if progress is not None:
             watch = replace(watch, progress=choose_progress(progress))
         with enough_memory(self.config):
-            tracks = self._tracks(asked, replace(self.run, watch=watch))
-        return replace(tracks, names=called)
+            tracks = self._tracks(asked, replace(self.run, watch=watch), made)
+        return replace(tracks.hidden_in(stretches), names=called)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the fit into a folder, for `load`: weights, optimizer, step, settings, seed, and
@@ -155,14 +162,20 @@ class Fitted:
         """The video as points are tracked in it, where the maps lie."""
         return self.learnt.video.to(self.maps.device)
 
-    def _tracks(self, rows: Float[np.ndarray, "N 3"], run: Run) -> Tracks:
+    def _tracks(
+        self, rows: Float[np.ndarray, "N 3"], run: Run, corrections: Float[np.ndarray, "M 4"]
+    ) -> Tracks:
         """Tracks of checked queries. Positions are in working px only in here."""
-        found = self.in_video(pipeline.track(self.learnt, self.working_queries(rows), run))
+        made = torch.from_numpy(corrections)
+        asked = Queries.from_rows(torch.from_numpy(rows), made).to(self.maps.device)
+        working = asked.rescaled(self.video.size, self.learnt.video.size)
+        found = self.in_video(pipeline.track(self.learnt, working, run))
         if not (found.xy.isfinite().all() and found.confidence.isfinite().all()):
             raise astray("the tracks", self.config)
         found = found.seen_within(self.video.size)
         if self.config.inference.pin_query:
-            found = Queries.from_rows(torch.from_numpy(rows)).to(self.maps.device).pinned(found)
+            found = asked.pinned(found)
+        found = asked.corrected(found)
         return Tracks(
             xy=found.xy.float().cpu().numpy(),
             visible=found.visible.cpu().numpy(),
@@ -299,3 +312,32 @@ def track(
     asked = choose_queries(clip, queries, grid=grid, query_frame=query_frame, mask=mask)
     called = choose_names(names, len(asked))
     return fit(clip, progress=told, **options).track(asked, names=called)
+
+
+def render(
+    video: Source,
+    tracks: Tracks,
+    path: str | os.PathLike[str],
+    style: str = "trails",
+    progress: Progress | None = None,
+    *,
+    trail: int | None = None,
+    points: str | Iterable[int | str] | None = None,
+    side_by_side: bool = False,
+) -> None:
+    """Write an H.264 video of the frames with the tracks drawn over them.
+
+    The picture has the size and the rate of the video, and where that varies, each frame is shown
+    when it was. Hidden points are hollow. What has no finite position is not drawn.
+
+    path: an .mp4 file.
+    style: "trails", "points", "rainbow", "heat" or "arrows"; README says what each draws.
+    trail: how many frames of a point's way are drawn; by default as many as the style likes.
+    points: the numbers or names of the points that are drawn; by default all.
+    side_by_side: whether the video as it was stands on the left of the overlay.
+
+    Raises InputError where tracks and video don't belong together, for a point that is not there,
+    where `path` is the video itself, or where the file can't be written.
+    """
+    look = overlay.Look(style, trail, points, side_by_side)
+    overlay.render(video, tracks, path, look, choose_progress(progress))

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from dinotrack.defaults import GRID
-from dinotrack.errors import Argument, InputError, shown
+from dinotrack.errors import Argument, InputError, printable, shown
 from dinotrack.masks import as_masks
 from dinotrack.plain import plain_array
 from dinotrack.video import Video
@@ -79,14 +79,71 @@ def choose_queries(
 
 
 def choose_names(names: Sequence[str] | None, count: int) -> tuple[str, ...] | None:
-    """Names of points, checked. Raises InputError where there is not one text for each point."""
+    """Names of points, checked, each on one line and without what no file and no terminal can show.
+
+    Raises InputError where there is not one text for each point.
+    """
     if names is None:
         return None
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
         raise InputError(f"names={shown(names)} are no texts; give one for each point")
     if len(names) != count:
         raise InputError(f"{len(names)} names are given for {count} points; give one for each")
-    return tuple(names)
+    return tuple(map(printable, names))
+
+
+def check_corrections(corrections: Any, video: Video, count: int) -> Float[np.ndarray, "M 4"]:
+    """Corrections as float32 rows of (point, t, x, y), or InputError that names the first bad one.
+
+    None stands for none. A point is the number of one of `count` queries, counted from 0; t, x and
+    y have the bounds of queries.
+    """
+    exact = plain_array([] if corrections is None else corrections, "corrections")
+    if exact.size == 0:
+        return np.zeros((0, 4), np.float32)
+    if exact.ndim != 2 or exact.shape[1] != 4 or exact.dtype.kind not in "iuf":
+        raise InputError(
+            f"corrections: give numbers [M, 4], rows of point, t, x, y; not {exact.dtype} "
+            f"{list(exact.shape)}"
+        )
+    point = exact[:, 0]
+    wrong = ~((point >= 0) & (point < count) & (point == np.floor(point)))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InputError(
+            f"correction row {row}: point = {point[row]:g}, but there are {count} points; "
+            f"give a whole number in [0, {count - 1}]"
+        )
+    rows = QueryRows(exact[:, 1:].astype(np.float64), "corrections")
+    places = check_queries(rows, len(video.frames), video.size)
+    return np.concatenate((point[:, None].astype(np.float32), places), axis=1)
+
+
+def check_hidden(hidden: Any, video: Video, count: int) -> Int[np.ndarray, "K 3"]:
+    """Stretches in which points are hidden, as rows of (point, first frame, last frame).
+
+    None stands for none. Frames count from 0, and both of them belong to the stretch. Raises
+    InputError that names the first bad one.
+    """
+    exact = plain_array([] if hidden is None else hidden, "hidden")
+    length = len(video.frames)
+    if exact.size == 0:
+        return np.zeros((0, 3), np.int64)
+    if exact.ndim != 2 or exact.shape[1] != 3 or exact.dtype.kind not in "iuf":
+        raise InputError(
+            f"hidden: give numbers [K, 3], rows of point, first frame, last frame; not "
+            f"{exact.dtype} {list(exact.shape)}"
+        )
+    most = np.array((count - 1, length - 1, length - 1))
+    good = (exact >= 0) & (exact <= most) & (exact == np.floor(exact))
+    good[:, 2] &= exact[:, 2] >= exact[:, 1]
+    if not good.all():
+        row = int(np.argwhere(~good)[0, 0])
+        raise InputError(
+            f"hidden row {row}: {shown(exact[row].tolist())} is no point, first and last frame; "
+            f"there are {count} points and {length} frames, counted from 0"
+        )
+    return exact.astype(np.int64)
 
 
 def whole_number(value: Any, name: str, example: int) -> int:

@@ -48,6 +48,23 @@ class Trajectories:
 
 
 @dataclass(frozen=True)
+class Corrections:
+    """Where a hand placed points in M further frames."""
+
+    point: Int[Tensor, " M"]
+    """The number of the query, counted from 0."""
+    frame: Int[Tensor, " M"]
+    xy: Float[Tensor, "M 2"]
+    """Float32 px of the frame that is worked with."""
+
+    def of(self, part: slice, count: int) -> Corrections:
+        """Those of some of `count` points, with the numbers that these have among themselves."""
+        start, stop, _ = part.indices(count)
+        mine = (self.point >= start) & (self.point < stop)
+        return Corrections(self.point[mine] - start, self.frame[mine], self.xy[mine])
+
+
+@dataclass(frozen=True)
 class Queries:
     """N points to track."""
 
@@ -55,11 +72,22 @@ class Queries:
     """The query frame of each, counted from 0."""
     xy: Float[Tensor, "N 2"]
     """Its position there: float32 px of the frame that is worked with."""
+    corrections: Corrections | None = None
+    """Where they are known to be in further frames."""
 
     @staticmethod
-    def from_rows(rows: Float[Tensor, "N 3"]) -> Queries:
-        """From rows of (t, x, y), as users write them; t is a whole number."""
-        return Queries(rows[:, 0].round().long(), rows[:, 1:])
+    def from_rows(
+        rows: Float[Tensor, "N 3"], corrections: Float[Tensor, "M 4"] | None = None
+    ) -> Queries:
+        """From rows of (t, x, y), as users write them; t is a whole number.
+
+        corrections: rows of (point, t, x, y).
+        """
+        made = None
+        if corrections is not None and len(corrections):
+            point, frame = corrections[:, :2].round().long().unbind(1)
+            made = Corrections(point, frame, corrections[:, 2:])
+        return Queries(rows[:, 0].round().long(), rows[:, 1:], made)
 
     @property
     def rows(self) -> Float[Tensor, "N 3"]:
@@ -72,15 +100,24 @@ class Queries:
 
     def __getitem__(self, part: slice) -> Queries:
         """Some of the queries."""
-        return Queries(self.frame[part], self.xy[part])
+        made = self.corrections
+        ours = None if made is None else made.of(part, len(self))
+        return Queries(self.frame[part], self.xy[part], ours)
 
     def to(self, device: torch.device) -> Queries:
         """The same queries on a device."""
-        return Queries(self.frame.to(device), self.xy.to(device))
+        made = self.corrections
+        if made is not None:
+            moved = made.point.to(device), made.frame.to(device), made.xy.to(device)
+            made = Corrections(*moved)
+        return Queries(self.frame.to(device), self.xy.to(device), made)
 
     def rescaled(self, before: tuple[int, int], after: tuple[int, int]) -> Queries:
         """The same places of a frame whose size changes from `before` (H, W) to `after`."""
-        return Queries(self.frame, rescale(self.xy, before, after))
+        made = self.corrections
+        if made is not None:
+            made = Corrections(made.point, made.frame, rescale(made.xy, before, after))
+        return Queries(self.frame, rescale(self.xy, before, after), made)
 
     def pinned(self, found: Trajectories) -> Trajectories:
         """Trajectories that pass through their queries: there a point is visible, surely."""
@@ -91,4 +128,18 @@ class Queries:
         xy[rows, self.frame] = self.xy
         visible[rows, self.frame] = True
         confidence[rows, self.frame] = 1.0
+        return Trajectories(xy, visible, confidence)
+
+    def corrected(self, found: Trajectories) -> Trajectories:
+        """Trajectories that pass through the corrections: there a point is visible, surely."""
+        made = self.corrections
+        if made is None:
+            return found
+        xy = found.xy.clone()
+        visible = found.visible.clone()
+        confidence = found.confidence.clone()
+        for point, frame, place in zip(made.point, made.frame, made.xy, strict=True):
+            xy[point, frame] = place  # the last one of a frame holds
+        visible[made.point, made.frame] = True
+        confidence[made.point, made.frame] = 1.0
         return Trajectories(xy, visible, confidence)

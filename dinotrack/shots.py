@@ -27,7 +27,7 @@ from dinotrack.errors import DinotrackWarning
 from dinotrack.flow import VideoFlow
 from dinotrack.geometry import pixel_grid
 from dinotrack.media.frames import Frame
-from dinotrack.queries import Queries, Trajectories
+from dinotrack.queries import Corrections, Queries, Trajectories
 from dinotrack.run import Run
 
 BLOCK = 4
@@ -104,7 +104,12 @@ class Timeline:
             which = f"{frames_named(frames)} {'are' if len(frames) > 1 else 'is'} blank"
             advice = "points asked for there are taken to lie at the same place in the next frame"
             warnings.warn(DinotrackWarning(f"{which}; {advice} that shows something"), stacklevel=2)
-        return Queries(row, queries.xy)
+        made = queries.corrections
+        if made is not None:
+            kept = torch.isin(made.frame, shown)
+            seen = torch.searchsorted(shown, made.frame[kept])
+            made = Corrections(made.point[kept], seen, made.xy[kept])
+        return Queries(row, queries.xy, made)
 
     def tracks(self, found: Trajectories) -> Trajectories:
         """Trajectories through all frames, from those through the frames that are looked at.

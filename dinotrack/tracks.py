@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
+
+from dinotrack.errors import InputError, shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +44,7 @@ class Tracks:
     @property
     def point_names(self) -> tuple[str, ...]:
         """What each point is called in files: its name, or else its number, as in point_0."""
-        if self.names is not None:
-            return self.names
-        return tuple(f"point_{number}" for number in range(len(self.queries)))
+        return names_or_numbers(self.names, len(self.queries))
 
     def chosen(self, points: Sequence[int]) -> Tracks:
         """The tracks of some points alone, by their numbers, which count from 0."""
@@ -56,6 +57,15 @@ class Tracks:
             queries=self.queries[rows],
             names=None if self.names is None else tuple(self.names[row] for row in rows),
         )
+
+    def hidden_in(self, stretches: Int[np.ndarray, "K 3"]) -> Tracks:
+        """Tracks in which points are hidden in stretches, rows of (point, first and last frame)."""
+        visible = self.visible.copy()
+        confidence = self.confidence.copy()
+        for point, first, last in stretches:
+            visible[point, first : last + 1] = False
+            confidence[point, first : last + 1] = 0
+        return dataclasses.replace(self, visible=visible, confidence=confidence)
 
     def resized(self, size: tuple[int, int]) -> Tracks:
         """The same tracks in a video of another size (H, W), whose edges are the same edges."""
@@ -126,6 +136,43 @@ class Tracks:
             return NotImplemented
         names = [field.name for field in dataclasses.fields(self)]
         return all(_same(getattr(self, name), getattr(other, name)) for name in names)
+
+
+def names_or_numbers(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
+    """What so many points are called: their names, or else their numbers, as in point_0."""
+    if names is not None:
+        return tuple(names)
+    return tuple(f"point_{number}" for number in range(count))
+
+
+def point_numbers(wanted: str | Iterable[int | str], names: Sequence[str]) -> list[int]:
+    """The numbers, counted from 0, of points that are asked for by numbers and names.
+
+    wanted: a text with commas between, in which names with commas stand in quotes, as in CSV files;
+    or one after the other. names: what all points are called. A name means all points that are
+    called so, and where one is called like the number of another, the name goes first. Raises
+    InputError.
+    """
+    if not isinstance(wanted, Iterable):
+        raise InputError(f"points are a list of numbers and names, not {shown(wanted)}; give one")
+    words: Iterable[int | str] = wanted
+    if isinstance(wanted, str):
+        words = next(csv.reader([wanted], skipinitialspace=True), [])
+    called: dict[str, list[int]] = {}
+    for number, name in enumerate(names):
+        called.setdefault(name.strip(), []).append(number)
+    chosen: list[int] = []
+    for word in (str(part).strip() for part in words):
+        if word in called:
+            chosen += called[word]
+        elif word.isdecimal() and int(word[:9]) < len(names):
+            chosen.append(int(word[:9]))
+        else:
+            last = len(names) - 1
+            raise InputError(f"no point is called {word!r}; give names, or numbers up to {last}")
+    if not chosen:
+        raise InputError("no point is named; give names or numbers, with commas between")
+    return list(dict.fromkeys(chosen))
 
 
 def _scaled(xy: Float[np.ndarray, "*N 2"], ratio: Float[np.ndarray, 2]) -> np.ndarray:

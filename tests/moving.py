@@ -145,6 +145,11 @@ def some_queries(frames: int, count: int = 12, seed: int = 0) -> Queries:
     return Queries(t, torch.rand((count, 2), generator=rng) * corner)
 
 
+def given_in(frames: int, queries: Queries) -> Tensor:
+    """Where points are known to be: bool [N, T]."""
+    return queries.frame[:, None] == torch.arange(frames)
+
+
 def truth(queries: Queries, frames: int) -> Tensor:
     """Where the queries really are: [N, T, 2] px, outside the frame too."""
     times = torch.arange(frames)[None, :, None] - queries.frame[:, None, None]

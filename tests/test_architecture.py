@@ -32,6 +32,7 @@ LAYERS: list[set[str]] = [
     {"tracking", "training"},
     {"pipeline"},
     {"api"},
+    {"report"},
     {"terminal"},
     {"batch"},
     {"commands"},

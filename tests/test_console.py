@@ -21,7 +21,7 @@ from dinotrack import cli, interrupts
 from dinotrack.benchmarks import __main__ as benchmarks
 from dinotrack.benchmarks.kernel_speed import __main__ as kernel_speed
 from dinotrack.errors import DinotrackWarning, InputError, on_command_line, printable
-from dinotrack.formats import RESULTS
+from dinotrack.formats import FORMATS, RESULTS
 from dinotrack.media.encoding import write_video
 from dinotrack.pretraining import __main__ as pretraining
 from dinotrack.pretraining.start import __main__ as start
@@ -491,7 +491,7 @@ def test_a_rerun_that_is_killed_between_files_is_told_from_a_whole_one(
 
     replace, unlink = os.replace, Path.unlink
     seen = set()
-    for stop in range(20):
+    for stop in range(20 + len(FORMATS)):
         run(1)
         left = iter(range(stop))
 

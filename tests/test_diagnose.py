@@ -12,15 +12,17 @@ import numpy as np
 import pytest
 
 from dinotrack.benchmarks import case as cases_of
-from dinotrack.benchmarks import diagnose, diagnose_page, pictures
+from dinotrack.benchmarks import diagnose, diagnose_page
 from dinotrack.benchmarks.__main__ import main
-from dinotrack.benchmarks.case import Case, faults, mistakes, moments, worst_points
+from dinotrack.benchmarks.case import Case, faults, mistakes, worst_points
 from dinotrack.benchmarks.datasets import generated_clip
 from dinotrack.benchmarks.methods import Configuration, Options
-from dinotrack.benchmarks.pictures import FOUND, TILE, TRUE, WIDE
 from dinotrack.benchmarks.truth import NEAR, AnnotatedClip, JointTruth, PointTruth
 from dinotrack.geometry import Grid
 from dinotrack.metrics import Annotation, Joints
+from dinotrack.report import pictures
+from dinotrack.report.likeness import moments
+from dinotrack.report.pictures import FOUND, TILE, TRUE, WIDE
 
 SIZE, FRAMES = (64, 96), 8
 TINY = {

@@ -70,9 +70,9 @@ def save_counts(path: Path, tracks: Tracks) -> None:
     np.savetxt(path, tracks.visible.sum(axis=1), fmt="%d")
 
 
-def crosses(frame: Frame, tracks: Tracks, t: int) -> Frame:
+def crosses(frame: Frame, scene: overlay.Scene, t: int) -> Frame:
     """An overlay style: a white pixel at each visible point."""
-    drawn = frame.copy()
+    tracks, drawn = scene.tracks, frame.copy()
     x, y = tracks.xy[tracks.visible[:, t], t].round().astype(int).T
     drawn[y.clip(0, len(frame) - 1), x.clip(0, frame.shape[1] - 1)] = 255
     return drawn

@@ -2,14 +2,20 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+import dinotrack
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.media.encoding import write_video
-from dinotrack.overlay import STYLES, draw_frame, rainbow, render
+from dinotrack.overlay import STYLES, Scene, draw_frame, rainbow, render
+from dinotrack.overlay.camera import camera_path, moved
+from dinotrack.overlay.styles import speeds
+from dinotrack.terminal import arguments
 from dinotrack.tracks import Tracks
 from dinotrack.video import Video, read_video
 
@@ -283,3 +289,156 @@ def test_the_overlay_of_a_varying_rate_keeps_its_times(tmp_path: Path) -> None:
     with pytest.warns(DinotrackWarning, match="varies"):
         drawn = read_video(tmp_path / "o.mp4")
     np.testing.assert_allclose(drawn.times, times, atol=0.001)
+
+
+# --- styles and wishes ----------------------------------------------------------------------------
+
+
+def panned(length: int = 8) -> tuple[np.ndarray, Tracks]:
+    """A camera that pans 3 px a frame and zooms a little over a still scene; the first point is of
+    the scene, and the second one moves up 4 px a frame through it."""
+    rng = np.random.default_rng(0)
+    scene = cv2.GaussianBlur(rng.integers(0, 256, (160, 240, 3), np.uint8), (0, 0), 1.5)
+    scene = cv2.normalize(scene, None, 0, 255, cv2.NORM_MINMAX)
+    views, places = [], []
+    for t in range(length):
+        camera = np.array(((1 + 0.005 * t, 0, -3.0 * t), (0, 1 + 0.005 * t, -1.0 * t)))
+        views.append(cv2.warpAffine(scene, camera, (160, 120)))
+        world = np.array(((80.0, 50.0, 1), (90.0, 100.0 - 4 * t, 1)))
+        places.append(world @ camera.T)
+    xy = np.stack(places, axis=1)
+    return np.stack(views), make_tracks(xy, np.ones((2, length), bool), (120, 160))
+
+
+def test_the_camera_is_found_by_the_picture() -> None:
+    frames, tracks = panned()
+    path = camera_path(frames)
+    still, moves = (
+        np.concatenate([moved(tracks.xy[n : n + 1, t], path[t]) for t in range(8)])
+        for n in range(2)
+    )
+    np.testing.assert_allclose(still, np.tile(tracks.xy[0, 0], (8, 1)), atol=0.6)
+    np.testing.assert_allclose(np.diff(moves, axis=0), np.tile((0, -4), (7, 1)), atol=0.5)
+    black = np.zeros((3, 40, 60, 3), np.uint8)
+    assert np.array_equal(camera_path(black), np.tile(np.eye(3), (3, 1, 1)))
+
+
+def test_a_cut_is_no_motion_of_the_camera() -> None:
+    frames, _ = panned(3)
+    other = np.random.default_rng(5).integers(0, 256, frames.shape[1:], np.uint8)
+    path = camera_path(np.stack((*frames, other)))
+    assert np.array_equal(path[3], path[2])
+
+
+def test_rainbow_trails_stay_on_the_background() -> None:
+    """What stands still in the scene has no trail, though it moves in the picture."""
+    frames, tracks = panned()
+    black = np.zeros((120, 160, 3), np.uint8)
+    for n, long_way in ((0, False), (1, True)):
+        alone = Scene(tracks.chosen([n]), frames=frames)
+        drawn = STYLES["rainbow"](black, alone, 7).any(axis=-1)
+        tall = np.ptp(np.flatnonzero(drawn.any(axis=1)))
+        assert (tall > 20) == long_way
+        assert np.ptp(np.flatnonzero(drawn.any(axis=0))) < 12
+    plain = STYLES["trails"](black, Scene(tracks.chosen([0])), 7).any(axis=-1)
+    assert np.ptp(np.flatnonzero(plain.any(axis=0))) > 12
+
+
+def test_heat_is_confidence() -> None:
+    tracks = dataclasses.replace(
+        make_tracks(np.array([[[20.0, 20]], [[60, 20]]]), np.ones((2, 1), bool), (40, 80)),
+        confidence=np.array([[0.0], [1.0]], np.float32),
+    )
+    drawn = draw_frame(np.zeros((40, 80, 3), np.uint8), tracks, 0, "heat").astype(int)
+    blue, yellow = drawn[20, 20], drawn[20, 60]
+    assert blue[2] > 2 * blue[0]
+    assert yellow[0] > 200
+    assert yellow[2] < 80
+
+
+def test_arrows_point_where_points_go() -> None:
+    black = np.zeros((80, 240, 3), np.uint8)
+    drawn = draw_frame(black, moving(np.ones((1, 20), bool)), 10, "arrows").any(axis=-1)
+    across = np.flatnonzero(drawn.any(axis=0))
+    assert across.min() >= 106  # it starts at the point, x = 110
+    assert 157 <= across.max() <= 163  # five frames of 10 px ahead
+    last = STYLES["arrows"](black, Scene(moving(np.ones((1, 20), bool)), trail=2), 19)
+    assert 217 <= np.flatnonzero(last.any(axis=-1).any(axis=0)).max() <= 223
+
+
+def test_a_leap_has_no_arrow() -> None:
+    xy = np.full((1, 3, 2), (50.0, 40.0))
+    xy[0, 2] = (150, 40)
+    tracks = make_tracks(xy, np.ones((1, 3), bool), (80, 240))
+    assert not speeds(tracks, 1).any()
+    hidden = dataclasses.replace(moving(np.ones((1, 20), bool)), visible=np.zeros((1, 20), bool))
+    assert not speeds(hidden, 5).any()
+
+
+@pytest.mark.parametrize("style", ["trails", "rainbow", "heat"])
+def test_a_trail_is_as_long_as_wished(style: str) -> None:
+    black = np.zeros((80, 240, 3), np.uint8)
+    tracks = moving(np.ones((1, 20), bool))
+    lengths = []
+    for trail in (0, 3, 6):
+        drawn = STYLES[style](black, Scene(tracks, trail), 18).any(axis=-1)
+        lengths.append(190 - np.flatnonzero(drawn.any(axis=0)).min())
+    assert lengths[0] < 6
+    assert lengths[1] == pytest.approx(30, abs=3)
+    assert lengths[2] == pytest.approx(60, abs=3)
+
+
+def test_wishes_of_an_overlay(tmp_path: Path) -> None:
+    frames = np.full((3, 48, 64, 3), 90, np.uint8)
+    tracks = dataclasses.replace(lines(3), names=("nose", "tail", "0"))
+    written = tmp_path / "o.mp4"
+    dinotrack.render(frames, tracks, written, "points", side_by_side=True, points=["tail"])
+    drawn = read_video(written).frames
+    assert drawn.shape == (3, 48, 128, 3)
+    assert np.abs(drawn[:, :, :60].astype(int) - 90).max() < 12
+    marked = np.abs(drawn[0].astype(int) - 90).max(axis=-1) > 60
+    y, x = np.argwhere(marked).mean(axis=0)
+    assert (x - 64, y) == pytest.approx(tuple(tracks.xy[1, 0]), abs=0.7)
+    for points, kept in (("0", 2), ("1, nose", 1), ([2], 2)):
+        dinotrack.render(frames, tracks, written, trail=0, points=points)
+        marked = np.abs(read_video(written).frames[0].astype(int) - 90).max(axis=-1) > 60
+        assert marked[int(tracks.xy[kept, 0, 1]), 5]
+
+
+@pytest.mark.parametrize(
+    ("wishes", "message"),
+    [
+        ({"points": "3"}, "no point is called '3'; give names, or numbers up to 1"),
+        ({"points": ["mane"]}, "no point is called 'mane'"),
+        ({"points": "-1"}, "no point is called '-1'"),
+        ({"trail": -1}, "a trail is a number of frames, 0 or more, not -1"),
+    ],
+)
+def test_wishes_that_cannot_be(wishes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    frames = np.zeros((3, 48, 64, 3), np.uint8)
+    with pytest.raises(InputError, match=message):
+        dinotrack.render(frames, lines(2), tmp_path / "o.mp4", **wishes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_overlay_options_of_the_command_line(tmp_path: Path) -> None:
+    parsed = arguments.parse(
+        ["v.mp4", "--overlay-style", "heat", "--overlay-points", "0,2", "--trail", "7",
+         "--side-by-side"]
+    )  # fmt: skip
+    assert (parsed.overlay_style, parsed.overlay_points) == ("heat", "0,2")
+    assert (parsed.trail, parsed.side_by_side) == (7, True)
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_every_style_is_told_of(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """README and --help know all styles, and README says what the code says."""
+    page = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+    told = (STYLES[name].__doc__ or "").split("\n")[0]
+    assert f"| `{name}` | {told} |" in page
+    with pytest.raises(SystemExit):
+        arguments.parse(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    first, *middle, last = STYLES
+    listed = f"{first} (default), " + ", ".join(middle) + f" or {last}"
+    assert f"how points are drawn: {listed}" in said

@@ -139,6 +139,13 @@ def saved(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def saved_npz(**arrays: np.ndarray) -> bytes:
+    """The bytes of an .npz file."""
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
 def lying(shape: tuple[int, ...], dtype: str = "<f4") -> bytes:
     """The header of an array that isn't there."""
     file = io.BytesIO()
@@ -266,3 +273,47 @@ def test_arrays_of_other_writers(tmp_path: Path) -> None:
             assert read_queries(path).rows.tolist() == ROWS
     np.save(tmp_path / "f.npy", np.asfortranarray(numbers.astype(">f4")))
     assert read_queries(tmp_path / "f.npy").rows.tolist() == ROWS
+
+
+NAMED: dict[str, bytes] = {
+    "comma.csv": 't,x,y,name\n0,1,2,"tip, bent"\n3,4,5,Üb\n'.encode(),
+    "excel.csv": "sep=;\nName;t;x;y\ntip, bent;0;1,0;2\nÜb;3;4;5\n".encode("utf-16"),
+    "tabs.tsv": "t\tx\ty\tNAME\n0\t1\t2\ttip, bent\n3\t4\t5\tÜb\n".encode(),
+    "list.json": '[[0, 1, 2, "tip, bent"], [3, 4, 5, "Üb"]]'.encode(),
+    "arrays.npz": saved_npz(
+        queries=np.array([[0, 1, 2], [3, 4, 5]]), names=np.array(["tip, bent", "Üb"])
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_points_have_names(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(NAMED[name])
+    queries = read_queries(tmp_path / name)
+    assert queries.names == ("tip, bent", "Üb")
+    assert queries.rows.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.json", b'[[0, 1, 2, "a"], [3, 4, 5]]', "some points have names and some have none"),
+        ("a.json", b"[[0, 1, 2, 3]]", "not three numbers t, x, y, and a name"),
+        ("a.json", b'[[0, 1, 2, "a", "b"]]', "not three numbers t, x, y, and a name"),
+        ("a.npz", saved_npz(queries=np.ones((2, 3)), names=np.array(["a"])), "not 2 texts"),
+        ("a.npz", saved_npz(queries=np.ones((2, 3)), names=np.arange(2)), "not 2 texts"),
+    ],
+)
+def test_names_that_are_none(name: str, content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        read_queries(tmp_path / name)
+
+
+def test_a_table_of_queries_is_no_file_of_another_program(tmp_path: Path) -> None:
+    """A name alone makes it none, and tracks.csv of a run is one."""
+    (tmp_path / "q.csv").write_text("point,t,x,y,visible,confidence,time\n0,0,1,2,0,0.5,0\n")
+    with pytest.raises(InputError, match="shows no point"):
+        read_queries(tmp_path / "q.csv")
+    (tmp_path / "q.csv").write_text("point,t,x,y\n7,0,1,2\n7,1,1,2\n")
+    assert len(read_queries(tmp_path / "q.csv").rows) == 2

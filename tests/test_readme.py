@@ -25,11 +25,19 @@ from dinotrack.config import FAST, PRESETS, flatten, override
 from dinotrack.formats import RESULTS
 from dinotrack.media.encoding import write_video
 from dinotrack.synthesis import generate
+from dinotrack.terminal.arguments import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 METHOD = (ROOT / "docs" / "method.md").read_text()
-PAGES = ("README.md", "docs/method.md", "videos/README.md", "weights/README.md")
+PAGES = (
+    "README.md",
+    "docs/formats.md",
+    "docs/method.md",
+    "docs/report.md",
+    "videos/README.md",
+    "weights/README.md",
+)
 SECTIONS = (
     "Conventions",
     "1 Flow trajectories",
@@ -151,6 +159,10 @@ def test_readme_has_commands_of_every_kind() -> None:
 def test_options_named_in_the_text_exist(capfd: pytest.CaptureFixture[str]) -> None:
     known = help_of(["track.py"], capfd)
     known += help_of(["-m", "dinotrack.benchmarks", "speed"], capfd)
+    for command in COMMANDS:
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+        known += capfd.readouterr().out
     for page in PAGES:
         for span in re.findall(r"`(--[^`]*)`", text_of(page)):
             assert re.search(rf"{span.split()[0]}\b", known), span

@@ -347,13 +347,14 @@ def test_a_path_goes_on_anywhere_after_a_cut() -> None:
     places = 40 * torch.rand((5, 7, 3, 2), generator=rng)
     candidates = Candidates(places, torch.rand((5, 7, 3), generator=rng))
     own = torch.tensor([0, 1, 2, 3, 3])
-    found = best_path(candidates, own, flow, CONFIG.path)
+    given = own[:, None] == torch.arange(7)
+    found = best_path(candidates, given, flow, CONFIG.path)
     before = Candidates(places[:, :4], candidates.cosine[:, :4])
-    assert torch.equal(found[:, :4], best_path(before, own, shots[0], CONFIG.path))
+    assert torch.equal(found[:, :4], best_path(before, given[:, :4], shots[0], CONFIG.path))
     after = Candidates(places[:, 4:], candidates.cosine[:, 4:])
     # a query that lies in none of the frames leaves all candidates open
-    nowhere = torch.full_like(own, -1)
-    assert torch.equal(found[:, 4:], best_path(after, nowhere, shots[1], CONFIG.path))
+    assert not given[:, 4:].any()
+    assert torch.equal(found[:, 4:], best_path(after, given[:, 4:], shots[1], CONFIG.path))
 
 
 def test_in_another_shot_a_point_must_be_surely_seen() -> None:

@@ -55,7 +55,8 @@ def test_best_path_costs_the_least_of_all(seed: int) -> None:
     cost = 2 * torch.rand((count, frames, options), generator=rng)
     own = torch.randint(frames, (count,), generator=rng)
     candidates = Candidates(places, 1 - cost * CONFIG.path.match_scale)
-    found = best_path(candidates, own, flow, CONFIG.path)
+    given = own[:, None] == torch.arange(frames)
+    found = best_path(candidates, given, flow, CONFIG.path)
     for row in range(count):
         every = itertools.product(range(options), repeat=frames)
         least = min(plain_cost(path, places[row], cost[row], int(own[row]), flow) for path in every)
@@ -66,9 +67,8 @@ def test_best_path_costs_the_least_of_all(seed: int) -> None:
 def test_no_path_passes_a_candidate_that_there_is_not() -> None:
     places = torch.zeros((1, 3, 2, 2))
     cosine = torch.tensor([[[1.0, 0.9], [-torch.inf, 0.1], [0.9, 0.2]]])
-    path = best_path(
-        Candidates(places, cosine), torch.tensor([0]), random_flow(3, 1.0, 0), CONFIG.path
-    )
+    given = torch.tensor([[True, False, False]])
+    path = best_path(Candidates(places, cosine), given, random_flow(3, 1.0, 0), CONFIG.path)
     assert path.tolist() == [[0, 1, 0]]
 
 

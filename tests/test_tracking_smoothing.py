@@ -9,13 +9,23 @@ from dinotrack.flow import VideoFlow
 from dinotrack.queries import Queries
 from dinotrack.tracking.path import Path
 from dinotrack.tracking.smoothing import smooth
-from tests.moving import CONFIG, constant_flow, plain_step, queries_at, random_flow, truth, within
+from tests.moving import (
+    CONFIG,
+    constant_flow,
+    given_in,
+    plain_step,
+    queries_at,
+    random_flow,
+    truth,
+    within,
+)
 
 
 def smoothed(rough: Tensor, matches: Tensor, queries: Queries, flow: VideoFlow) -> Tensor:
     """Along a path on which no patch was found."""
     nowhere = torch.zeros(rough.shape[:2], dtype=torch.bool)
-    return smooth(Path(rough, nowhere, nowhere.float()), matches, queries, flow, CONFIG.smoothing)
+    given = given_in(rough.shape[1], queries)
+    return smooth(Path(rough, nowhere, nowhere.float()), matches, given, flow, CONFIG.smoothing)
 
 
 def test_smooth_keeps_exact_matches() -> None:
@@ -79,7 +89,9 @@ def test_smooth_is_two_plain_filters_that_are_weighed_by_their_variances() -> No
     matches = rough[:, :, None] + 2 * torch.randn((3, frames, 2, 2), generator=rng)
     patch_found = torch.rand((3, frames), generator=rng) < 0.3
     sharpness = torch.rand((3, frames), generator=rng)
-    found = smooth(Path(rough, patch_found, sharpness), matches, queries, flow, config)
+    given = given_in(frames, queries)
+    rough[given] = queries.xy
+    found = smooth(Path(rough, patch_found, sharpness), matches, given, flow, config)
     for n in range(3):
         own = int(queries.frame[n])
         measured, variance = [], []

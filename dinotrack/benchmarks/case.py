@@ -6,22 +6,15 @@ Letters: N points, T frames that the truth knows, S >= T frames of the video.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from dinotrack.api import Fitted
 from dinotrack.benchmarks.truth import NEAR, PointTruth
 from dinotrack.certainty import Certainty
-from dinotrack.correlation import correlation_maps
-from dinotrack.geometry import rescale
+from dinotrack.report.likeness import best_cells
 
 WORST = 6
 """Points that are looked at."""
-MOMENTS = 5
-"""Frames that are looked at of each."""
-APART = 3
-"""Frames between these, as neighbours look alike."""
 
 
 @dataclass(frozen=True)
@@ -110,28 +103,6 @@ def compare(name: str, fitted: Fitted, truth: PointTruth) -> Case:
     )
 
 
-@torch.no_grad()
-def correlations(
-    fitted: Fitted, queries: Float[np.ndarray, "N 3"], t: int
-) -> Float[Tensor, "N h w"]:
-    """Cosines between the features at queries (t, x, y), px of the video, and all cells of a frame
-    t."""
-    working = fitted.working_queries(queries.astype(np.float32))
-    vectors = fitted.maps.at_queries(working)
-    return correlation_maps(vectors, fitted.maps[t : t + 1].values)
-
-
-def best_cells(fitted: Fitted, queries: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N S 2"]:
-    """Where in every frame the feature most similar to the query's lies: px of the video, a cell
-    coarse."""
-    centres = fitted.maps.grid.centres(fitted.maps.device)
-    best = [
-        correlations(fitted, queries, t).flatten(1).argmax(dim=1) for t in range(len(fitted.maps))
-    ]
-    xy = torch.stack([centres[cells] for cells in best], dim=1)
-    return rescale(xy, fitted.flow.size, fitted.video.size).cpu().numpy()
-
-
 def faults(case: Case) -> Faults:
     """How often the path and how often the features are to blame."""
     bad = case.seen & (case.error >= NEAR)
@@ -149,21 +120,6 @@ def worst_points(case: Case, count: int = WORST) -> list[int]:
     mean = total / seen.sum(axis=1).clip(min=1)
     order = np.argsort(-mean, kind="stable")[:count]
     return [int(n) for n in order if mean[n] > 0]
-
-
-def moments(
-    error: Float[np.ndarray, " T"], where: Bool[np.ndarray, " T"], count: int = MOMENTS
-) -> list[int]:
-    """The frames of the largest errors, APART or more from each other, in time's order.
-
-    where: the frames that may be chosen.
-    """
-    chosen: list[int] = []
-    for t in np.argsort(-error, kind="stable").tolist():
-        alone = all(abs(t - other) >= APART for other in chosen)
-        if where[t] and alone and len(chosen) < count:
-            chosen.append(t)
-    return sorted(chosen)
 
 
 def mistakes(case: Case, said: bool) -> list[tuple[int, int]]:

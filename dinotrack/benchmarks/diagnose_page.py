@@ -7,21 +7,15 @@ import torch
 from jaxtyping import Bool
 
 from dinotrack import metrics
-from dinotrack.benchmarks import markup, pictures
-from dinotrack.benchmarks.case import (
-    Case,
-    correlations,
-    faults,
-    mistakes,
-    moments,
-    worst_points,
-)
-from dinotrack.benchmarks.markup import boxes, dot, drawing, figure, stretches, text
-from dinotrack.benchmarks.pictures import FOUND, TRUE, WIDE, Picture, Place
+from dinotrack.benchmarks.case import Case, faults, mistakes, worst_points
 from dinotrack.benchmarks.truth import NEAR
 from dinotrack.certainty import Certainty, reliability
 from dinotrack.geometry import rescale
 from dinotrack.media.frames import one_frame
+from dinotrack.report import markup, pictures
+from dinotrack.report.likeness import correlations, heat_picture, moments
+from dinotrack.report.markup import boxes, dot, drawing, figure, stretches, text
+from dinotrack.report.pictures import FOUND, TRUE, Picture, Place
 
 CELL = (14, 8)
 """Px: a frame and a point of the error map."""
@@ -192,17 +186,13 @@ def _query_crop(case: Case, n: int) -> Picture:
 def _heat_figure(case: Case, n: int, t: int) -> str:
     """Where in a frame the query's feature has a match."""
     fitted = case.fitted
-    grid = fitted.maps.grid
     cosines = correlations(fitted, case.truth.queries[n : n + 1], t)
     places = np.stack((case.true_xy[n, t], case.xy[n, t]))
     working = rescale(torch.from_numpy(places).float(), fitted.video.size, fitted.flow.size)
-    read = grid.sample(cosines[None], working.to(cosines.device)[None])
+    read = fitted.maps.grid.sample(cosines[None], working.to(cosines.device)[None])
     true, found = read[0, :, 0].tolist()
-    frame = one_frame(fitted.video.frames, t)
-    picture = pictures.heat(frame, cosines[0].cpu().numpy(), grid, fitted.flow.size)
-    scale = WIDE / case.truth.size[1]
-    for place, colour in zip(places, (TRUE, FOUND), strict=True):
-        pictures.mark(picture, (place + 0.5) * scale - 0.5, colour)
+    marks = ((places[0], TRUE), (places[1], FOUND))
+    picture = heat_picture(fitted, cosines[0], t, marks)
     where = f"{true:.2f} at the truth, {found:.2f} where found"
     return figure(picture, f"frame {t}: cosine {where}, {cosines.max():.2f} at the best")
 

@@ -77,29 +77,15 @@ def _tracks(args: argparse.Namespace) -> Tracks:
     """The tracks of a run, those that are asked for, as large and as many as asked for."""
     with held():
         from dinotrack.formats import load_tracks
+        from dinotrack.tracks import point_numbers
 
     path = args.run / "tracks.npz" if args.run.is_dir() else args.run
     tracks = load_tracks(path)
     if args.points is not None:
-        tracks = tracks.chosen(_numbers(args.points, tracks))
+        tracks = tracks.chosen(point_numbers(args.points, tracks.point_names))
     if args.size:
         tracks = tracks.resized(args.size)
     return tracks.resampled(args.frames) if args.frames else tracks
-
-
-def _numbers(text: str, tracks: Tracks) -> list[int]:
-    """The points of a list of numbers and names. Names go first. Raises InputError."""
-    numbers = {name: number for number, name in enumerate(tracks.point_names)}
-    chosen = []
-    for word in (part.strip() for part in text.split(",")):
-        number = numbers.get(word)
-        if number is None and word.isdecimal() and int(word) < len(tracks.queries):
-            number = int(word)
-        if number is None:
-            last = len(tracks.queries) - 1
-            raise InputError(f"no point is called {word!r}; give names, or numbers up to {last}")
-        chosen.append(number)
-    return chosen
 
 
 def _video(run: Path) -> str:

@@ -57,6 +57,7 @@ def _run(args: argparse.Namespace, display: Display, again: bool) -> bool:
         from dinotrack.locks import locked
         from dinotrack.media.encoding import check_writable
         from dinotrack.terminal import outputs, report, requests
+        from dinotrack.tracks import names_or_numbers, point_numbers
         from dinotrack.video import read_video
 
     if os.path.exists(args.video):
@@ -70,8 +71,11 @@ def _run(args: argparse.Namespace, display: Display, again: bool) -> bool:
         foreground = read_masks(args.foreground, len(video.frames), video.size)
     out = args.out or outputs.default_folder(video)
     given = (args.video, args.queries, args.mask, args.foreground)
+    if args.overlay_points is not None:
+        point_numbers(args.overlay_points, names_or_numbers(names, len(queries)))
     if not args.no_overlay:
-        check_writable(video.size, video.fps)
+        height, width = video.size
+        check_writable((height, width * (2 if args.side_by_side else 1)), video.fps)
     outputs.check(out, [path for path in given if path])
     with locked(out), _interrupted_in(out):
         if not again and requests.is_done(out, args):
@@ -163,19 +167,22 @@ def _write(
     watch: Watch,
     known: dict[str, Any],
 ) -> dict[str, Any]:
-    """Tracks in all formats, then the overlay; the record of the run, as it is written too.
+    """Tracks in all formats, the overlay and the report; the record of the run, as it is written.
 
     known: what the record holds besides what happened.
     """
-    from dinotrack.overlay import render
+    from dinotrack.overlay import Look, render
+    from dinotrack.report.sections import write_report
+    from dinotrack.report.story import Story
     from dinotrack.terminal import outputs, report
 
     with watch.stage("write"):
         hashes = outputs.replace(out, tracks, known | report.happened(fitted, watch))
     if not args.no_overlay:
         path = out / outputs.OVERLAY
+        look = Look(args.overlay_style, args.trail, args.overlay_points, args.side_by_side)
         with watch.stage("overlay"):
-            render(fitted.video, tracks, path, args.overlay_style, watch.progress)
+            render(fitted.video, tracks, path, look, watch.progress)
         hashes[outputs.OVERLAY] = outputs.sha256(path)
     for name in args.format:
         path = out / outputs.exported(name)
@@ -186,6 +193,13 @@ def _write(
             only_visible=args.only_visible,
             video=fitted.video.path,
         )
+        hashes[path.name] = outputs.sha256(path)
+    if args.report:
+        path = out / outputs.REPORT
+        with watch.stage("report"):
+            happened = known | report.happened(fitted, watch)
+            story = Story(out.resolve().name, fitted, tracks, happened)
+            write_report(path, story, watch.progress)
         hashes[path.name] = outputs.sha256(path)
     record = known | report.happened(fitted, watch) | {"outputs": hashes, "complete": True}
     outputs.write_record(out, record)

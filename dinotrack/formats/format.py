@@ -7,8 +7,8 @@ docs/formats.md says, and nobody else does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dinotrack.errors import InputError
@@ -37,6 +37,8 @@ class Clip:
     """(H, W) px."""
     frames: int | None = None
     fps: float | None = None
+    is_start_usual: bool = False
+    """Whether `start_frame` is only what is usual: then a file that says another one is right."""
 
     def needed_size(self, path: Path) -> tuple[int, int]:
         """The size (H, W). Raises InputError where nobody said it."""
@@ -65,6 +67,8 @@ class KeyedPoint:
     name: str
     keys: tuple[Key, ...]
     """One a frame at most, in any order. Frames without one do not show the point."""
+    query: tuple[float, float, float] | None = None
+    """(t, x, y) that was asked for, where the file says it; else it is the first visible key."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ class Found:
     """(H, W) px."""
     frames: int | None = None
     fps: float | None = None
+    uneven_times: tuple[float, ...] | None = None
+    """When each frame is shown, in seconds, where the rate varies and the file says it."""
 
 
 Writer = Callable[[Path, Tracks, Wishes], None]
@@ -99,5 +105,7 @@ class Format:
     """Whether a file with this ending is of this format; told only files that exist."""
     first_frame: int = 0
     """What the program calls frame 0 of a video, unless it is told otherwise."""
-    package: str = ""
-    """What has to be installed for it, if anything."""
+    needs: Mapping[str, str] = field(default_factory=dict)
+    """What has to be installed for it: the name of a module -> that of its package."""
+    hidden: str = "left out"
+    """How a file shows that a point is hidden, for people."""

@@ -2,21 +2,213 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-
 from dinotrack.errors import InputError, shown
-from dinotrack.formats.format import Clip, Format, Found, KeyedPoint, Wishes
+from dinotrack.formats.after_effects import (
+    is_keyframes,
+    read_keyframes,
+    write_after_effects,
+    write_keyframes,
+)
+from dinotrack.formats.blender import write_blender
+from dinotrack.formats.coco import is_coco, read_coco, write_coco
+from dinotrack.formats.corner_pin import is_corner_pin, read_corner_pin, write_corner_pin
+from dinotrack.formats.csv_tables import is_csv, read_csv, write_csv_wide
+from dinotrack.formats.cvat import is_cvat, read_cvat, write_cvat
+from dinotrack.formats.deeplabcut import (
+    is_deeplabcut,
+    is_deeplabcut_h5,
+    read_deeplabcut,
+    read_deeplabcut_h5,
+    write_deeplabcut,
+    write_deeplabcut_h5,
+)
+from dinotrack.formats.dltdv import write_dltdv
+from dinotrack.formats.equalizer import is_equalizer, read_equalizer, write_equalizer
+from dinotrack.formats.format import Clip, Format, Found, Wishes
+from dinotrack.formats.found import as_tracks
+from dinotrack.formats.fusion import write_fusion
+from dinotrack.formats.mot import write_mot
+from dinotrack.formats.nuke import is_nuke, read_nuke, write_nuke
+from dinotrack.formats.own_json import is_json, read_json_tracks, write_json
+from dinotrack.formats.pftrack import read_pftrack, write_pftrack
+from dinotrack.formats.rerun import write_rerun
+from dinotrack.formats.sleap import (
+    is_sleap,
+    read_sleap,
+    read_sleap_project,
+    write_sleap,
+    write_sleap_project,
+)
+from dinotrack.formats.syntheyes import is_syntheyes, read_syntheyes, write_syntheyes
+from dinotrack.formats.tapvid import is_tapvid, read_tapvid, write_tapvid
 from dinotrack.formats.tracks import is_npz, read_npz, write_csv, write_npz
-from dinotrack.points import QueryRows
+from dinotrack.formats.trajectories import write_trajectories
 from dinotrack.tracks import Tracks
 
 FORMATS: dict[str, Format] = {
-    "npz": Format(".npz", "NumPy, as a run writes it", write_npz, read_npz, is_npz),
-    "csv": Format(".csv", "spreadsheets: a row for each point and frame", write_csv),
+    "npz": Format(
+        ".npz",
+        "NumPy, as a run writes it",
+        write_npz,
+        read_npz,
+        is_npz,
+        hidden="`visible` is False",
+    ),
+    "csv": Format(
+        ".csv",
+        "spreadsheets: a row a point and frame",
+        write_csv,
+        read_csv,
+        is_csv,
+        hidden="`visible` is 0",
+    ),
+    "csv-wide": Format(
+        ".csv",
+        "spreadsheets: a row a frame",
+        write_csv_wide,
+        hidden="its `visible` is 0",
+    ),
+    "json": Format(
+        ".json",
+        "any program, lossless",
+        write_json,
+        read_json_tracks,
+        is_json,
+        hidden="`visible` is false",
+    ),
+    "nuke": Format(
+        ".nk",
+        "Nuke: Tracker4",
+        write_nuke,
+        read_nuke,
+        is_nuke,
+        first_frame=1,
+        hidden="no keys, `enable` off",
+    ),
+    "cornerpin": Format(
+        ".nk",
+        "Nuke: CornerPin2D, four points",
+        write_corner_pin,
+        read_corner_pin,
+        is_corner_pin,
+        first_frame=1,
+        hidden="no keys",
+    ),
+    "3de": Format(
+        ".txt", "3DEqualizer4", write_equalizer, read_equalizer, is_equalizer, first_frame=1
+    ),
+    "after-effects": Format(
+        ".jsx",
+        "After Effects: a null for each point",
+        write_after_effects,
+        hidden="no keyframes",
+    ),
+    "after-effects-text": Format(
+        ".txt",
+        "After Effects: keyframes, one point",
+        write_keyframes,
+        read_keyframes,
+        is_keyframes,
+        hidden="no keyframes",
+    ),
+    "fusion": Format(
+        ".setting",
+        "Fusion and DaVinci Resolve",
+        write_fusion,
+        hidden="no keys",
+    ),
+    "blender": Format(
+        ".py",
+        "Blender: a script",
+        write_blender,
+        first_frame=1,
+        hidden="muted markers at its ends",
+    ),
+    "syntheyes": Format(".txt", "SynthEyes", write_syntheyes, read_syntheyes, is_syntheyes),
+    "pftrack": Format(".2dt", "PFTrack", write_pftrack, read_pftrack),
+    "tapvid": Format(
+        ".npz",
+        "tapnet's evaluation",
+        write_tapvid,
+        read_tapvid,
+        is_tapvid,
+        hidden="`occluded` is True",
+    ),
+    "deeplabcut": Format(
+        ".csv",
+        "DeepLabCut",
+        write_deeplabcut,
+        read_deeplabcut,
+        is_deeplabcut,
+        hidden="likelihood 0",
+    ),
+    "deeplabcut-h5": Format(
+        ".h5",
+        "DeepLabCut",
+        write_deeplabcut_h5,
+        read_deeplabcut_h5,
+        is_deeplabcut_h5,
+        needs={"pandas": "pandas", "tables": "tables", "h5py": "h5py"},
+        hidden="likelihood 0",
+    ),
+    "sleap": Format(
+        ".h5",
+        "SLEAP, as an analysis",
+        write_sleap,
+        read_sleap,
+        is_sleap,
+        needs={"h5py": "h5py"},
+        hidden="NaN",
+    ),
+    "sleap-slp": Format(
+        ".slp",
+        "SLEAP, as a project",
+        write_sleap_project,
+        read_sleap_project,
+        needs={"sleap_io": "sleap-io"},
+        hidden="NaN, not visible",
+    ),
+    "coco": Format(
+        ".json",
+        "COCO keypoints",
+        write_coco,
+        read_coco,
+        is_coco,
+        hidden="v = 1",
+    ),
+    "cvat": Format(
+        ".xml",
+        "CVAT, for video 1.1",
+        write_cvat,
+        read_cvat,
+        is_cvat,
+        hidden="`outside` is 1",
+    ),
+    "mot": Format(".txt", "MOT Challenge: boxes", write_mot, first_frame=1),
+    "dltdv": Format(
+        ".csv",
+        "DLTdv: xypts",
+        write_dltdv,
+        first_frame=1,
+        hidden="NaN",
+    ),
+    "rerun": Format(
+        ".rrd",
+        "Rerun",
+        write_rerun,
+        needs={"rerun": "rerun-sdk"},
+        hidden="cleared",
+    ),
+    "trajectories": Format(
+        ".json",
+        "video generators: ATI, Wan",
+        write_trajectories,
+        hidden="the last place stays",
+    ),
 }
 """The name of a format -> what it is. One format is one function and one line."""
 
@@ -40,6 +232,19 @@ def format_of(path: Path, name: str | None, reads: bool) -> Format | None:
     return None
 
 
+def format_by_ending(path: Path) -> Format | None:
+    """The first format that is read from files with such a name, to say what is wrong with it."""
+    readable = (each for each in FORMATS.values() if each.read)
+    return next((each for each in readable if path.name.lower().endswith(each.ending)), None)
+
+
+def read_points(chosen: Format, path: Path, clip: Clip) -> Found | Tracks:
+    """What a file of a format holds. Raises InputError where it is none, or can't be read here."""
+    check_installed(chosen)
+    assert chosen.read is not None
+    return chosen.read(path, clip)
+
+
 def named(name: str) -> Format:
     """The format with that name. Raises InputError where there is none."""
     if name not in FORMATS:
@@ -53,16 +258,17 @@ def check_writable(name: str) -> None:
     if chosen.write is None:
         able = ", ".join(known for known, each in FORMATS.items() if each.write)
         raise InputError(f"{name} files can't be written here; choose one of {able}")
-    check_installed(name, chosen)
+    check_installed(chosen)
 
 
-def check_installed(name: str, chosen: Format) -> None:
-    """Raises InputError where a format needs a package that is missing."""
-    for package in filter(None, (chosen.package,)):
-        if importlib.util.find_spec(package.replace("-", "_")) is None:
-            raise InputError(
-                f"{name} files need the package {package}; install it: pip install {package}"
-            )
+def check_installed(chosen: Format) -> None:
+    """Raises InputError where a format needs packages that are missing."""
+    missing = [pip for module, pip in chosen.needs.items() if find_spec(module) is None]
+    if missing:
+        raise InputError(
+            f"{chosen.ending} files of {chosen.program} need more than is installed; "
+            f"call: pip install {' '.join(missing)}"
+        )
 
 
 def save(
@@ -81,6 +287,7 @@ def save(
         known = ", ".join(dict.fromkeys(each.ending for each in FORMATS.values() if each.write))
         raise InputError(f"{path}: tracks are written into {known} files; give one of these")
     assert found.write is not None
+    check_installed(found)
     start = found.first_frame if start_frame is None else start_frame
     found.write(path, tracks, Wishes(start, only_visible, video))
 
@@ -105,92 +312,11 @@ def load_tracks(
     does not say is not given.
     """
     path = Path(path)
-    readable = [each for each in FORMATS.values() if each.read]
-    alike = [each for each in readable if path.name.lower().endswith(each.ending)]
-    found = format_of(path, format, reads=True) or next(iter(alike), None)
+    found = format_of(path, format, reads=True) or format_by_ending(path)
     if found is None:
-        known = ", ".join(dict.fromkeys(each.ending for each in readable))
+        known = ", ".join(dict.fromkeys(each.ending for each in FORMATS.values() if each.read))
         raise InputError(f"{path}: tracks are read from {known} files; give one of these")
-    assert found.read is not None
     start = found.first_frame if start_frame is None else start_frame
-    clip = Clip(start, size, frames, fps)
-    held = found.read(path, clip)
+    clip = Clip(start, size, frames, fps, is_start_usual=start_frame is None)
+    held = read_points(found, path, clip)
     return held if isinstance(held, Tracks) else as_tracks(held, clip, path)
-
-
-def first_keys(found: Found | Tracks, path: Path) -> QueryRows:
-    """A query for each point of a file: where it is in the first frame that shows it; of tracks,
-    what was asked for.
-
-    Raises InputError where no point is shown anywhere.
-    """
-    if isinstance(found, Tracks):
-        return QueryRows(found.queries.astype(np.float64), str(path), names=found.names)
-    rows = []
-    names = []
-    for point in found.points:
-        seen = [key for key in point.keys if key.visible]
-        if seen:
-            key = min(seen, key=lambda key: key.t)
-            rows.append((key.t, key.x, key.y))
-            names.append(point.name)
-    if not rows:
-        raise InputError(f"{path}: shows no point in any frame; give a file with one")
-    return QueryRows(np.array(rows, np.float64), str(path), names=tuple(names))
-
-
-def as_tracks(found: Found, clip: Clip, path: Path) -> Tracks:
-    """The points of a file as tracks.
-
-    A point's query is its first visible key. In frames without a key a point is hidden, with a
-    confidence of 0; it lies on the line between the keys before and after, or on the nearest one.
-    Raises InputError where nobody says how large the video is, for a file without points, and for
-    a point without keys or with one in a frame that the video does not have.
-    """
-    size = clip.size or found.size
-    if size is None:
-        raise InputError(f"{path}: does not say how large its video is; give size=(H, W)")
-    if not found.points or not any(point.keys for point in found.points):
-        raise InputError(f"{path}: shows no point in any frame; give a file with one")
-    last = max(key.t for point in found.points for key in point.keys)
-    frames = clip.frames or found.frames or last + 1
-    parts = [_track(point, frames, path) for point in found.points]
-    xy, visible, confidence, queries = (np.stack(part) for part in zip(*parts, strict=True))
-    return Tracks(
-        xy=xy.astype(np.float32),
-        visible=visible,
-        confidence=confidence.astype(np.float32),
-        queries=queries.astype(np.float32),
-        size=size,
-        fps=float(clip.fps or found.fps or FPS),
-        names=tuple(point.name for point in found.points),
-    )
-
-
-FPS = 24.0
-"""Frames a second of videos of which nobody says it."""
-
-
-def _track(
-    point: KeyedPoint, frames: int, path: Path
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Positions [T, 2], visibility [T], confidence [T] and query [3] of a point."""
-    keys = sorted(point.keys, key=lambda key: key.t)
-    if not keys:
-        raise InputError(f"{path}: point {shown(point.name)} is in no frame; leave it out")
-    if keys[0].t < 0 or keys[-1].t >= frames:
-        wrong = keys[0].t if keys[0].t < 0 else keys[-1].t
-        raise InputError(
-            f"{path}: point {shown(point.name)} has a key in frame {wrong} of {frames}, counted "
-            "from 0; say with start_frame which number the first frame has"
-        )
-    times = np.array([key.t for key in keys])
-    places = np.array([(key.x, key.y) for key in keys])
-    every = np.arange(frames)
-    xy = np.stack([np.interp(every, times, places[:, axis]) for axis in (0, 1)], axis=-1)
-    visible = np.zeros(frames, bool)
-    confidence = np.zeros(frames)
-    visible[times] = [key.visible for key in keys]
-    confidence[times] = [key.confidence for key in keys]
-    first = next((key for key in keys if key.visible), keys[0])
-    return xy, visible, confidence, np.array((first.t, first.x, first.y))

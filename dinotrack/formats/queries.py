@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from dinotrack.errors import InputError, shown
 from dinotrack.formats.format import Clip
+from dinotrack.formats.found import first_keys
 from dinotrack.formats.numpy_files import Archive, Look, open_npz, read_npy
 from dinotrack.formats.opening import Unreadable, opened, size_of
-from dinotrack.formats.programs import FORMATS, first_keys, format_of
+from dinotrack.formats.programs import FORMATS, format_by_ending, format_of, read_points
 from dinotrack.formats.tables import Table, decoded
 from dinotrack.points import MOST_POINTS, QueryRows, check_count, check_query_shape, query_array
 
@@ -48,12 +49,14 @@ def read_queries(
     Raises InputError that names the file, and the row, where the file is malformed.
     """
     path = Path(path)
+    reader = QUERY_FORMATS.get(path.suffix.lower())
     other = format_of(path, format, reads=True)
+    if other is None and reader is None:
+        other = format_by_ending(path)  # which says what is wrong
     if other is not None:
         start = other.first_frame if start_frame is None else start_frame
-        assert other.read is not None
-        return first_keys(other.read(path, Clip(start, size, frames)), path)
-    reader = QUERY_FORMATS.get(path.suffix.lower())
+        clip = Clip(start, size, frames, is_start_usual=start_frame is None)
+        return first_keys(read_points(other, path, clip), path)
     if reader is None:
         endings = [each.ending for each in FORMATS.values() if each.read]
         known = ", ".join(dict.fromkeys([*QUERY_FORMATS, *endings]))

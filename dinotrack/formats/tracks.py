@@ -11,6 +11,7 @@ from dinotrack.errors import InputError
 from dinotrack.files import replacing
 from dinotrack.formats.format import Clip, Wishes
 from dinotrack.formats.numpy_files import Archive, open_npz
+from dinotrack.formats.texts import quoted
 from dinotrack.tracks import Tracks
 
 KIND = "a tracks.npz of ours"
@@ -158,13 +159,6 @@ def save_csv(
                 for t, (x, y, v, c, s) in rows
                 if v or not only_visible
             )
-
-
-def quoted(text: str) -> str:
-    """A text as a field of a CSV file, in quotes where it needs them."""
-    if any(mark in text for mark in ',"\r\n'):
-        return '"' + text.replace('"', '""') + '"'
-    return text
 
 
 RESULTS: dict[str, Callable[[Path, Tracks], None]] = {

@@ -30,6 +30,8 @@ TICKS = 1_000_000
 LONG = 1000.0
 """Seconds between two frames: an .mp4 counts its steps in 32 bits, so those must be longer then."""
 SLOW_TICKS = 10_000
+LOSS = 18
+"""x264's crf, by which a picture looks as it was."""
 LIMIT = 100_000
 """Of the denominators of rates and of seconds a frame."""
 
@@ -56,6 +58,7 @@ def write_video(
     frames: Iterable[Frame],
     fps: float,
     uneven_times: Float[np.ndarray, " T"] | None = None,
+    loss: int = LOSS,
 ) -> None:
     """Write RGB frames, all of one size, as H.264 in an .mp4 that browsers play.
 
@@ -64,7 +67,8 @@ def write_video(
 
     fps: frames a second. uneven_times: when each frame is shown, in seconds from the first one, in
     ascending order; then the rate is their mean, and the last frame is shown as long as the one
-    before it. Raises InputError where the file can't be written.
+    before it. loss: x264's crf, more is smaller and worse. Raises InputError where the file can't
+    be written.
     """
     _check_rate(fps)
     stream = iter(frames)
@@ -74,7 +78,7 @@ def write_video(
     size = first.shape[:2]
     chunks = (_padded(frame).data for frame in itertools.chain((first,), stream))
     with replacing(path) as part:
-        look = [*_look(size), f"file:{part.absolute()}"]
+        look = [*_look(size, loss), f"file:{part.absolute()}"]
         if uneven_times is None or len(uneven_times) < 2:
             _encode(path, [*_raw(_even(size), fps), *look], chunks)
         else:
@@ -127,14 +131,14 @@ def _timed(times: Float[np.ndarray, " T"]) -> list[str]:
     return ["-f", "matroska", "-i", "-", "-bf", "0", *exact, "-video_track_timescale", str(ticks)]
 
 
-def _look(size: tuple[int, ...]) -> list[str]:
+def _look(size: tuple[int, ...], loss: int) -> list[str]:
     """Colours are tagged, as players guess them from the frame size otherwise."""
     written = _written(size)
     fitted = f"{written[1]}:{written[0]}:" if written != _even(size) else ""
     return [
         "-vf", f"scale={fitted}out_color_matrix=bt709:out_range=tv", "-pix_fmt", "yuv420p",
         "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709",
-        "-c:v", ENCODER, "-preset", "veryfast", "-crf", "18",
+        "-c:v", ENCODER, "-preset", "veryfast", "-crf", str(loss),
         "-movflags", "+faststart", "-f", "mp4",
     ]  # fmt: skip
 

@@ -23,6 +23,7 @@ examples:
 
 COMMANDS: dict[str, str] = {
     "batch": "track many videos, one after the other or several at a time",
+    "report": "write a page that shows what a run did, and how well",
     "export": "write the tracks of a run as files of other programs",
 }
 """The first word of a command -> what it does. dinotrack/commands has a file for each."""
@@ -108,10 +109,21 @@ def _video_among(assignments: list[str]) -> Path:
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    drawn = "how points are drawn (default trails)"
-    add("--overlay-style", type=_style, metavar="STYLE", default="trails", help=drawn)
-    add("--no-overlay", action="store_true", help="do not write overlay.mp4")
+    _add_overlay(parser)
+    add("--report", action="store_true", help="also write report.html, a page to look at")
     add_export(parser)
+
+
+def _add_overlay(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    drawn = "how points are drawn: trails (default), points, rainbow, heat or arrows"
+    add("--overlay-style", type=_style, metavar="STYLE", default="trails", help=drawn)
+    some = "numbers, counted from 0, or names, with commas between (default: all points)"
+    add("--overlay-points", metavar="LIST", help=some)
+    length = "frames of a point's way that are drawn (default: what the style likes)"
+    add("--trail", type=parsing.whole(0), metavar="N", help=length)
+    add("--side-by-side", action="store_true", help="show the video beside the overlay")
+    add("--no-overlay", action="store_true", help="do not write overlay.mp4")
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:
@@ -136,8 +148,11 @@ def formats(text: str) -> tuple[str, ...]:
     from dinotrack.formats import check_writable
 
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    for name in names:
-        check_writable(name)
+    try:
+        for name in names:
+            check_writable(name)
+    except InputError as error:  # a ValueError, of which argparse would not say what is wrong
+        raise argparse.ArgumentTypeError(str(error)) from error
     return names
 
 

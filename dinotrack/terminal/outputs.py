@@ -22,6 +22,7 @@ from dinotrack.tracks import Tracks
 from dinotrack.video import Video
 
 OVERLAY = "overlay.mp4"
+REPORT = "report.html"
 RECORD = "run.json"
 MODEL = "model"
 """The folder that keeps the fit."""
@@ -93,8 +94,8 @@ def clear(out: Path) -> None:
 def replace(out: Path, tracks: Tracks, record: dict[str, Any]) -> dict[str, str]:
     """Put tracks and a record in the place of what an earlier run has left there; their hashes.
 
-    The old files stay until all new ones are written, and neither an overlay nor files for other
-    programs of other points stay behind. Raises InputError where they can't be written.
+    The old files stay until all new ones are written, and neither an overlay or a report nor files
+    for other programs of other points stay behind. Raises InputError where they can't be written.
     """
     try:
         with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=out) as folder:
@@ -103,7 +104,7 @@ def replace(out: Path, tracks: Tracks, record: dict[str, Any]) -> dict[str, str]
                 save(new / name, tracks)
             hashes = {name: sha256(new / name) for name in RESULTS}
             write_record(new, record | {"outputs": hashes, "complete": False})
-            for old in (RECORD, OVERLAY, *map(exported, FORMATS)):
+            for old in (RECORD, OVERLAY, REPORT, *map(exported, FORMATS)):
                 (out / old).unlink(missing_ok=True)
             for name in (*RESULTS, RECORD):
                 os.replace(new / name, out / name)
@@ -142,7 +143,7 @@ def _refuse_inputs(out: Path, inputs: Iterable[Path]) -> None:
 
 
 def _results(out: Path) -> list[Path]:
-    return [out / name for name in (*RESULTS, OVERLAY, RECORD, *map(exported, FORMATS))]
+    return [out / name for name in (*RESULTS, OVERLAY, REPORT, RECORD, *map(exported, FORMATS))]
 
 
 def _unfinished(out: Path) -> Iterator[Path]:

@@ -22,6 +22,7 @@ from dinotrack.config import ChainConfig
 from dinotrack.flow import VideoFlow
 from dinotrack.progress import Tick, unheard
 from dinotrack.queries import Queries
+from dinotrack.tracking.anchors import Anchors, anchors_of
 from dinotrack.tracking.patches import Patches, align, carry
 
 
@@ -39,16 +40,14 @@ class QueryChains:
     """Where the query's patch was found, so that errors of flow have not added up."""
     shape: Float[Tensor, "N T 2 2"]
     """How the patch is turned and stretched; the identity where not followed."""
+    anchor: Int[Tensor, "N T"]
+    """The number of the anchor that the point was followed from, whose patch that is."""
 
-    @property
-    def first_frame(self) -> Int[Tensor, " N"]:
-        """The first frame to which each point was followed."""
-        return self.followed.int().argmax(dim=1)
-
-    @property
-    def last_frame(self) -> Int[Tensor, " N"]:
-        """The last one."""
-        return self.first_frame + self.followed.sum(dim=1) - 1
+    def nearest(self, t: int) -> Int[Tensor, " N"]:
+        """The frame nearest to frame t to which each point was followed; of two, the earlier."""
+        frames = torch.arange(self.followed.shape[1], device=self.followed.device)
+        away = (frames - t).abs().masked_fill(~self.followed, len(frames))
+        return away.argmin(dim=1)
 
 
 class Link(NamedTuple):
@@ -59,6 +58,7 @@ class Link(NamedTuple):
     likeness: Float[Tensor, " N"]
     patch_found: Bool[Tensor, " N"]
     shape: Float[Tensor, "N 2 2"]
+    anchor: Int[Tensor, " N"]
 
 
 def follow(
@@ -68,54 +68,80 @@ def follow(
     patches: Patches | None = None,
     tick: Tick = unheard,
 ) -> QueryChains:
-    """Flow from each query until it leaves the frame, contradicts its way back, or is lost.
+    """Flow from each anchor until it leaves the frame, contradicts its way back, or is lost.
 
-    patches: those of the queries, which mend the positions; None follows flow alone.
+    patches: those of all anchors, which mend the positions; None follows flow alone.
     """
     frames = range(flow.frame_count)
-    later = _follow_one_way(flow, queries, config, patches, frames, tick)
-    earlier = _follow_one_way(flow, queries, config, patches, frames[::-1], tick)
-    links = [_choose(queries.frame <= t, later[t], earlier[t]) for t in frames]
+    anchors = anchors_of(queries, flow.frame_count)
+    walk = _Walk(flow, anchors, config, patches)
+    later = walk.links(frames, tick)
+    earlier = walk.links(frames[::-1], tick)
+    past, future = anchors.distances()
+    links = [_between(later[t], earlier[t], past[:, t], future[:, t], config.shift) for t in frames]
     return QueryChains(*(torch.stack(parts, dim=1) for parts in zip(*links, strict=True)))
 
 
-def _follow_one_way(
-    flow: VideoFlow,
-    queries: Queries,
-    config: ChainConfig,
-    patches: Patches | None,
-    order: range,
-    tick: Tick,
-) -> list[Link]:
-    """The links of all frames, in the order of time; a query's own frame begins its chain.
+@dataclass(frozen=True)
+class _Walk:
+    """What chains are followed through, and from where."""
 
-    order: the frames as they are passed, forwards or backwards.
-    """
-    nowhere = _nowhere(queries)
-    start = _start(queries)
-    link = nowhere
-    links: list[Link] = []
-    for t in order:
-        if links:
-            reached = _step(link, flow, t - order.step, t, config, patches)
-            link = _choose(reached.followed, reached, nowhere)
-        link = _choose(queries.frame == t, start, link)
-        links.append(link)
-        tick(1)
-    return links[:: order.step]
+    flow: VideoFlow
+    anchors: Anchors
+    config: ChainConfig
+    patches: Patches | None
+
+    def links(self, order: range, tick: Tick) -> list[Link]:
+        """The links of all frames, in the order of time; each anchor begins a chain.
+
+        order: the frames as they are passed, forwards or backwards.
+        """
+        anchors = self.anchors
+        last = anchors.before if order.step > 0 else anchors.after
+        nowhere = _nowhere(anchors)
+        link = nowhere
+        links: list[Link] = []
+        for t in order:
+            if links:
+                reached = self._step(link, t - order.step, t)
+                link = _choose(reached.followed, reached, nowhere)
+            link = _choose(anchors.given[:, t], _start(anchors, last[:, t]), link)
+            links.append(link)
+            tick(1)
+        return links[:: order.step]
+
+    def _step(self, link: Link, t: int, u: int) -> Link:
+        """From frame t to its neighbour u. What is not followed there holds no meaning."""
+        step = self.flow.step(link.xy, t, u)
+        followed = link.followed & step.holds(self.config.cycle_error, self.flow.size)
+        if self.patches is None:
+            nothing = torch.zeros_like(step.error)
+            return Link(step.xy, followed, nothing, nothing.bool(), link.shape, link.anchor)
+        patches = self.patches[link.anchor.clamp(min=0)]
+        shape = carry(patches, self.flow.between(t, u), link.xy, link.shape)
+        moved = link._replace(xy=step.xy, followed=followed, shape=shape)
+        return _mend(moved, u, self.config, patches)
 
 
-def _step(
-    link: Link, flow: VideoFlow, t: int, u: int, config: ChainConfig, patches: Patches | None
+def _between(
+    later: Link,
+    earlier: Link,
+    past: Float[Tensor, " N"],
+    future: Float[Tensor, " N"],
+    agreement: float,
 ) -> Link:
-    """From frame t to its neighbour u. What is not followed there holds no meaning."""
-    step = flow.step(link.xy, t, u)
-    followed = link.followed & step.holds(config.cycle_error, flow.size)
-    if patches is None:
-        nothing = torch.zeros_like(step.error)
-        return Link(step.xy, followed, nothing, nothing.bool(), link.shape)
-    shape = carry(patches, flow.between(t, u), link.xy, link.shape)
-    return _mend(link._replace(xy=step.xy, followed=followed, shape=shape), u, config, patches)
+    """One frame of the chains from the anchor before it, `past` frames ago, and from the next one.
+
+    Where both reached the frame, the nearer one holds, and where they agree to within so many px,
+    the place lies between theirs, as near to each as its anchor is.
+    """
+    ours = later.followed & (~earlier.followed | (past <= future))
+    nearer = _choose(ours, later, earlier)
+    agreed = later.followed & earlier.followed & (past + future > 0)
+    agreed &= (later.xy - earlier.xy).norm(dim=-1) < agreement
+    share = (past / (past + future).clamp(min=1)).nan_to_num(0.0)[:, None]
+    mixed = later.xy + share * (earlier.xy - later.xy)
+    return nearer._replace(xy=torch.where(agreed[:, None], mixed, nearer.xy))
 
 
 def _mend(link: Link, t: int, config: ChainConfig, patches: Patches) -> Link:
@@ -126,23 +152,26 @@ def _mend(link: Link, t: int, config: ChainConfig, patches: Patches) -> Link:
     near = (aligned.xy - link.xy).norm(dim=-1) < config.shift
     patch_found = patches.textured & (aligned.likeness >= config.found) & near
     xy = torch.where(patch_found[:, None], aligned.xy, link.xy)
-    return Link(xy, followed, aligned.likeness, patch_found, link.shape)
+    return Link(xy, followed, aligned.likeness, patch_found, link.shape, link.anchor)
 
 
-def _start(queries: Queries) -> Link:
-    """Every query in its own frame."""
-    yes = torch.ones_like(queries.frame, dtype=torch.bool)
-    return Link(queries.xy, yes, yes.float(), yes, _identities(queries))
+def _start(anchors: Anchors, number: Int[Tensor, " N"]) -> Link:
+    """Every point at the anchor with its number."""
+    yes = torch.ones_like(number, dtype=torch.bool)
+    xy = anchors.places.xy[number]
+    return Link(xy, yes, yes.float(), yes, _identities(xy), number)
 
 
-def _nowhere(queries: Queries) -> Link:
-    """No query in a frame."""
-    no = torch.zeros_like(queries.frame, dtype=torch.bool)
-    return Link(torch.zeros_like(queries.xy), no, no.float(), no, _identities(queries))
+def _nowhere(anchors: Anchors) -> Link:
+    """No point in a frame."""
+    number = torch.full_like(anchors.before[:, 0], -1)
+    no = torch.zeros_like(number, dtype=torch.bool)
+    xy = anchors.places.xy.new_zeros((len(number), 2))
+    return Link(xy, no, no.float(), no, _identities(xy), number)
 
 
-def _identities(queries: Queries) -> Float[Tensor, "N 2 2"]:
-    return torch.eye(2, device=queries.xy.device).expand(len(queries), 2, 2)
+def _identities(xy: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2 2"]:
+    return torch.eye(2, device=xy.device).expand(len(xy), 2, 2)
 
 
 def _choose(condition: Bool[Tensor, " N"], yes: Link, no: Link) -> Link:
@@ -153,4 +182,5 @@ def _choose(condition: Bool[Tensor, " N"], yes: Link, no: Link) -> Link:
         torch.where(condition, yes.likeness, no.likeness),
         torch.where(condition, yes.patch_found, no.patch_found),
         torch.where(condition[:, None, None], yes.shape, no.shape),
+        torch.where(condition, yes.anchor, no.anchor),
     )

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from dinotrack import chunks
@@ -32,6 +32,7 @@ from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
 from dinotrack.progress import Meter, Progress, Tick, silent, unheard
 from dinotrack.queries import Queries, Trajectories
+from dinotrack.tracking.anchors import anchors_of, mean_of_looks
 from dinotrack.tracking.candidates import cosines_along, propose, units_at
 from dinotrack.tracking.evidence import (
     Evidence,
@@ -89,8 +90,10 @@ class Start:
     """What every pass starts from."""
 
     points: Queries
+    given: Bool[Tensor, "N T"]
+    """Where the points are known to be."""
     patches: Patches
-    """What the points look like."""
+    """What the anchors of the points look like."""
     chain: QueryChains
     """How far flow follows them."""
     pace: Pace
@@ -138,11 +141,12 @@ def join(
     surely seen, not exactly where, so that it does not look for lost patches.
     """
     points = surround(queries, config.support, video.flow.size)
-    vectors = normalise(video.maps.at_queries(points), dim=1)
-    patches = make_patches(Grey(video.frames), points, config.patches)
+    anchors = anchors_of(points, len(video.maps))
+    vectors = mean_of_looks(anchors, normalise(video.maps.at_queries(anchors.places), dim=1))
+    patches = make_patches(Grey(video.frames), anchors.places, config.patches)
     pace = Pace() if meter is None else _pace(meter, len(queries), config)
     chain = follow(video.flow, points, config.chain, patches, pace.follow)
-    start = Start(points, patches, chain, pace)
+    start = Start(points, anchors.given, patches, chain, pace)
     if config.memory.weight:
         first = _pass(video, start, vectors, config, rounds=0)
         seen = (units_at(video.maps, t, first.xy[:, t]) for t in range(len(video.maps)))
@@ -181,15 +185,15 @@ def _pass(
     chain_cosine = torch.where(chain.followed, along_chain, -torch.inf)
     candidates = matches.with_first(chain.xy, chain_cosine)
 
-    passed = best_path(candidates, points.frame, flow, config.path)
+    passed = best_path(candidates, start.given, flow, config.path)
     followed = chain.patch_found & (passed == 0)
     path = Path(candidates.chosen(passed), followed, followed.float())
-    xy = smooth(path, matches.xy, points, flow, config.smoothing)
+    xy = smooth(path, matches.xy, start.given, flow, config.smoothing)
     refound = None
     for _ in range(rounds):
         refound = refind(start.patches, chain, xy, config.refinding, refound, pace.refind)
         mended = path.through(refound.places, refound.found, refound.sharpness)
-        xy = smooth(mended, matches.xy, points, flow, config.smoothing)
+        xy = smooth(mended, matches.xy, start.given, flow, config.smoothing)
 
     evidence = Evidence(
         cosine=cosines_along(video.maps, xy, vectors),

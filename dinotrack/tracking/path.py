@@ -49,15 +49,15 @@ class Path(NamedTuple):
 
 def best_path(
     candidates: Candidates,
-    query_frame: Int[Tensor, " N"],
+    given: Bool[Tensor, "N T"],
     flow: VideoFlow,
     config: PathConfig,
 ) -> Int[Tensor, "N T"]:
     """Which candidate the path of least cost passes in each frame.
 
-    In a query's own frame, its first candidate is certain.
+    Where a point is given, its first candidate is certain.
     """
-    cost = _match_costs(candidates, query_frame, config)
+    cost = _match_costs(candidates, given, config)
     total = cost[:, 0]
     came_from = []
     for t in range(1, cost.shape[1]):
@@ -77,15 +77,13 @@ def _trace_back(last: Int[Tensor, " N"], came_from: list[Int[Tensor, "N K"]]) ->
 
 
 def _match_costs(
-    candidates: Candidates, query_frame: Int[Tensor, " N"], config: PathConfig
+    candidates: Candidates, given: Bool[Tensor, "N T"], config: PathConfig
 ) -> Float[Tensor, "N T K"]:
     """What passing each candidate costs."""
     cost = ((1 - candidates.cosine) / config.match_scale).clamp(max=NEVER)
     certain = torch.full_like(cost[0, 0], NEVER)
     certain[0] = 0
-    frames = torch.arange(cost.shape[1], device=cost.device)
-    own = query_frame[:, None] == frames
-    return torch.where(own[..., None], certain, cost)
+    return torch.where(given[..., None], certain, cost)
 
 
 def _step_costs(

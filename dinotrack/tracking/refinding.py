@@ -53,14 +53,14 @@ def refind(
     found = before.found & ~anew
     places = torch.where(found[..., None], before.places, xy)
     sharpness = torch.where(found, before.sharpness, 0.0)
-    first = chain.first_frame
-    last = chain.last_frame
+    each = torch.arange(len(xy), device=xy.device)
     for t in range(xy.shape[1]):
-        rows = (anew[:, t] & patches.textured).nonzero()[:, 0]
+        textured = patches.textured[chain.anchor[each, chain.nearest(t)]]
+        rows = (anew[:, t] & textured).nonzero()[:, 0]
         if len(rows):
-            nearest = torch.where(t < first, first, last)
-            shape = chain.shape[rows, nearest[rows]]
-            seen = search(patches[rows], t, xy[rows, t], shape, config)
+            nearest = chain.nearest(t)[rows]
+            looks = patches[chain.anchor[rows, nearest]]
+            seen = search(looks, t, xy[rows, t], chain.shape[rows, nearest], config)
             places[rows, t] = seen.xy
             found[rows, t] = seen.likeness >= config.likeness
             way = max(config.sharp - config.likeness, 1e-6)

@@ -16,13 +16,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dinotrack.config import SmoothingConfig
 from dinotrack.flow import VideoFlow
 from dinotrack.geometry import inside
-from dinotrack.queries import Queries
 from dinotrack.tracking.path import Path
 
 UNKNOWN = 1e6
@@ -57,16 +56,17 @@ class Filtered(NamedTuple):
 def smooth(
     path: Path,
     matches: Float[Tensor, "N T K 2"],
-    queries: Queries,
+    given: Bool[Tensor, "N T"],
     flow: VideoFlow,
     config: SmoothingConfig,
 ) -> Float[Tensor, "N T 2"]:
     """Positions (px) along a path.
 
     In each frame the match nearest to the path is a measurement. Where the patch was found, the
-    path itself is the measurement, and in the query's own frame the query.
+    path itself is the measurement, and where the point is given, as in its query's frame, a sure
+    one.
     """
-    measured = _measure(path, matches, queries, config)
+    measured = _measure(path, matches, given, config)
     frames = range(flow.frame_count)
     past = _filter(path, measured, flow, config, frames).after
     future = _filter(path, measured, flow, config, frames[::-1]).before
@@ -75,7 +75,10 @@ def smooth(
 
 
 def _measure(
-    path: Path, matches: Float[Tensor, "N T K 2"], queries: Queries, config: SmoothingConfig
+    path: Path,
+    matches: Float[Tensor, "N T K 2"],
+    given: Bool[Tensor, "N T"],
+    config: SmoothingConfig,
 ) -> Estimate:
     """What is measured in each frame."""
     nearest = (matches - path.xy[:, :, None]).norm(dim=-1).min(dim=2)
@@ -84,12 +87,10 @@ def _measure(
     near = nearest.values < config.match_reach
     variance = torch.where(near, config.match_noise**2, torch.inf)
 
-    xy = torch.where(path.patch_found[..., None], path.xy, match)
+    xy = torch.where((path.patch_found | given)[..., None], path.xy, match)
     patch_noise = config.patch_noise**path.sharpness * config.match_noise ** (1 - path.sharpness)
     variance = torch.where(path.patch_found, patch_noise**2, variance)
-    rows = torch.arange(len(queries), device=xy.device)
-    xy[rows, queries.frame] = queries.xy
-    variance[rows, queries.frame] = config.query_noise**2
+    variance = torch.where(given, config.query_noise**2, variance)
     return Estimate(xy, variance)
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dinotrack.config import ConfidenceConfig, SupportConfig
-from dinotrack.queries import Queries
+from dinotrack.queries import Corrections, Queries
 from dinotrack.tracking.evidence import Evidence, Joined
 
 ROUNDS = 10
@@ -46,6 +46,20 @@ def surround(queries: Queries, config: SupportConfig, size: tuple[int, int]) -> 
     return Queries(
         queries.frame.repeat(1 + len(directions)),
         torch.cat((queries.xy, around.flatten(0, 1))),
+        _moved_along(queries, torch.cat((queries.xy[None], around)) - queries.xy),
+    )
+
+
+def _moved_along(queries: Queries, offsets: Float[Tensor, "V N 2"]) -> Corrections | None:
+    """The corrections of points that lie some px from the queries, and move as these do."""
+    made = queries.corrections
+    if made is None:
+        return None
+    votes = len(offsets)
+    number = torch.arange(votes, device=made.point.device)[:, None] * len(queries)
+    places = made.xy + offsets[:, made.point]
+    return Corrections(
+        (number + made.point).flatten(), made.frame.repeat(votes), places.flatten(0, 1)
     )
 
 

@@ -5,7 +5,7 @@ Arrays in, pictures out: nothing here knows of fits or of truth.
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from dinotrack.geometry import Grid
 
@@ -24,6 +24,9 @@ WIDE = 240
 """Px: the width of a whole frame."""
 TRUE: Colour = (40, 220, 60)
 FOUND: Colour = (255, 50, 40)
+MATCH: Colour = (60, 150, 255)
+RING = 6
+"""Px: the radius of a ring."""
 RIM: Colour = (0, 0, 0)
 _SHIFT = 4
 """OpenCV draws at fractions of a pixel, of which there are 2 ** _SHIFT in one."""
@@ -68,11 +71,47 @@ def heat(
     return np.asarray(cv2.addWeighted(hot, 0.65, np.dstack((grey,) * 3), 0.35, 0), np.uint8)
 
 
-def mark(picture: Picture, xy: Place, colour: Colour) -> None:
-    """Draw a ring around a position (px of the picture), into the picture."""
+def cells(
+    frame: Picture,
+    colours: UInt8[np.ndarray, "h w 3"],
+    where: Bool[np.ndarray, "h w"],
+    grid: Grid,
+    size: tuple[int, int],
+) -> Picture:
+    """A whole frame, WIDE px, whose cells have these colours where that is wanted; the rest is
+    dark.
+
+    grid, size: as in `heat`.
+    """
+    height, width = frame.shape[:2]
+    small = WIDE, round(WIDE * height / width)
+    ratio = np.array((small[0] / size[1], small[1] / size[0]))
+    origin = (grid.origin + 0.5) * ratio - 0.5
+    place = grid.stride * ratio, origin, small
+    drawn = _warp(colours, *place, cv2.BORDER_REPLICATE, cv2.INTER_NEAREST)
+    inside = _warp(where.astype(np.uint8), *place, cv2.BORDER_REPLICATE, cv2.INTER_NEAREST)
+    grey = cv2.cvtColor(cv2.resize(frame, small, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    dark = np.dstack((grey // 4,) * 3)
+    return np.asarray(np.where(inside[..., None] > 0, drawn, dark), np.uint8)
+
+
+def shrunk(frame: Picture, width: int) -> Picture:
+    """A whole frame, so many px wide, or as wide as it is if that is less."""
+    height, full = frame.shape[:2]
+    if width >= full:
+        return frame
+    size = width, max(1, round(height * width / full))
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def mark(picture: Picture, xy: Place, colour: Colour, reach: int = RING) -> None:
+    """Draw a ring around a position (px of the picture), into the picture.
+
+    reach: its radius, px.
+    """
     inside = np.clip(xy, -100, 2 * TILE + 2 * WIDE)
     centre = [round(2**_SHIFT * float(value)) for value in inside]
-    radius = 6 * 2**_SHIFT
+    radius = reach * 2**_SHIFT
     for thickness, shade in ((4, RIM), (2, colour)):
         cv2.circle(picture, centre, radius, shade, thickness, cv2.LINE_AA, _SHIFT)
 
@@ -83,11 +122,12 @@ def _warp(
     shift: Float[np.ndarray, "2"],
     size: tuple[int, int],
     border: int,
+    flags: int = cv2.INTER_LINEAR,
 ) -> np.ndarray:
     """A picture or map whose place p lies at scale p + shift, in a picture of `size` (W, H).
 
-    border: what OpenCV puts where nothing is known.
+    border: what OpenCV puts where nothing is known. flags: how it reads between two pixels.
     """
     matrix = np.array(((scale[0], 0, shift[0]), (0, scale[1], shift[1])))
-    warped = cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=border)
+    warped = cv2.warpAffine(picture, matrix, size, flags=flags, borderMode=border)
     return np.asarray(warped)

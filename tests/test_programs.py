@@ -1,0 +1,228 @@
+"""Every format of other programs: one small clip goes out, and where it can, comes back.
+
+A new format needs a line in `QUIRKS` where its files hold less, or more, than positions and names
+of any number of points. `python -m tests.test_programs` prints how far off each format is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dinotrack.errors import InputError
+from dinotrack.formats import FORMATS, Clip, load_tracks
+from dinotrack.formats.format import Reader
+from dinotrack.formats.found import as_tracks
+from dinotrack.formats.programs import check_installed
+from dinotrack.tracks import Tracks
+from tests import science_readers, vfx_readers
+from tests.science_readers import read_with
+from tests.small_clip import FPS, FRAMES, HOSTILE, NAMES, SIZES, clip
+
+STARTS = [None, 1001]
+"""What frame 0 is called in the file; None is what the program itself would call it."""
+
+
+@dataclass(frozen=True)
+class Quirks:
+    """What a file of a format holds."""
+
+    points: int = len(NAMES)
+    """At most."""
+    order: tuple[int, ...] = tuple(range(len(NAMES)))
+    """Which of our points comes back first, second and so on, where that is another order."""
+    names: bool = True
+    """Whether names come back, those of NAMES at least."""
+    any_name: bool = False
+    """Whether every text is a name, and comes back as it was."""
+    says: frozenset[str] = frozenset()
+    """Which of size, frames and fps the file says, so that readers need not be told."""
+    hidden: bool = False
+    """Whether positions come back of frames in which a point is hidden."""
+    confidence: float | None = None
+    """How far off it comes back; None where it does not."""
+    px: float = 0.00051
+    """How far off a position may come back: by default, half of the third decimal."""
+    same_bytes: bool = True
+    """Whether the same tracks give the same bytes."""
+    reader: Reader | None = None
+    """What reads the file, for formats that dinotrack itself only writes."""
+
+
+WHOLE = Quirks(
+    any_name=True,
+    says=frozenset(("size", "frames", "fps")),
+    hidden=True,
+    confidence=0.0,
+    px=0.0,
+)
+SAYING = frozenset(("size", "frames", "fps"))
+QUIRKS: dict[str, Quirks] = {
+    "npz": WHOLE,
+    "csv": Quirks(any_name=True, hidden=True, confidence=5.1e-5, px=0.00071),
+    "csv-wide": Quirks(px=0.00071, reader=read_with(science_readers.csv_wide, 0)),
+    "json": WHOLE,
+    "tapvid": dataclasses.replace(WHOLE, confidence=None, px=2e-6),
+    "deeplabcut": Quirks(hidden=True, confidence=None, px=7.1e-5),
+    "deeplabcut-h5": Quirks(hidden=True, px=0.0),
+    "sleap": Quirks(confidence=1e-7, px=0.0),
+    "sleap-slp": Quirks(confidence=1e-7, px=0.0),
+    "coco": Quirks(says=frozenset(("size", "frames", "fps")), hidden=True, px=7.1e-5),
+    "cvat": Quirks(says=frozenset(("size", "frames")), hidden=True, px=7.1e-5),
+    "mot": Quirks(names=False, px=7.1e-5, reader=read_with(science_readers.mot, 1)),
+    "dltdv": Quirks(
+        names=False, px=7.1e-5, reader=read_with(science_readers.dltdv, 1, is_counted=False)
+    ),
+    "rerun": Quirks(px=1e-6, same_bytes=False, reader=read_with(science_readers.rerun, 0.5)),
+    "nuke": Quirks(says=SAYING, px=1e-5),
+    "cornerpin": Quirks(points=4, order=(2, 3, 1, 0), names=False, says=SAYING, px=1e-5),
+    "3de": Quirks(px=1e-6),
+    "after-effects": Quirks(any_name=True, says=SAYING, px=1e-5, reader=vfx_readers.after_effects),
+    "after-effects-text": Quirks(points=1, names=False, says=frozenset(("size", "fps")), px=1e-5),
+    "fusion": Quirks(any_name=True, px=1e-5, reader=vfx_readers.fusion),
+    "blender": Quirks(any_name=True, says=SAYING, px=1e-5, reader=vfx_readers.blender),
+    "syntheyes": Quirks(px=1e-6),
+    "pftrack": Quirks(px=1e-5),
+}
+"""By the name of the format; those that are not here have none."""
+
+
+def quirks_of(name: str) -> Quirks:
+    return QUIRKS.get(name, Quirks())
+
+
+def parts(tracks: Tracks, most: int) -> Iterator[Tracks]:
+    """Tracks of so many points at most; what is left over in the end is left out."""
+    for first in range(0, len(tracks.queries) - most + 1, most):
+        yield tracks.chosen(range(first, first + most))
+
+
+def read_back(path: Path, name: str, start: int | None) -> Tracks | None:
+    """The tracks of a file that is told only what it does not say; None where nobody reads it."""
+    quirks = quirks_of(name)
+    known = {"size": path_size(path), "frames": FRAMES, "fps": FPS}
+    told = {key: value for key, value in known.items() if key not in quirks.says}
+    if quirks.reader is not None:
+        first = FORMATS[name].first_frame if start is None else start
+        told_clip = Clip(first, **told)
+        found = quirks.reader(path, told_clip)
+        return found if isinstance(found, Tracks) else as_tracks(found, told_clip, path)
+    if FORMATS[name].read is None:
+        return None
+    return load_tracks(path, name, start_frame=start, **told)
+
+
+def path_size(path: Path) -> tuple[int, int]:
+    """The size (H, W) of the clip of a file, which `write` has put into its name."""
+    height, width = path.name.split("_")[0].split("x")
+    return int(height), int(width)
+
+
+def write(name: str, tracks: Tracks, start: int | None, folder: Path) -> Path:
+    """A file of that format, the same whenever it is written."""
+    height, width = tracks.size
+    path = folder / f"{height}x{width}_{name}{FORMATS[name].ending}"
+    tracks.save(path, name, start_frame=start)
+    content = path.read_bytes()
+    tracks.save(path, name, start_frame=start)
+    assert content == path.read_bytes() or not quirks_of(name).same_bytes
+    assert [other.name for other in folder.iterdir()] == [path.name]
+    return path
+
+
+def there_and_back(
+    name: str, tracks: Tracks, start: int | None, folder: Path
+) -> Iterator[tuple[Tracks, Tracks]]:
+    """What goes into each file of a format, and what comes out, in the order of what comes out."""
+    quirks = quirks_of(name)
+    for part in parts(tracks, quirks.points):
+        path = write(name, part, start, folder)
+        back = read_back(path, name, start)
+        if back is not None:
+            yield part.chosen(quirks.order[: len(part.queries)]), back
+        path.unlink()
+
+
+def worst(asked: Tracks, back: Tracks, hidden: bool) -> float:
+    """How far off a position is, px, where the point is visible, or else wherever it is."""
+    away = np.linalg.norm(asked.xy.astype(float) - back.xy.astype(float), axis=-1)
+    return float(away[asked.visible | hidden].max())
+
+
+def needs(name: str) -> None:
+    """Skip a test where the package of a format is missing."""
+    try:
+        check_installed(FORMATS[name])
+    except InputError as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_is_written_comes_back(
+    name: str, size: tuple[int, int], start: int | None, tmp_path: Path
+) -> None:
+    needs(name)
+    quirks = quirks_of(name)
+    for asked, back in there_and_back(name, clip(size), start, tmp_path):
+        assert worst(asked, back, quirks.hidden) <= quirks.px
+        assert np.array_equal(back.visible, asked.visible)
+        assert np.abs(back.queries - asked.queries).max() <= quirks.px
+        assert back.size == asked.size
+        assert back.fps == pytest.approx(FPS, rel=1e-8)
+        if quirks.names:
+            assert back.names == asked.names
+        if quirks.confidence is not None:
+            away = np.abs(back.confidence - asked.confidence)
+            assert away[asked.visible | quirks.hidden].max() <= quirks.confidence
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_name_does_harm(name: str, tmp_path: Path) -> None:
+    needs(name)
+    quirks = quirks_of(name)
+    for asked, back in there_and_back(name, clip((5, 9), HOSTILE), None, tmp_path):
+        assert worst(asked, back, quirks.hidden) <= quirks.px
+        if quirks.any_name:
+            assert back.names == asked.names
+        else:
+            assert len(set(back.point_names)) >= len(set(asked.point_names))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_point_that_is_hidden_everywhere_spoils_nothing(name: str, tmp_path: Path) -> None:
+    needs(name)
+    tracks = clip((5, 9))
+    visible = tracks.visible.copy()
+    visible[2] = False
+    tracks = dataclasses.replace(tracks, visible=visible)
+    for part in parts(tracks, quirks_of(name).points):
+        try:
+            write(name, part, None, tmp_path).unlink()
+        except InputError as refused:  # of a file that would be empty, or lack a corner
+            assert "visible" in str(refused)  # noqa: PT017
+
+
+def main() -> None:
+    """Print the worst position error of each format, px."""
+    for name, chosen in FORMATS.items():
+        errors = []
+        with tempfile.TemporaryDirectory() as folder:
+            for size in (*SIZES, (1080, 1920)):
+                for start in STARTS:
+                    pairs = there_and_back(name, clip(size), start, Path(folder))
+                    errors += [worst(asked, back, quirks_of(name).hidden) for asked, back in pairs]
+        reader = "dinotrack" if chosen.read else "the tests' own reader"
+        said = f"{max(errors):.6f} px, read by {reader}" if errors else "only written"
+        print(f"{name:20} {said}")
+
+
+if __name__ == "__main__":
+    main()
