@@ -1,6 +1,7 @@
 """Many videos: what is done, what is passed over, and what of it survives."""
 
 import csv
+import importlib.util
 import json
 import os
 import signal
@@ -77,6 +78,12 @@ def in_this_process(jobs: Iterator[Job], plan: Plan) -> Generator[Begun | Ended,
             yield Ended(job, 0 if plan.work(job.args) else FOUND_DONE)
         except InputError as error:
             yield Ended(job, 2, str(error))
+
+
+def skip_without_ray() -> None:
+    """It is not loaded here, as the batch says before that how it shall be."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray is not installed")
 
 
 def rows_in(folder: Path) -> dict[str, dict[str, str]]:
@@ -319,7 +326,7 @@ def test_a_worker_that_finds_others_there_comes_back(tmp_path: Path, videos: Mak
 )
 def test_no_video_stops_the_rest(name: str, tmp_path: Path, videos: MakeVideos) -> None:
     if name == "ray":
-        pytest.importorskip("ray")
+        skip_without_ray()
     what = ("fine", "broken", "killed once", "killed", "bug", "fine")
     plan = plan_in(tmp_path, slots=3, retries=1)
     happened = list(worked(jobs_for(videos(*what)), EXECUTORS[name], plan))
@@ -371,7 +378,7 @@ def test_why_a_worker_failed() -> None:
 def test_what_no_ray_cluster_has(
     options: dict[str, Any], told: str, tmp_path: Path, videos: MakeVideos
 ) -> None:
-    pytest.importorskip("ray")
+    skip_without_ray()
     plan = plan_in(tmp_path, **options)
     with pytest.raises(InputError, match=told):
         list(worked(jobs_for(videos("fine")), EXECUTORS["ray"], plan))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import replace
@@ -35,6 +36,8 @@ LOOK_SECONDS = 0.2
 """Between two looks at the tasks, and at the cluster, which may have grown."""
 TOLD_SECONDS = 1.0
 """Until a task is told again that it shall end."""
+KNOCK_SECONDS = 10.0
+"""Until a machine that does not answer is given up."""
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """With this, Ray takes 127.0.0.1 for the address of this machine, so that nobody else reaches it.
 It has no other way to ask for that: `_node_ip_address` of 127.0.0.1 is replaced."""
@@ -118,20 +121,34 @@ def _cluster(plan: Plan) -> Iterator[Any]:
 
 
 def _connect(ray: Any, plan: Plan) -> None:
-    """Raises InputError where there is no such cluster."""
+    """Raises InputError where there is no such cluster, and where others could reach our own."""
     os.environ.setdefault(OUT_OF_MEMORY, str(plan.retries))
     quiet = {"log_to_driver": False, "logging_level": "error"}
-    if plan.address is not None:
-        try:
-            ray.init(address=plan.address, **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = (str(error).splitlines() or [""])[0]
-            problem = f"no Ray cluster answers at {plan.address} ({printable(reason)})"
-            advice = "start one by `ray start --head`, or give --ray without an address"
-            raise InputError(f"{problem}; {advice}") from error
+    if plan.address is None:
+        own = {"address": "local", "num_cpus": processors(), "include_dashboard": False}
+        ray.init(**own, **quiet)
+        places = [str(node["NodeManagerAddress"]) for node in ray.nodes()]
+        if not all(place.startswith("127.") or place == "::1" for place in places):
+            raise InputError(
+                f"Ray listens on {places[0]}, where others may reach it; start a cluster by "
+                "`ray start --head`, if that is wanted, and give --ray auto"
+            )
         return
-    own = {"address": "local", "num_cpus": processors(), "include_dashboard": False}
-    ray.init(**own, **quiet)
+    try:
+        _knock(plan.address)
+        ray.init(address=plan.address, **quiet)
+    except (OSError, OverflowError, RuntimeError, ValueError) as error:
+        reason = printable((str(error).splitlines() or [""])[0])
+        problem = f"no Ray cluster answers at {plan.address} ({reason})"
+        advice = "start one by `ray start --head`, or give --ray without an address"
+        raise InputError(f"{problem}; {advice}") from error
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens at HOST:PORT, which Ray itself finds out in minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal() and "/" not in address:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 
 
 def _needs(ray: Any, plan: Plan) -> tuple[float, int]:
@@ -172,9 +189,9 @@ def _ended(ray: Any, reference: Any, job: Job) -> Ended:
     try:
         ended: Ended = ray.get(reference)
         return ended
-    except Killed as error:
-        return Ended(job, error.code, str(error))
     except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, Killed):
+            return Ended(job, error.cause.code, str(error.cause))
         return Ended(job, 1, f"it can't be done there: {printable(str(error.cause or error))}")
     except ray.exceptions.RayError as error:
         kind = type(error).__name__
