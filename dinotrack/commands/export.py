@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +34,7 @@ def run(argv: Sequence[str]) -> int:
             name,
             start_frame=args.start_frame,
             only_visible=args.only_visible,
-            video=_video(args.run),
+            video=_video(folder),
         )
         print(printable(f"wrote {path}"))
     return 0
@@ -47,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
 
     width = max(map(len, FORMATS))
     known = (
-        f"  {name:{width}}  {each.ending:6}  {each.program}"
+        f"  {name:{width}}  {each.ending:8}  {each.program}"
         for name, each in FORMATS.items()
         if each.write
     )
@@ -79,6 +78,11 @@ def _tracks(args: argparse.Namespace) -> Tracks:
         from dinotrack.formats import load_tracks
         from dinotrack.tracks import point_numbers
 
+    if not args.run.exists():
+        raise InputError(
+            f"{args.run}: no such run; give the folder that `dinotrack VIDEO` wrote, or its "
+            "tracks.npz"
+        )
     path = args.run / "tracks.npz" if args.run.is_dir() else args.run
     tracks = load_tracks(path)
     if args.points is not None:
@@ -88,10 +92,10 @@ def _tracks(args: argparse.Namespace) -> Tracks:
     return tracks.resampled(args.frames) if args.frames else tracks
 
 
-def _video(run: Path) -> str:
+def _video(folder: Path) -> str:
     """Where the video of a run lies, as its record says; empty where there is none."""
-    try:
-        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        return str(Path(record["video"]["path"]).absolute())
-    except (OSError, ValueError, LookupError, TypeError):
-        return ""
+    from dinotrack.terminal.requests import record_in
+
+    video = record_in(folder).get("video")
+    path = video.get("path") if isinstance(video, dict) else None
+    return str(Path(path).absolute()) if isinstance(path, str) else ""
