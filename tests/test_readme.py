@@ -33,6 +33,7 @@ METHOD = (ROOT / "docs" / "method.md").read_text()
 PAGES = (
     "README.md",
     "docs/formats.md",
+    "docs/many-videos.md",
     "docs/method.md",
     "docs/report.md",
     "videos/README.md",
@@ -159,6 +160,7 @@ def test_readme_has_commands_of_every_kind() -> None:
 def test_options_named_in_the_text_exist(capfd: pytest.CaptureFixture[str]) -> None:
     known = help_of(["track.py"], capfd)
     known += help_of(["-m", "dinotrack.benchmarks", "speed"], capfd)
+    known += help_of(["-m", "dinotrack.pretraining.start"], capfd)
     for command in COMMANDS:
         with pytest.raises(SystemExit):
             cli.main([command, "--help"])
@@ -166,6 +168,17 @@ def test_options_named_in_the_text_exist(capfd: pytest.CaptureFixture[str]) -> N
     for page in PAGES:
         for span in re.findall(r"`(--[^`]*)`", text_of(page)):
             assert re.search(rf"{span.split()[0]}\b", known), span
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_every_option_is_told_of(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Each option that --help lists is explained on a page, too; --resume has no effect."""
+    with pytest.raises(SystemExit):
+        cli.main([*command.split(), "--help"])
+    options = re.findall(r"^  (?:-o FILE, )?(--[a-z-]+)", capfd.readouterr().out, re.MULTILINE)
+    told = " ".join(text_of(page) for page in PAGES)
+    untold = {name for name in options if not re.search(rf"{name}(?![\w-])", told)}
+    assert untold - {"--resume", "--out"} == set()
 
 
 def test_two_commands_for_a_fresh_machine() -> None:
@@ -308,7 +321,7 @@ def test_lines_are_short(page: str) -> None:
         ("another kind of backbone", "fakes.py", ["FakeBackbone"], "{} + 1"),
         ("a flow", "test_extending.py", ["drift"], "{} + 1"),
         ("a loss", "test_terms.py", ["sparsity_loss", "sparsity"], "{} + 1 + {} + 1"),
-        ("an output format", "test_extending.py", ["save_counts"], "{} + 1"),
+        ("a file of every run", "test_extending.py", ["save_counts"], "{} + 1"),
         ("an overlay style", "test_extending.py", ["crosses"], "{} + 1"),
     ],
 )
