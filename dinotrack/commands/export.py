@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ def run(argv: Sequence[str]) -> int:
             name,
             start_frame=args.start_frame,
             only_visible=args.only_visible,
-            video=_video(folder),
+            video=_video(args.run),
         )
         print(printable(f"wrote {path}"))
     return 0
@@ -78,11 +79,6 @@ def _tracks(args: argparse.Namespace) -> Tracks:
         from dinotrack.formats import load_tracks
         from dinotrack.tracks import point_numbers
 
-    if not args.run.exists():
-        raise InputError(
-            f"{args.run}: no such run; give the folder that `dinotrack VIDEO` wrote, or its "
-            "tracks.npz"
-        )
     path = args.run / "tracks.npz" if args.run.is_dir() else args.run
     tracks = load_tracks(path)
     if args.points is not None:
@@ -92,10 +88,10 @@ def _tracks(args: argparse.Namespace) -> Tracks:
     return tracks.resampled(args.frames) if args.frames else tracks
 
 
-def _video(folder: Path) -> str:
+def _video(run: Path) -> str:
     """Where the video of a run lies, as its record says; empty where there is none."""
-    from dinotrack.terminal.requests import record_in
-
-    video = record_in(folder).get("video")
-    path = video.get("path") if isinstance(video, dict) else None
-    return str(Path(path).absolute()) if isinstance(path, str) else ""
+    try:
+        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        return str(Path(record["video"]["path"]).absolute())
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
