@@ -564,6 +564,17 @@ def test_deeplabcut_tables_of_both_kinds(tmp_path: Path, monkeypatch: pytest.Mon
     assert not (tmp_path / "harm").exists()
 
 
+def test_texts_without_a_fixed_length_are_not_read(tmp_path: Path) -> None:
+    """libhdf5 never comes to an end with some damaged ones."""
+    h5py = pytest.importorskip("h5py")
+    path = written("sleap", tmp_path)
+    with h5py.File(path, "a") as file:
+        del file["node_names"]
+        file["node_names"] = list(UNLIKE)
+    with pytest.raises(InputError, match="its node_names is object"):
+        load_tracks(path, "sleap", size=(3, 4))
+
+
 def test_hdf5_that_leads_elsewhere_or_claims_too_much(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
