@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +15,6 @@ from dinotrack.terminal import parsing
 from dinotrack.terminal.display import Display
 
 INTERRUPTED = "interrupted; no report was written"
-LARGEST_RECORD = 1 << 26
-"""Bytes of run.json. The losses of a million steps take less."""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -66,7 +63,7 @@ def _report(args: argparse.Namespace, path: Path, display: Display) -> dict[str,
     with held():
         from dinotrack.formats import load_tracks
         from dinotrack.report.truth import read_truth
-        from dinotrack.terminal import outputs
+        from dinotrack.terminal import outputs, requests
         from dinotrack.tracks import point_numbers
 
     kept = args.run / "tracks.npz"
@@ -79,7 +76,7 @@ def _report(args: argparse.Namespace, path: Path, display: Display) -> dict[str,
     truth = None if args.truth is None else read_truth(args.truth, tracks)
     points = [] if args.points is None else point_numbers(args.points, tracks.point_names)
     frames = _frames(args.frames, tracks.visible.shape[1])
-    record = _record(args.run / outputs.RECORD)
+    record = requests.record_in(args.run)
     with held():
         from dinotrack import api  # loads torch, which takes seconds
         from dinotrack.overlay import check_belong
@@ -117,14 +114,3 @@ def _frames(text: str | None, length: int) -> list[int]:
         return [read(word) for word in text.split(",")]
     except argparse.ArgumentTypeError as error:
         raise InputError(f"--frames: {error}") from None
-
-
-def _record(path: Path) -> dict[str, Any]:
-    """What run.json says; nothing where it can't be read, as the report can do without."""
-    try:
-        if path.stat().st_size > LARGEST_RECORD:
-            return {}
-        held_in_it = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return held_in_it if isinstance(held_in_it, dict) else {}
