@@ -93,8 +93,8 @@ def test_tables_come_back(
     lines = [[f"{value:.5f}".replace(".", point) for value in row] for row in rows]
     text = end.join(delimiter.join(line) for line in [["t", "x", "y"], *lines])
     found = table_rows(text.encode(code))
-    assert [line for line, _ in found] == list(range(2, len(rows) + 2))
-    np.testing.assert_allclose([row for _, row in found], rows)
+    assert [line for line, _, _ in found] == list(range(2, len(rows) + 2))
+    np.testing.assert_allclose([row for _, row, _ in found], rows)
 
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)

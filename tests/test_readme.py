@@ -159,6 +159,7 @@ def test_readme_has_commands_of_every_kind() -> None:
 def test_options_named_in_the_text_exist(capfd: pytest.CaptureFixture[str]) -> None:
     known = help_of(["track.py"], capfd)
     known += help_of(["-m", "dinotrack.benchmarks", "speed"], capfd)
+    known += help_of(["-m", "dinotrack.pretraining.start"], capfd)
     for command in COMMANDS:
         with pytest.raises(SystemExit):
             cli.main([command, "--help"])
@@ -308,7 +309,7 @@ def test_lines_are_short(page: str) -> None:
         ("another kind of backbone", "fakes.py", ["FakeBackbone"], "{} + 1"),
         ("a flow", "test_extending.py", ["drift"], "{} + 1"),
         ("a loss", "test_terms.py", ["sparsity_loss", "sparsity"], "{} + 1 + {} + 1"),
-        ("an output format", "test_extending.py", ["save_counts"], "{} + 1"),
+        ("a file of every run", "test_extending.py", ["save_counts"], "{} + 1"),
         ("an overlay style", "test_extending.py", ["crosses"], "{} + 1"),
     ],
 )

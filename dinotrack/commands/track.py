@@ -55,9 +55,8 @@ def _run(args: argparse.Namespace, display: Display, again: bool) -> bool:
     with held():
         from dinotrack.formats import check_count, read_masks
         from dinotrack.locks import locked
-        from dinotrack.media.encoding import check_writable
         from dinotrack.terminal import outputs, report, requests
-        from dinotrack.tracks import names_or_numbers, point_numbers
+        from dinotrack.tracks import names_or_numbers
         from dinotrack.video import read_video
 
     if os.path.exists(args.video):
@@ -73,11 +72,7 @@ def _run(args: argparse.Namespace, display: Display, again: bool) -> bool:
         foreground = read_masks(args.foreground, len(video.frames), video.size)
     out = args.out or outputs.default_folder(video)
     given = (args.video, args.queries, args.mask, args.foreground)
-    if args.overlay_points is not None:
-        point_numbers(args.overlay_points, names_or_numbers(names, len(queries)))
-    if not args.no_overlay:
-        height, width = video.size
-        check_writable((height, width * (2 if args.side_by_side else 1)), video.fps)
+    _check_overlay(args, video, names_or_numbers(names, len(queries)))
     outputs.check(out, [path for path in given if path])
     with locked(out), _interrupted_in(out):
         if not again and requests.is_done(out, args):
@@ -104,6 +99,18 @@ def _run(args: argparse.Namespace, display: Display, again: bool) -> bool:
     for line in report.summary(out, record):
         print(printable(line))
     return True
+
+
+def _check_overlay(args: argparse.Namespace, video: "Video", names: Sequence[str]) -> None:
+    """Find out whether the overlay can be drawn. names: what each point is called."""
+    from dinotrack.media.encoding import check_writable
+    from dinotrack.tracks import point_numbers
+
+    if args.overlay_points is not None:
+        point_numbers(args.overlay_points, names)
+    if not args.no_overlay:
+        height, width = video.size
+        check_writable((height, width * (2 if args.side_by_side else 1)), video.fps)
 
 
 def _check_names(args: argparse.Namespace) -> None:

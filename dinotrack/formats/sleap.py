@@ -27,10 +27,18 @@ KIND = "a SLEAP analysis"
 """What messages call .h5 files."""
 PROJECT = "a SLEAP project"
 """What messages call .slp files."""
+ORDER = ("track", "node", "frame", "xy")
+"""The sides in the order in which we read them."""
 ANIMAL = "dinotrack"
 """What the one animal is called whose nodes are our points."""
 AXES = ("track", "xy", "node", "frame")
-"""The sides of the array of positions, where the file does not say them."""
+"""The sides of the array of positions, as SLEAP and MATLAB have them."""
+OTHER_AXES = ("frame", "track", "node", "xy")
+"""The same, as sleap-io may have them.
+
+A file may name them, too, in a text without a fixed length. libhdf5 never comes to an end with some
+damaged texts of that kind, so it is not read, and the lengths of the sides decide.
+"""
 
 
 def write_sleap(path: Path, tracks: Tracks, wishes: Wishes) -> None:
@@ -58,7 +66,6 @@ def write_sleap(path: Path, tracks: Tracks, wishes: Wishes) -> None:
     with replacing(path) as part, h5py.File(part, "w") as file:
         for name, values in arrays.items():
             file.create_dataset(name, data=values)
-        file["tracks"].attrs["dims"] = json.dumps(AXES)
 
 
 def _seen(tracks: Tracks) -> tuple[Float[np.ndarray, "N T 2"], Float[np.ndarray, "N T"]]:
@@ -86,17 +93,19 @@ def read_sleap(path: Path, clip: Clip) -> Found:
     """Points of an analysis: of each animal its nodes."""
     with open_h5(path, KIND) as file:
         nodes, animals = texts_of(file, "node_names"), _animals(file)
-        axes = tuple(json.loads(file["tracks"].attrs.get("dims", json.dumps(AXES))))
-        order = [axes.index(side) for side in ("track", "node", "frame", "xy")]
-        places = array(file, "tracks", "f", 4).astype(np.float64).transpose(order)
+        places = array(file, "tracks", "f", 4).astype(np.float64)
+        is_ours = places.shape[:3] == (len(animals), 2, len(nodes))
+        axes = AXES if is_ours else OTHER_AXES
+        places = places.transpose([axes.index(side) for side in ORDER])
+        frames = places.shape[2]
+        if places.shape != (len(animals), len(nodes), frames, 2):
+            raise Unreadable("its arrays are of other sides than it says")
         scores = np.ones(places.shape[:3])
         if "point_scores" in file:
             rest = [side for side in axes if side != "xy"]
-            order = [rest.index(side) for side in ("track", "node", "frame")]
-            scores = array(file, "point_scores", "f", 3).astype(np.float64).transpose(order)
-        count, frames = len(animals) * len(nodes), places.shape[2]
-        if places.shape != (len(animals), len(nodes), frames, 2):
-            raise Unreadable("its arrays are of other sides than it says")
+            scores = array(file, "point_scores", "f", 3).astype(np.float64)
+            scores = scores.transpose([rest.index(side) for side in ORDER[:3]])
+        count = len(animals) * len(nodes)
         places = places.reshape(count, frames, 2)
         trust = np.clip(np.nan_to_num(scores.reshape(count, frames), nan=1.0), 0, 1)
         names = [_called(animal, node, len(animals)) for animal in animals for node in nodes]
