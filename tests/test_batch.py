@@ -103,6 +103,12 @@ def test_names_are_those_of_the_videos_where_these_differ(tmp_path: Path) -> Non
     assert naming.names_of(paths[::-1], [""] * 4) == expected[::-1]
 
 
+def test_a_link_to_itself_has_a_name(tmp_path: Path) -> None:
+    """That it can't be read is said where it is read, and stops no other video."""
+    (tmp_path / "loop").symlink_to("loop")
+    assert naming.names_of([tmp_path / "loop"], [""]) == ["loop"]
+
+
 def test_names_are_unlike_whatever_the_videos_are_called(tmp_path: Path) -> None:
     paths = [tmp_path / "x.mp4", tmp_path / "X.mp4", tmp_path / "x.mp4", tmp_path / "logs.mp4"]
     (tmp_path / "one" / "frames").mkdir(parents=True)
@@ -161,6 +167,7 @@ def test_a_manifest_says_what_is_asked_of_each_video(tmp_path: Path) -> None:
         ("video,queries,mask\na.mp4,q.csv,m.png\n", "line 2: --mask and --query-frame choose"),
         ("video,queries,grid\na.mp4,q.csv,3\n", "line 2: argument --grid: not allowed"),
         ("video,name\na.mp4,../x\n", "can't be the name"),
+        ("video\na\0.mp4\n", "zero bytes"),
     ],
 )
 def test_manifests_that_can_t_be_understood(

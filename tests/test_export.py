@@ -9,7 +9,7 @@ import pytest
 
 from dinotrack.cli import main
 from dinotrack.errors import InputError
-from dinotrack.formats import FORMATS, load_tracks, save_tracks
+from dinotrack.formats import FORMATS, check_count, load_tracks, save_tracks
 from dinotrack.media.encoding import write_video
 from dinotrack.points import choose_names
 from dinotrack.synthesis import generate
@@ -215,3 +215,47 @@ def test_formats_are_known_before_the_fit(
     assert main([str(clip), "--out", str(tmp_path / "run"), "--format", "nuk"]) == 2
     assert "unknown format 'nuk'" in capfd.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("own", ["tracks.npz", "run.json", "pony.mp4", "link.nk"])
+def test_an_export_replaces_nothing_of_the_run(
+    own: str, run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Neither under another name: what the run is made of would be lost."""
+    video = run / "pony.mp4"
+    video.write_bytes(b"a video")
+    (run / "run.json").write_text(json.dumps({"video": {"path": str(video)}}))
+    (run / "link.nk").symlink_to(run / "tracks.npz")
+    before = (run / own).read_bytes()
+    assert "would be lost" in refused(capfd, run, "nuke", "-o", run / own)
+    assert (run / own).read_bytes() == before
+
+
+def test_a_run_that_is_not_there_is_called_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert "no such file" in refused(capfd, tmp_path / "nothing", "nuke")
+
+
+def test_more_frames_than_memory_is_for(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert "--frames" in refused(capfd, run, "json", "--frames", 99_999_999)
+
+
+def test_a_record_that_is_none_spoils_no_export(run: Path) -> None:
+    (run / "run.json").write_text("[" * 100_000)
+    assert main(["export", str(run), "nuke"]) == 0
+
+
+@pytest.mark.parametrize("name", ["cornerpin", "after-effects-text"])
+def test_a_format_of_few_points_is_refused_before_the_fit(name: str) -> None:
+    with pytest.raises(InputError, match="dinotrack export RUN"):
+        check_count(name, 256)
+    check_count(name, FORMATS[name].points or 0)
+
+
+def test_a_video_called_like_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "export").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert "write ./export" in refused(capfd)

@@ -7,6 +7,7 @@ of any number of points. `python -m tests.test_programs` prints how far off each
 from __future__ import annotations
 
 import dataclasses
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ import numpy as np
 import pytest
 
 from dinotrack.errors import InputError
-from dinotrack.formats import FORMATS, Clip, load_tracks
+from dinotrack.formats import FORMATS, Clip, arrays, load_tracks
 from dinotrack.formats.format import Reader
 from dinotrack.formats.found import as_tracks
+from dinotrack.formats.nuke_script import curve_of
 from dinotrack.formats.programs import check_installed
+from dinotrack.formats.tables import NUMBER
 from dinotrack.tracks import Tracks
 from tests import science_readers, vfx_readers
 from tests.science_readers import read_with
@@ -208,6 +211,80 @@ def test_a_point_that_is_hidden_everywhere_spoils_nothing(name: str, tmp_path: P
             write(name, part, None, tmp_path).unlink()
         except InputError as refused:  # of a file that would be empty, or lack a corner
             assert "visible" in str(refused)  # noqa: PT017
+
+
+SPOILED = {
+    "xy": np.full((1, 2, 2), np.nan, np.float32),
+    "confidence": np.full((1, 2), np.inf, np.float32),
+    "queries": np.full((1, 3), np.nan, np.float32),
+    "fps": 0.0,
+    "names": ("\ud800",),
+}
+"""Parts of tracks that no file can hold."""
+
+
+def one_point() -> Tracks:
+    return Tracks(
+        xy=np.zeros((1, 2, 2), np.float32),
+        visible=np.ones((1, 2), bool),
+        confidence=np.ones((1, 2), np.float32),
+        queries=np.zeros((1, 3), np.float32),
+        size=(4, 4),
+        fps=24.0,
+    )
+
+
+@pytest.mark.parametrize("part", SPOILED)
+def test_what_is_no_number_is_never_written(part: str, tmp_path: Path) -> None:
+    tracks = dataclasses.replace(one_point(), **{part: SPOILED[part]})
+    with pytest.raises(InputError, match=r"mend them|can't be written"):
+        tracks.save(tmp_path / "x.nk")
+    assert not list(tmp_path.iterdir())
+
+
+def test_tracks_without_frames_are_never_written(tmp_path: Path) -> None:
+    none = dataclasses.replace(
+        one_point(),
+        xy=np.zeros((1, 0, 2), np.float32),
+        visible=np.zeros((1, 0), bool),
+        confidence=np.zeros((1, 0), np.float32),
+    )
+    with pytest.raises(InputError, match="no frame"):
+        none.save(tmp_path / "x.csv", "dltdv")
+
+
+@pytest.mark.parametrize("value", ["1.5", "-1", "NaN"])
+def test_a_confidence_is_from_0_to_1(value: str, tmp_path: Path) -> None:
+    path = tmp_path / "tracks.json"
+    one_point().save(path)
+    text = path.read_text()
+    path.write_text(text.replace('"confidence": [1.0', f'"confidence": [{value}'))
+    with pytest.raises(InputError, match="confidence"):
+        load_tracks(path)
+
+
+def test_a_query_is_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "tracks.json"
+    one_point().save(path)
+    path.write_text(re.sub(r'"query": \[[^,]*', '"query": [1e300', path.read_text()))
+    with pytest.raises(InputError, match="query"):
+        load_tracks(path)
+
+
+def test_a_long_row_of_digits_is_refused_at_once() -> None:
+    """Where digits can be parted in many ways, this takes hours."""
+    assert curve_of("1" * 100_000 + "y") is None
+    assert NUMBER.fullmatch("1" * 100_000 + "y") is None
+
+
+def test_a_small_file_holds_no_more_than_memory_is_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrays, "MOST_KEYS", 1)
+    path = tmp_path / "x.npz"
+    one_point().save(path, "tapvid")
+    with pytest.raises(InputError, match="give fewer points"):
+        load_tracks(path, "tapvid")
 
 
 def main() -> None:

@@ -42,6 +42,8 @@ def read(path: Path) -> list[Row]:
         if size_of(file) > MOST_BYTES:
             raise Unreadable(f"it is larger than {MOST_BYTES >> 20} MB")
         text = decoded(file.read())
+        if "\0" in text:
+            raise Unreadable("it holds zero bytes, which no table does")
     lines = io.StringIO(text, newline=None).read().split("\n")
     first = next((number for number, line in enumerate(lines) if line.strip()), 0)
     delimiter = _delimiter(lines[first])

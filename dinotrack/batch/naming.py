@@ -1,5 +1,6 @@
 """Names of run folders: one for each video, and the same whatever the order of the videos."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -30,7 +31,7 @@ def names_of(videos: Sequence[Path], named: Sequence[str]) -> list[str]:
     twice = [name for name, count in Counter(map(str.casefold, given)).items() if count > 1]
     if twice:
         raise InputError(f"two videos are named {shown(twice[0])}; give each a name of its own")
-    places = [video.resolve() for video in videos]
+    places = [Path(os.path.realpath(video)) for video in videos]  # resolve fails at loops of links
     names = [name or plain_name(place) for name, place in zip(named, places, strict=True)]
     folders = [_folders_above(place) for place in places]
     for level in range(max(map(len, folders), default=0)):

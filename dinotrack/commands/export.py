@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dinotrack.errors import InputError, printable
 from dinotrack.interrupts import held
@@ -15,27 +15,34 @@ from dinotrack.terminal import arguments, parsing
 if TYPE_CHECKING:
     from dinotrack.tracks import Tracks
 
+MOST_PLACES = 1 << 24
+"""Points times frames that are written."""
 INTERRUPTED = "interrupted; files that were not finished are not there"
 
 
 def run(argv: Sequence[str]) -> int:
     """Write what the arguments say, and print where it lies."""
     with held():
-        from dinotrack.terminal import outputs
+        from dinotrack.terminal import outputs, requests
 
     args = _parser().parse_args(argv)
     tracks = _tracks(args)
     folder = args.run if args.run.is_dir() else args.run.parent
     if args.out and len(args.format) > 1:
         raise InputError("-o names one file; leave it out, or give one format")
+    video = _video(requests.record_in(args.run))
+    made_from = [args.run] if args.run.is_file() else []
+    if video and os.path.exists(video):
+        made_from.append(Path(video))
     for name in args.format:
         path = args.out or folder / outputs.exported(name)
+        outputs.check_export(path, folder, made_from)
         tracks.save(
             path,
             name,
             start_frame=args.start_frame,
             only_visible=args.only_visible,
-            video=_video(args.run),
+            video=video,
         )
         print(printable(f"wrote {path}"))
     return 0
@@ -85,13 +92,14 @@ def _tracks(args: argparse.Namespace) -> Tracks:
         tracks = tracks.chosen(point_numbers(args.points, tracks.point_names))
     if args.size:
         tracks = tracks.resized(args.size)
+    if args.frames and args.frames * len(tracks.queries) > MOST_PLACES:
+        raise InputError(f"--frames: {args.frames} frames are more than memory is for; give fewer")
     return tracks.resampled(args.frames) if args.frames else tracks
 
 
-def _video(run: Path) -> str:
-    """Where the video of a run lies, as its record says; empty where there is none."""
+def _video(record: dict[str, Any]) -> str:
+    """Where the video of a run lies, as its record says; empty where it does not."""
     try:
-        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
         return str(Path(record["video"]["path"]).absolute())
     except (OSError, ValueError, LookupError, TypeError):
         return ""

@@ -53,7 +53,7 @@ def run_once(args: argparse.Namespace) -> bool:
 def _run(args: argparse.Namespace, display: Display, again: bool) -> bool:
     """One run; returns whether it was done. again: also where its results are there."""
     with held():
-        from dinotrack.formats import read_masks
+        from dinotrack.formats import check_count, read_masks
         from dinotrack.locks import locked
         from dinotrack.terminal import outputs, report, requests
         from dinotrack.tracks import names_or_numbers
@@ -65,6 +65,8 @@ def _run(args: argparse.Namespace, display: Display, again: bool) -> bool:
     with watch.stage("read"):
         video = read_video(args.video, display)
     queries, names = _queries(args, video)
+    for name in args.format:
+        check_count(name, len(queries))
     foreground = None
     if args.foreground:
         foreground = read_masks(args.foreground, len(video.frames), video.size)

@@ -7,7 +7,14 @@ every run writes.
 
 from dinotrack.formats.format import Clip, Format, Found, Key, KeyedPoint, Wishes
 from dinotrack.formats.masks import read_mask, read_masks
-from dinotrack.formats.programs import FORMATS, check_writable, load_tracks, named, save
+from dinotrack.formats.programs import (
+    FORMATS,
+    check_count,
+    check_writable,
+    load_tracks,
+    named,
+    save,
+)
 from dinotrack.formats.queries import QUERY_FORMATS, read_queries
 from dinotrack.formats.tracks import RESULTS, save_csv, save_tracks
 
@@ -21,6 +28,7 @@ __all__ = [
     "Key",
     "KeyedPoint",
     "Wishes",
+    "check_count",
     "check_writable",
     "load_tracks",
     "named",

@@ -47,7 +47,7 @@ class Clip:
         return self.size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Key:
     """A point in one frame."""
 
@@ -107,5 +107,7 @@ class Format:
     """What the program calls frame 0 of a video, unless it is told otherwise."""
     needs: Mapping[str, str] = field(default_factory=dict)
     """What has to be installed for it: the name of a module -> that of its package."""
+    points: int | None = None
+    """How many points a file has; None for any number."""
     hidden: str = "left out"
     """How a file shows that a point is hidden, for people."""

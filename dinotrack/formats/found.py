@@ -17,8 +17,8 @@ FPS = 24.0
 """Frames a second of videos of which nobody says it."""
 FARTHEST = 1e30
 """Px that a position may be away from the picture; what is not less is damaged, or no number."""
-MOST_PLACES = 1 << 26
-"""Points times frames that a file may hold; each takes about 40 bytes on the way."""
+MOST_PLACES = 1 << 24
+"""Points times frames that a file may hold; each takes about 50 bytes on the way."""
 
 
 def first_keys(found: Found | Tracks, path: Path) -> QueryRows:
@@ -69,8 +69,8 @@ def as_tracks(found: Found, clip: Clip, path: Path) -> Tracks:
     frames = clip.frames or found.frames or last + 1
     if len(points) * frames > MOST_PLACES:
         raise InputError(
-            f"{path}: holds {len(points)} points in {frames} frames, more than memory is for;"
-            " give fewer points, or say with start_frame which number the first frame has"
+            f"{path}: holds {len(points)} points in {shown(frames)} frames, more than memory is "
+            "for; give fewer points, or say with start_frame which number the first frame has"
         )
     fps = clip.fps or found.fps or FPS
     if min(size) < 1 or not 0 < fps < math.inf:
@@ -98,8 +98,8 @@ def _track(
     if keys[0].t < 0 or keys[-1].t >= frames:
         wrong = keys[0].t if keys[0].t < 0 else keys[-1].t
         raise InputError(
-            f"{path}: point {shown(point.name)} has a key in frame {wrong} of {frames}, counted "
-            "from 0; say with start_frame which number the first frame has"
+            f"{path}: point {shown(point.name)} has a key in frame {shown(wrong)} of {frames}, "
+            "counted from 0; say with start_frame which number the first frame has"
         )
     times = np.array([key.t for key in keys])
     places = np.array([(key.x, key.y) for key in keys])
@@ -111,11 +111,16 @@ def _track(
         raise InputError(
             f"{path}: point {shown(point.name)} has a position that is no number of px"
         )
+    first = next((key for key in keys if key.visible), keys[0])
+    query = np.array(point.query or _place(first))
+    if not (np.abs(query) < FARTHEST).all():
+        raise InputError(f"{path}: the query of point {shown(point.name)} is not t, x and y")
+    if not all(0 <= key.confidence <= 1 for key in keys):
+        raise InputError(f"{path}: a confidence of point {shown(point.name)} is not from 0 to 1")
     every = np.arange(frames)
     xy = np.stack([np.interp(every, times, places[:, axis]) for axis in (0, 1)], axis=-1)
     visible = np.zeros(frames, bool)
     confidence = np.zeros(frames)
     visible[times] = [key.visible for key in keys]
     confidence[times] = [key.confidence for key in keys]
-    first = next((key for key in keys if key.visible), keys[0])
-    return xy, visible, confidence, np.array(point.query or _place(first))
+    return xy, visible, confidence, query

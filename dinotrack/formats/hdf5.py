@@ -16,8 +16,10 @@ import numpy.typing as npt
 
 from dinotrack.formats.opening import Unreadable, opened
 
-MOST_BYTES = 1 << 30
+MOST_VALUES = 1 << 26
 """Of one array, which a small file may claim to hold."""
+MOST_BYTES = 1 << 30
+"""Of the same, as texts may be long."""
 
 
 @contextlib.contextmanager
@@ -44,8 +46,9 @@ def array(group: Any, name: str, kinds: str, sides: int) -> npt.NDArray[Any]:
         raise Unreadable(f"it has no array {name}")
     if found.dtype.kind not in kinds or found.ndim != sides:
         raise Unreadable(f"its {name} is {found.dtype} {list(found.shape)}")
-    if math.prod(found.shape) * found.dtype.itemsize > MOST_BYTES:
-        raise Unreadable(f"its {name} is larger than {MOST_BYTES >> 20} MB")
+    count = math.prod(found.shape)
+    if count > MOST_VALUES or count * found.dtype.itemsize > MOST_BYTES:
+        raise Unreadable(f"its {name} holds {count} values, more than memory is for")
     return np.asarray(found[()])
 
 

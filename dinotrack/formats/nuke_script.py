@@ -34,7 +34,8 @@ NODE = re.compile(r"^[ \t]*(\w+)[ \t]*\{", re.MULTILINE)
 QUOTED = re.compile(r'"((?:\\.|[^"\\])*)"', re.DOTALL)
 BARE = re.compile(r"(?:\\.|[^\s\\])+", re.DOTALL)
 BLANK = re.compile(r"\s*")
-NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
+"""Digits can be parted in one way alone, or a long row of them would take for ever to refuse."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from dinotrack.formats.after_effects import (
     write_after_effects,
     write_keyframes,
 )
+from dinotrack.formats.arrays import check_sound
 from dinotrack.formats.blender import write_blender
 from dinotrack.formats.coco import is_coco, read_coco, write_coco
 from dinotrack.formats.corner_pin import is_corner_pin, read_corner_pin, write_corner_pin
@@ -96,6 +97,7 @@ FORMATS: dict[str, Format] = {
         read_corner_pin,
         is_corner_pin,
         first_frame=1,
+        points=4,
         hidden="no keys",
     ),
     "3de": Format(
@@ -113,6 +115,7 @@ FORMATS: dict[str, Format] = {
         write_keyframes,
         read_keyframes,
         is_keyframes,
+        points=1,
         hidden="no keyframes",
     ),
     "fusion": Format(
@@ -265,6 +268,16 @@ def check_writable(name: str) -> None:
     check_installed(chosen)
 
 
+def check_count(name: str, count: int) -> None:
+    """Raises InputError where files of that format hold another number of points."""
+    wanted = named(name).points
+    if wanted not in (None, count):
+        raise InputError(
+            f"{name} files hold {wanted} points each, and here are {count}; leave {name} out, and "
+            f"give such a file its points later: dinotrack export RUN {name} --points LIST"
+        )
+
+
 def check_installed(chosen: Format) -> None:
     """Raises InputError where a format needs packages that are missing."""
     missing = [pip for module, pip in chosen.needs.items() if find_spec(module) is None]
@@ -292,6 +305,7 @@ def save(
         raise InputError(f"{path}: tracks are written into {known} files; give one of these")
     assert found.write is not None
     check_installed(found)
+    check_sound(path, tracks)
     start = found.first_frame if start_frame is None else start_frame
     found.write(path, tracks, Wishes(start, only_visible, video))
 
@@ -317,6 +331,8 @@ def load_tracks(
     """
     path = Path(path)
     found = format_of(path, format, reads=True) or format_by_ending(path)
+    if found is None and not os.path.exists(path):
+        raise InputError(f"{path}: no such file; check the path")
     if found is None:
         known = ", ".join(dict.fromkeys(each.ending for each in FORMATS.values() if each.read))
         raise InputError(f"{path}: tracks are read from {known} files; give one of these")

@@ -147,7 +147,12 @@ def write_sleap_project(path: Path, tracks: Tracks, wishes: Wishes) -> None:
         labelled.append(sio.LabeledFrame(video=video, frame_idx=t, instances=[points]))
     labels = sio.Labels(labelled, videos=[video], skeletons=[skeleton], tracks=[track])
     with replacing(path) as part:
-        sio.save_slp(labels, str(part), embed=False, verbose=False)
+        try:
+            sio.save_slp(labels, str(part), embed=False, verbose=False)
+        except ValueError as error:  # it keeps all names in 64000 bytes
+            raise InputError(
+                f"{path}: a SLEAP project can't hold these points ({error}); choose fewer of them"
+            ) from error
 
 
 def read_sleap_project(path: Path, clip: Clip) -> Found:

@@ -23,7 +23,7 @@ RIVALS = {"t": ("frame", "frames")}
 """
 POINTED = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
 """The common kind of number; with `NUMBER` there may be a comma, and nothing before it."""
-NUMBER = re.compile(r"[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?")
+NUMBER = re.compile(r"[+-]?([0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
 THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+")
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",

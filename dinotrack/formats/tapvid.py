@@ -75,10 +75,11 @@ def read_tapvid(path: Path, clip: Clip) -> Found:
         names = [f"point_{i}" for i in range(count)]
         if "names" in archive.members:
             names = _array(archive, "names", "U", (count,)).tolist()
-    height, width = size or clip.needed_size(path)
-    xy = points.astype(np.float64) * (width, height) - HALF
-    seen = ~occluded
-    return Found(keyed_points(xy, seen, seen.astype(np.float64), names, queries), size, frames, fps)
+        height, width = size or clip.needed_size(path)
+        xy = points.astype(np.float64) * (width, height) - HALF
+        seen = ~occluded
+        keyed = keyed_points(xy, seen, seen.astype(np.float64), names, queries)
+        return Found(keyed, size, frames, fps)
 
 
 def _array(archive: Archive, name: str, kinds: str, wanted: tuple[int | None, ...]) -> np.ndarray:

@@ -44,8 +44,11 @@ def read_json(path: Path, kind: str) -> Any:
         raise InputError(f"{path}: holds more than {MOST_GROUPS} lists; give fewer points")
     try:
         return json.loads(decoded(content))
-    except (ValueError, RecursionError) as error:
+    except json.JSONDecodeError as error:
         raise InputError(f"{path}: can't be read as {kind}: it is no JSON ({error})") from error
+    except (ValueError, RecursionError) as error:
+        problem = "a number in it is too long, or its lists are too deep"
+        raise InputError(f"{path}: can't be read as {kind}: {problem}") from error
 
 
 def write_text(path: Path, parts: Iterable[str]) -> None:

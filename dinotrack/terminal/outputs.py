@@ -75,6 +75,21 @@ def check(out: Path, inputs: Iterable[Path]) -> None:
         make_folder(model, *ELSEWHERE)
 
 
+def check_export(path: Path, out: Path, inputs: Iterable[Path]) -> None:
+    """Raise InputError where a file that tracks are exported into is one of the run's own.
+
+    out: the folder of the run. inputs: the files and folders that the run was made from.
+    """
+    results = (out / name for name in (*RESULTS, OVERLAY, REPORT, RECORD))
+    kept = (*results, *_checkpoints(out), *_files(inputs))
+    identity = _identity(path)
+    if identity is not None and identity in map(_identity, kept):
+        raise InputError(
+            f"{path} belongs to the run, or is what it was made from, and would be lost; "
+            "give another name"
+        )
+
+
 def holds_fit(out: Path) -> bool:
     """Whether a fit, finished or not, is kept in a folder of results."""
     return any(_checkpoints(out))
