@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dinotrack.errors import InputError
+from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.formats import FORMATS, Clip, arrays, load_tracks
 from dinotrack.formats.format import Reader
 from dinotrack.formats.found import as_tracks
@@ -299,6 +300,17 @@ def main() -> None:
         reader = "dinotrack" if chosen.read else "the tests' own reader"
         said = f"{max(errors):.6f} px, read by {reader}" if errors else "only written"
         print(f"{name:20} {said}")
+
+
+def test_a_file_of_another_picture_is_told(tmp_path: Path) -> None:
+    """Positions of a proxy would else be silently elsewhere."""
+    path = tmp_path / "plate.nk"
+    clip((5, 9)).save(path)
+    with pytest.warns(DinotrackWarning, match="is of 9 x 5, the video of 18 x 10; its positions"):
+        load_tracks(path, size=(10, 18))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_tracks(path, size=(5, 9))
 
 
 if __name__ == "__main__":

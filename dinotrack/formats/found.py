@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from dinotrack.errors import InputError, shown
+from dinotrack.errors import DinotrackWarning, InputError, shown
 from dinotrack.formats.format import Clip, Found, Key, KeyedPoint
 from dinotrack.points import QueryRows
 from dinotrack.tracks import Tracks
@@ -124,3 +125,19 @@ def _track(
     visible[times] = [key.visible for key in keys]
     confidence[times] = [key.confidence for key in keys]
     return xy, visible, confidence, query
+
+
+def tell_of_another_size(
+    path: Path, said: tuple[int, int] | None, known: tuple[int, int] | None
+) -> None:
+    """Warn where a file says another size (H, W) of its video than is known.
+
+    That may be right, as a script's picture may be larger than the plate, but of a proxy all
+    positions would silently be elsewhere.
+    """
+    if not said or not known or said == known:
+        return
+    theirs, ours = (f"{width} x {height}" for height, width in (said, known))
+    advice = "its positions are taken as px of the video"
+    told = DinotrackWarning(f"{path} is of {theirs}, the video of {ours}; {advice}")
+    warnings.warn(told, stacklevel=2)

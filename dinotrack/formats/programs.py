@@ -30,7 +30,7 @@ from dinotrack.formats.deeplabcut import (
 from dinotrack.formats.dltdv import write_dltdv
 from dinotrack.formats.equalizer import is_equalizer, read_equalizer, write_equalizer
 from dinotrack.formats.format import Clip, Format, Found, Wishes
-from dinotrack.formats.found import as_tracks
+from dinotrack.formats.found import as_tracks, tell_of_another_size
 from dinotrack.formats.fusion import write_fusion
 from dinotrack.formats.mot import write_mot
 from dinotrack.formats.nuke import is_nuke, read_nuke, write_nuke
@@ -246,10 +246,16 @@ def format_by_ending(path: Path) -> Format | None:
 
 
 def read_points(chosen: Format, path: Path, clip: Clip) -> Found | Tracks:
-    """What a file of a format holds. Raises InputError where it is none, or can't be read here."""
+    """What a file of a format holds. Raises InputError where it is none, or can't be read here.
+
+    Where the file says another size of its video than is known, a DinotrackWarning tells that its
+    positions are taken to be px of the video: a script's picture may be larger than the plate.
+    """
     check_installed(chosen)
     assert chosen.read is not None
-    return chosen.read(path, clip)
+    held = chosen.read(path, clip)
+    tell_of_another_size(path, held.size, clip.size)
+    return held
 
 
 def named(name: str) -> Format:
