@@ -19,7 +19,8 @@ BETWEEN = re.compile(r"(?<=<!-- formats -->\n).*?(?=<!-- /formats -->)", re.DOTA
 
 def table() -> str:
     """All formats as a table of Markdown."""
-    rows = [("format", "ending", "program", "", "frame 0", "hidden stretch"), ("---",) * 6]
+    head = ("format", "ending", "program", "here it is", "frame 0", "hidden stretch")
+    rows = [head, ("---",) * len(head)]
     for name, each in FORMATS.items():
         does = " and ".join(
             word for word, able in (("written", each.write), ("read", each.read)) if able

@@ -33,6 +33,7 @@ METHOD = (ROOT / "docs" / "method.md").read_text()
 PAGES = (
     "README.md",
     "docs/formats.md",
+    "docs/many-videos.md",
     "docs/method.md",
     "docs/report.md",
     "videos/README.md",
@@ -167,6 +168,17 @@ def test_options_named_in_the_text_exist(capfd: pytest.CaptureFixture[str]) -> N
     for page in PAGES:
         for span in re.findall(r"`(--[^`]*)`", text_of(page)):
             assert re.search(rf"{span.split()[0]}\b", known), span
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_every_option_is_told_of(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Each option that --help lists is explained on a page, too; --resume has no effect."""
+    with pytest.raises(SystemExit):
+        cli.main([*command.split(), "--help"])
+    options = re.findall(r"^  (?:-o FILE, )?(--[a-z-]+)", capfd.readouterr().out, re.MULTILINE)
+    told = " ".join(text_of(page) for page in PAGES)
+    untold = {name for name in options if not re.search(rf"{name}(?![\w-])", told)}
+    assert untold - {"--resume", "--out"} == set()
 
 
 def test_two_commands_for_a_fresh_machine() -> None:

@@ -106,7 +106,7 @@ def _cluster(plan: Plan) -> Iterator[Any]:
         try:
             import ray
         except ImportError:
-            advice = "install it by pip install 'dinotrack[ray]', or give --jobs instead"
+            advice = "install it by pip install ray, or give --jobs instead"
             raise InputError(f"--ray needs Ray, which is not here; {advice}") from None
     handlers = {number: signal.getsignal(number) for number in ENDING}
     try:

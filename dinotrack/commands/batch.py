@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dinotrack.commands import track
-from dinotrack.errors import Argument, InputError, printable, shown
+from dinotrack.errors import InputError, printable, shown
 from dinotrack.interrupts import held
 from dinotrack.terminal import arguments, console, parsing
 from dinotrack.terminal.display import in_words
@@ -28,8 +28,6 @@ INTERRUPTED = "interrupted; the same command goes on from here"
 SUMMARY_SECONDS = 10.0
 """Between two summaries while a batch runs."""
 MOST_JOBS = 1024
-ELSEWHERE = ("choose another ", Argument("folder"))
-"""What messages advise, in parts."""
 NUMBERS = re.compile(r"([1-9][0-9]{0,8})(?:-([1-9][0-9]{0,8}))?")
 """A number from 1, or a range of them."""
 EPILOG = """\
@@ -51,6 +49,7 @@ def run(argv: Sequence[str]) -> int:
         from dinotrack.batch.jobs import chosen, jobs_of
         from dinotrack.batch.queue import worked
         from dinotrack.files import make_folder
+        from dinotrack.terminal.outputs import ELSEWHERE
 
         args = _parse(argv)
         listed = jobs_of(args)

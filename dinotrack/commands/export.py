@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 
     width = max(map(len, FORMATS))
     known = (
-        f"  {name:{width}}  {each.ending:6}  {each.program}"
+        f"  {name:{width}}  {each.ending:8}  {each.program}"
         for name, each in FORMATS.items()
         if each.write
     )

@@ -54,7 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--points", metavar="LIST", help=points)
     frames = "the frames to look at them in (default: where they are least sure)"
     add("--frames", metavar="LIST", help=frames)
-    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    devices = "what computes (default: cuda where there is one)"
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help=devices)
     return parser
 
 

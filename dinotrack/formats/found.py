@@ -61,9 +61,7 @@ def as_tracks(found: Found, clip: Clip, path: Path) -> Tracks:
     Raises InputError where nobody says how large the video is, for a file without points, and for
     a point with a key in a frame that the video does not have, or with two in one.
     """
-    size = clip.size or found.size
-    if size is None:
-        raise InputError(f"{path}: does not say how large its video is; give size=(H, W)")
+    size = clip.size or found.size or clip.needed_size(path)
     points = [point for point in found.points if point.keys]
     if not points:
         raise InputError(f"{path}: shows no point in any frame; give a file with one")

@@ -213,7 +213,11 @@ FORMATS: dict[str, Format] = {
         hidden="the last place stays",
     ),
 }
-"""The name of a format -> what it is. One format is one function and one line."""
+"""The name of a format -> what it is. One format is one function and one line.
+
+`python -m tests.formats_page` then writes it into the tables of README and of docs/formats.md,
+where it needs a paragraph of its own.
+"""
 
 
 def format_of(path: Path, name: str | None, reads: bool) -> Format | None:

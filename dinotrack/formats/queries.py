@@ -82,7 +82,7 @@ def _table_rows(path: Path) -> QueryRows:
 
 def _json_rows(path: Path) -> QueryRows:
     content = _content(path)
-    if content.count(b"[") > MOST_POINTS + 1 or content.count(b",") > 3 * MOST_POINTS:
+    if content.count(b"[") > MOST_POINTS + 1 or content.count(b",") > 4 * MOST_POINTS:
         check_count(MOST_POINTS + 1, str(path))  # known before it takes memory
     try:
         values = json.loads(decoded(content))

@@ -94,7 +94,6 @@ def browsed(story: Story) -> dict[str, object]:
     if story.truth is not None and story.error is not None:
         true = np.where(story.truth.visible[..., None], story.truth.xy, np.nan)
         values["true"] = markup.packed(true[listed][:, frames].astype(np.float32))
-        known = story.truth.visible[listed].any(axis=1).tolist()
         errors = story.doubt[listed].round(1).tolist()
         known = [bool(seen.any()) for seen in story.truth.visible[listed]]
         values["errors"] = [

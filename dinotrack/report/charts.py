@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 
 import numpy as np
 from jaxtyping import Float
@@ -83,8 +82,7 @@ def stages_section(story: Story) -> str:
     most = max(max(seconds.values()), 1e-9)
     peak = max(max(memory.values(), default=0.0), 1e-9)
     rows = [
-        _stage(name, (taken, taken / most, "s"), (memory.get(name), peak))
-        for name, taken in seconds.items()
+        _stage(name, (taken, most), (memory.get(name), peak)) for name, taken in seconds.items()
     ]
     whole = f"<tr><td><b>in all</b></td><td>{sum(seconds.values()):.1f} s</td><td></td></tr>"
     said = (
@@ -95,12 +93,12 @@ def stages_section(story: Story) -> str:
     return table + markup.paragraph(said)
 
 
-def _stage(name: str, time: tuple[float, float, str], memory: tuple[float | None, float]) -> str:
-    taken, share, unit = time
+def _stage(name: str, time: tuple[float, float], memory: tuple[float | None, float]) -> str:
+    """A row of the table. time, memory: what the stage took, and the most that any did."""
+    taken, longest = time
     held, most = memory
-    cells = [html.escape(name), f"{taken:.1f} {unit} {_bar(share)}"]
-    known = held is not None and math.isfinite(held)
-    cells.append(f"{held:.0f} MB {_bar((held or 0) / most)}" if known else "")
+    cells = [html.escape(name), f"{taken:.1f} s {_bar(taken / longest)}"]
+    cells.append("" if held is None else f"{held:.0f} MB {_bar(held / most)}")
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 

@@ -32,13 +32,10 @@ def colours_section(story: Story) -> str:
     every = range(len(story.shown))
     step = max(1, len(story.shown) // PICTURES)
     chosen = list(every[::step])[:PICTURES]
-    kinds = {"refined": story.refined}
-    if story.raw is not None:
-        kinds = {"raw": story.raw, "refined": story.refined}
     parts = [markup.row(_frame(story, place) for place in chosen)]
-    first = next(iter(kinds.values()))
+    first = next(iter(story.features.values()))
     found = foreground(first, story.fitted.config.foreground.threshold)
-    for name, maps in kinds.items():
+    for name, maps in story.features.items():
         masks = at_cells(found, first.grid, maps.grid)
         colours = component_colours(maps, masks)
         parts.append(markup.row(_cells(story, name, maps, (colours, masks), c) for c in chosen))

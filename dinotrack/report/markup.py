@@ -27,9 +27,7 @@ def page(title: str, introduction: str, sections: Mapping[str, str], script: str
     say, and no browser fetches anything for it.
     """
     name = html.escape(title)
-    meta = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
-    )
+    meta = '<meta charset="utf-8">' + VIEWPORT
     style = f"<style>\n{resource('page.css')}</style>"
     head = f"<head>{meta}{_policy(script) if script else ''}<title>{name}</title>\n{style}</head>"
     parts = [

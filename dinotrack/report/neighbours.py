@@ -31,11 +31,8 @@ MISSING = "This section needs scikit-learn; install it: pip install scikit-learn
 def neighbours_section(story: Story) -> str:
     """Two drawings side by side, and the share of nearest features that are of the same point."""
     points = chosen_points(story)
-    kinds = {"refined": story.refined}
-    if story.raw is not None:
-        kinds = {"raw": story.raw, "refined": story.refined}
     parts, told = [], []
-    for name, maps in kinds.items():
+    for name, maps in story.features.items():
         features, owners = along_tracks(story, maps, points)
         if len(owners) < LEAST or len(set(owners.tolist())) < 2:
             return markup.paragraph("Too few points are visible in too few frames for this.")

@@ -16,7 +16,7 @@ from torch import Tensor
 from dinotrack.api import Fitted
 from dinotrack.features import extract_features, make_backbone
 from dinotrack.maps import FeatureMaps
-from dinotrack.report.likeness import MOMENTS, map_row, moments
+from dinotrack.report.likeness import map_row, moments
 from dinotrack.report.truth import Truth
 from dinotrack.tracks import Tracks
 
@@ -91,7 +91,7 @@ class Story:
             bad, seen = self.error[n], self.truth.visible[n].copy()
         own = int(self.tracks.queries[n, 0])
         seen[own] = False
-        chosen = moments(bad, seen, min(FRAMES, MOMENTS))
+        chosen = moments(bad, seen, FRAMES)
         return chosen or [len(seen) - 1 - own if len(seen) > 1 else own]
 
     @cached_property
@@ -121,6 +121,13 @@ class Story:
         frames = self.fitted.frames[self.rows.to(self.fitted.frames.device)]
         (values,) = extract_features(backbone, frames, [backbone.layer], config)
         return FeatureMaps(values, backbone.grid(*self.fitted.flow.size))
+
+    @property
+    def features(self) -> dict[str, FeatureMaps]:
+        """Features of the shown frames, raw where there are such, and refined."""
+        if self.raw is None:
+            return {"refined": self.refined}
+        return {"raw": self.raw, "refined": self.refined}
 
     def numbers(self, name: str) -> dict[str, float]:
         """The numbers by name that the record holds under a name; whatever else stands there is
