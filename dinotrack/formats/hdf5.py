@@ -48,7 +48,7 @@ def array(group: Any, name: str, kinds: str, sides: int) -> npt.NDArray[Any]:
         raise Unreadable(f"its {name} is {found.dtype} {list(found.shape)}")
     count = math.prod(found.shape)
     if count > MOST_VALUES or count * found.dtype.itemsize > MOST_BYTES:
-        raise Unreadable(f"its {name} holds {count} values, more than memory is for")
+        raise Unreadable(f"its {name} is larger than memory is for ({count} values)")
     return np.asarray(found[()])
 
 

@@ -47,7 +47,7 @@ def read_json(path: Path, kind: str) -> Any:
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: can't be read as {kind}: it is no JSON ({error})") from error
     except (ValueError, RecursionError) as error:
-        problem = "a number in it is too long, or its lists are too deep"
+        problem = "it is no JSON that can be taken: a number is too long, or lists are too deep"
         raise InputError(f"{path}: can't be read as {kind}: {problem}") from error
 
 
