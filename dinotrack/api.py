@@ -121,7 +121,8 @@ class Fitted:
         names: what each point is called, in the order of the queries; files keep it.
         corrections: [M, 4] rows of (point, t, x, y): where points, by their number among the
         queries, are in further frames. Tracks pass through them, and between two of them a point
-        is followed from both sides.
+        is followed from both sides. Of several in one frame the last one holds, and each of them
+        goes before the query.
         hidden: [K, 3] rows of (point, t, u): a point is not visible from frame t to frame u.
         progress: who is told how far tracking is; by default the one that `fit` was given.
 

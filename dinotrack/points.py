@@ -98,14 +98,9 @@ def check_corrections(corrections: Any, video: Video, count: int) -> Float[np.nd
     None stands for none. A point is the number of one of `count` queries, counted from 0; t, x and
     y have the bounds of queries.
     """
-    exact = plain_array([] if corrections is None else corrections, "corrections")
-    if exact.size == 0:
-        return np.zeros((0, 4), np.float32)
-    if exact.ndim != 2 or exact.shape[1] != 4 or exact.dtype.kind not in "iuf":
-        raise InputError(
-            f"corrections: give numbers [M, 4], rows of point, t, x, y; not {exact.dtype} "
-            f"{list(exact.shape)}"
-        )
+    exact = _rows_of(corrections, "corrections", "[M, 4]", ("point", "t", "x", "y"))
+    if not len(exact):
+        return exact.astype(np.float32)
     point = exact[:, 0]
     wrong = ~((point >= 0) & (point < count) & (point == np.floor(point)))
     if wrong.any():
@@ -114,7 +109,7 @@ def check_corrections(corrections: Any, video: Video, count: int) -> Float[np.nd
             f"correction row {row}: point = {point[row]:g}, but there are {count} points; "
             f"give a whole number in [0, {count - 1}]"
         )
-    rows = QueryRows(exact[:, 1:].astype(np.float64), "corrections")
+    rows = QueryRows(exact[:, 1:], "corrections")
     places = check_queries(rows, len(video.frames), video.size)
     return np.concatenate((point[:, None].astype(np.float32), places), axis=1)
 
@@ -125,15 +120,8 @@ def check_hidden(hidden: Any, video: Video, count: int) -> Int[np.ndarray, "K 3"
     None stands for none. Frames count from 0, and both of them belong to the stretch. Raises
     InputError that names the first bad one.
     """
-    exact = plain_array([] if hidden is None else hidden, "hidden")
+    exact = _rows_of(hidden, "hidden", "[K, 3]", ("point", "first frame", "last frame"))
     length = len(video.frames)
-    if exact.size == 0:
-        return np.zeros((0, 3), np.int64)
-    if exact.ndim != 2 or exact.shape[1] != 3 or exact.dtype.kind not in "iuf":
-        raise InputError(
-            f"hidden: give numbers [K, 3], rows of point, first frame, last frame; not "
-            f"{exact.dtype} {list(exact.shape)}"
-        )
     most = np.array((count - 1, length - 1, length - 1))
     good = (exact >= 0) & (exact <= most) & (exact == np.floor(exact))
     good[:, 2] &= exact[:, 2] >= exact[:, 1]
@@ -144,6 +132,21 @@ def check_hidden(hidden: Any, video: Video, count: int) -> Int[np.ndarray, "K 3"
             f"there are {count} points and {length} frames, counted from 0"
         )
     return exact.astype(np.int64)
+
+
+def _rows_of(
+    values: Any, name: str, shape: str, columns: tuple[str, ...]
+) -> Float[np.ndarray, "M C"]:
+    """Rows of numbers, float64; none for None. Raises InputError where they are none."""
+    exact = plain_array([] if values is None else values, name)
+    if exact.size == 0:
+        return np.zeros((0, len(columns)))
+    if exact.ndim != 2 or exact.shape[1] != len(columns) or exact.dtype.kind not in "iuf":
+        raise InputError(
+            f"{name}: give numbers {shape}, rows of {', '.join(columns)}; not {exact.dtype} "
+            f"{list(exact.shape)}"
+        )
+    return exact.astype(np.float64)
 
 
 def whole_number(value: Any, name: str, example: int) -> int:

@@ -108,6 +108,19 @@ def test_chains_go_on_from_a_correction_and_meet_in_the_middle() -> None:
     assert chain.anchor[0].tolist() == [0] * 4 + [1] * 4
 
 
+@given(seed=some.integers(0, 99))
+def test_the_nearest_followed_frame(seed: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    chain = follow(constant_flow(7), queries_at((0, 20, 34), (3, 10, 10)), CONFIG.chain)
+    followed = torch.rand((2, 7), generator=rng) < 0.3
+    followed[:, int(torch.randint(7, (), generator=rng))] = True
+    found = dataclasses.replace(chain, followed=followed).nearest()
+    for n in range(2):
+        reached = followed[n].nonzero()[:, 0].tolist()
+        expected = [min(reached, key=lambda s, t=t: (abs(s - t), s)) for t in range(7)]
+        assert found[n].tolist() == expected
+
+
 def test_between_two_anchors_that_disagree_little_a_chain_drifts_from_one_to_the_other() -> None:
     queries = queries_at((0, 20, 34))
     right = truth(queries, 5)

@@ -45,7 +45,7 @@ def test_follow_is_one_step_after_another() -> None:
                     t, place = t + direction, moved
                     expected[t] = place
             assert chain.followed[row].nonzero()[:, 0].tolist() == sorted(expected)
-            reached = (chain.nearest(0)[row], chain.nearest(frames)[row])
+            reached = (chain.nearest()[row, 0], chain.nearest()[row, -1])
             assert reached == (min(expected), max(expected))
             for t, place in expected.items():
                 torch.testing.assert_close(chain.xy[row, t], place, atol=1e-4, rtol=1e-5)

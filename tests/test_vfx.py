@@ -330,7 +330,7 @@ def test_the_row_of_a_tracker_is_as_nuke_saves_it(tmp_path: Path) -> None:
     path = tmp_path / "ours.nk"
     one_pixel(seen="oo.o").save(path)
     theirs, ours = (
-        next(node for node in nk.script_of(file)[0] if node.kind == "Tracker4")
+        nk.script_of(file, ["Tracker4"], "Tracker")[0][0]
         for file in (SAMPLES / "track_nuke8.nk", path)
     )
     assert ours.knobs.keys() <= theirs.knobs.keys() | {"inputs"}

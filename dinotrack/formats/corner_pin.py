@@ -83,10 +83,7 @@ def read_corner_pin(path: Path, clip: Clip) -> Found:
 
     The height of the video has to be known where the script has no format.
     """
-    nodes, project = nuke_script.script_of(path)
-    nodes = [node for node in nodes if node.kind in NODES]
-    if not nodes:
-        raise InputError(f"{path}: holds no CornerPin2D; save the script with one")
+    nodes, project = nuke_script.script_of(path, NODES, "CornerPin2D")
     size = clip.size or project.size or clip.needed_size(path)
     start = project.start(clip)
     points = []

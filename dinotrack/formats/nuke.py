@@ -130,10 +130,7 @@ def read_nuke(path: Path, clip: Clip) -> Found:
     was switched off as a whole, which says nothing about the video. The height of the video has to
     be known where the script has no format.
     """
-    nodes, project = nuke_script.script_of(path)
-    nodes = [node for node in nodes if node.kind in NODES]
-    if not nodes:
-        raise InputError(f"{path}: holds no Tracker; save the script with one")
+    nodes, project = nuke_script.script_of(path, NODES, "Tracker")
     size = clip.size or project.size or clip.needed_size(path)
     start = project.start(clip)
     points = []

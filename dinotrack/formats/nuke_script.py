@@ -208,16 +208,18 @@ def nodes(text: str) -> Iterator[Node]:
         found = NODE.search(text, end)
 
 
-def script_of(path: Path) -> tuple[list[Node], Project]:
-    """The nodes of a file that hold points, and what it says of the video.
+def script_of(path: Path, kinds: Sequence[str], name: str) -> tuple[list[Node], Project]:
+    """The nodes of some kinds in a file, and what it says of the video.
 
-    Raises InputError where it is no script.
+    name: what messages call these nodes. Raises InputError where it is no script, or holds none.
     """
     text = decoded(content_of(path, KIND))
     with in_file(path):
         found = list(nodes(text))
-    roots = [node for node in found if node.kind == "Root"]
-    return [node for node in found if node.kind != "Root"], _project(roots)
+    chosen = [node for node in found if node.kind in kinds]
+    if not chosen:
+        raise InputError(f"{path}: holds no {name}; save the script with one")
+    return chosen, _project([node for node in found if node.kind == "Root"])
 
 
 @contextlib.contextmanager

@@ -43,11 +43,13 @@ class QueryChains:
     anchor: Int[Tensor, "N T"]
     """The number of the anchor that the point was followed from, whose patch that is."""
 
-    def nearest(self, t: int) -> Int[Tensor, " N"]:
-        """The frame nearest to frame t to which each point was followed; of two, the earlier."""
-        frames = torch.arange(self.followed.shape[1], device=self.followed.device)
-        away = (frames - t).abs().masked_fill(~self.followed, len(frames))
-        return away.argmin(dim=1)
+    def nearest(self) -> Int[Tensor, "N T"]:
+        """The frame nearest to each to which the point was followed; of two, the earlier."""
+        count = self.followed.shape[1]
+        frames = torch.arange(count, device=self.followed.device)
+        last = torch.where(self.followed, frames, -count).cummax(dim=1).values
+        coming = torch.where(self.followed, frames, 2 * count).flip(1).cummin(dim=1).values.flip(1)
+        return torch.where(frames - last <= coming - frames, last, coming)
 
 
 class Link(NamedTuple):

@@ -53,14 +53,14 @@ def refind(
     found = before.found & ~anew
     places = torch.where(found[..., None], before.places, xy)
     sharpness = torch.where(found, before.sharpness, 0.0)
-    each = torch.arange(len(xy), device=xy.device)
+    nearest = chain.nearest()
+    anchor = chain.anchor.gather(1, nearest)
+    lost = anew & patches.textured[anchor]
     for t in range(xy.shape[1]):
-        textured = patches.textured[chain.anchor[each, chain.nearest(t)]]
-        rows = (anew[:, t] & textured).nonzero()[:, 0]
+        rows = lost[:, t].nonzero()[:, 0]
         if len(rows):
-            nearest = chain.nearest(t)[rows]
-            looks = patches[chain.anchor[rows, nearest]]
-            seen = search(looks, t, xy[rows, t], chain.shape[rows, nearest], config)
+            shape = chain.shape[rows, nearest[rows, t]]
+            seen = search(patches[anchor[rows, t]], t, xy[rows, t], shape, config)
             places[rows, t] = seen.xy
             found[rows, t] = seen.likeness >= config.likeness
             way = max(config.sharp - config.likeness, 1e-6)
