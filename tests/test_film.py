@@ -9,6 +9,7 @@ import sys
 import warnings
 from fractions import Fraction
 from pathlib import Path
+from typing import IO
 
 import imageio_ffmpeg
 import numpy as np
@@ -55,6 +56,33 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None
     path.write_text(f'#!/bin/sh\nREAL="{FFMPEG}"\n{script}\n')
     path.chmod(0o755)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(path))
+
+
+# --- FFmpeg's threads write into each other's lines
+
+
+@pytest.mark.parametrize("lost", ["n:", "config in"])
+def test_a_line_that_lost_its_name_is_asked_for_again(
+    lost: str, plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen on busy machines: "    Stream #1:0n:   0 pts: ...", with no name of ours before it."""
+    said, starts = program.said, list[IO[bytes]]()
+
+    def garbled(log: IO[bytes]) -> str:
+        starts.append(log)
+        return re.sub(rf"\n\[\S+ @ \S+\] \[info\] {lost}", f"  Stream #1:0{lost}", said(log))
+
+    def garbled_once(log: IO[bytes]) -> str:
+        return said(log) if starts else garbled(log)
+
+    expected = read_video(plain)
+    monkeypatch.setattr(program, "said", garbled_once)
+    video = read_video(plain)
+    np.testing.assert_array_equal(np.asarray(video.frames), np.asarray(expected.frames))
+    assert (len(starts), video.fps) == (1, expected.fps)
+    monkeypatch.setattr(program, "said", garbled)
+    with pytest.raises(InputError, match="does not say what its first frame looks like"):
+        read_video(plain)
 
 
 # --- FFmpeg dies

@@ -40,6 +40,9 @@ SCALING = "bicubic+accurate_rnd"
 """How colours become RGB: the same on every CPU, where FFmpeg's default differs by some levels."""
 SIGHTS = re.compile(r"n: *\d+ .*?fmt:(\S+) .*?s:(\d+)x(\d+) ")
 """What showinfo says of a frame: its format, its width and its height."""
+TRIES = 8
+"""How often FFmpeg is started anew where its threads wrote into each other's lines. Once in some
+ten thousand starts they do, on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +136,18 @@ class _Run:
     declared: float
 
 
-def _run(path: Path, stream: Stream, recipe: _Recipe, store: IO[bytes], progress: Progress) -> _Run:
-    """Decode all frames into a scratch file; by another recipe, if the first frame asks for it."""
+def _run(
+    path: Path,
+    stream: Stream,
+    recipe: _Recipe,
+    store: IO[bytes],
+    progress: Progress,
+    tries: int = TRIES,
+) -> _Run:
+    """Decode all frames into a scratch file; by another recipe, if the first frame asks for it.
+
+    tries: how many starts are left for a log in which the first frame's line can be read.
+    """
     mark = f"showinfo@{secrets.token_hex(8)}"
     with opening(path) as (opened, folder), open_scratch() as log, open_scratch() as listing:
         listed, pipes = _listing(stream, listing)
@@ -152,6 +165,10 @@ def _run(path: Path, stream: Stream, recipe: _Recipe, store: IO[bytes], progress
                     done = written // frame_bytes
                     progress("read", done, max(stream.packets, done + 1))
                 status = process.wait()
+        if wanted is None:
+            if tries == 1:
+                raise InputError(f"{path}: FFmpeg does not say what its first frame looks like")
+            return _run(path, stream, recipe, store, progress, tries - 1)
         if wanted != recipe:
             return _run(path, stream, wanted, store, progress)
         text = ffmpeg.said(log)
@@ -224,12 +241,19 @@ def _trusted(text: str, mark: str) -> str:
     return "\n".join((before, mapped, rest))
 
 
-def _first_frame(seen: list[str], stream: Stream) -> tuple[_Recipe, tuple[int, int]]:
-    """The recipe that the first frame asks for, and its size (H, W)."""
-    sight = next(match for line in seen if (match := SIGHTS.match(line)))
-    kind = sight[1]
+def _first_frame(seen: list[str], stream: Stream) -> tuple[_Recipe | None, tuple[int, int]]:
+    """The recipe that the first frame asks for, and its size (H, W); None where a line is lost.
+
+    FFmpeg writes a line in pieces, and its threads may write between them: then a line of ours
+    begins inside of another one, without our name before it.
+    """
+    sight = next((match for line in seen if (match := SIGHTS.match(line))), None)
     spaces = (re.search(r"color_space:(\S+)", line) for line in seen)
-    space = next((found[1] for found in spaces if found), "")
+    space = next((found[1] for found in spaces if found), None)
+    configured = any(line.startswith("config in ") for line in seen)
+    if sight is None or space is None or not configured:
+        return None, (0, 0)
+    kind = sight[1]
     coded = re.match(r"yuv|nv\d|p[024]\d\d|uyvy|yuyv|yvyu|y2\d\d|xv\d|vuy|ayuv", kind)
     untagged = bool(coded) and space == "unknown" and stream.size[0] >= HD
     return _Recipe(layout_of(kind), untagged), (int(sight[3]), int(sight[2]))
