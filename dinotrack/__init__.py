@@ -31,9 +31,10 @@ TYPE_CHECKING = False
 """True for type checkers, as that of `typing`, which costs time to import."""
 
 if TYPE_CHECKING:
-    from dinotrack.api import Fitted, fit, load, render, track
+    from dinotrack.api import fit, load, render, track
     from dinotrack.config import PRESETS, Config
     from dinotrack.errors import DinotrackWarning, InputError
+    from dinotrack.fitted import Fitted
     from dinotrack.formats import load_tracks
     from dinotrack.tracks import Tracks
     from dinotrack.video import Video, read_video
@@ -60,6 +61,7 @@ _HOMES = {
     "PRESETS": "config",
     "Config": "config",
     "DinotrackWarning": "errors",
+    "Fitted": "fitted",
     "InputError": "errors",
     "Tracks": "tracks",
     "Video": "video",

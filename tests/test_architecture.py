@@ -31,6 +31,7 @@ LAYERS: list[set[str]] = [
     {"refinement", "features", "buddies", "labels"},
     {"tracking", "training"},
     {"pipeline"},
+    {"fitted"},
     {"api"},
     {"report"},
     {"terminal"},

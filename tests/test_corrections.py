@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 import dinotrack
-from dinotrack.api import Fitted
 from dinotrack.errors import DinotrackWarning, InputError
+from dinotrack.fitted import Fitted
 from dinotrack.queries import Corrections, Queries
 from dinotrack.tracking.anchors import anchors_of
 from dinotrack.tracking.flow_chain import follow

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from dinotrack.api import Fitted
 from dinotrack.benchmarks import reference
 from dinotrack.benchmarks.machine import Spread, clock, spread
 from dinotrack.benchmarks.report import MAIN_SHARES, Say, shares
 from dinotrack.benchmarks.truth import PointTruth
 from dinotrack.config import Config, override
+from dinotrack.fitted import Fitted
 from dinotrack.geometry import rescale
 from dinotrack.metrics import Scores
 from dinotrack.points import grid_queries

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 
 from dinotrack import chunks
-from dinotrack.api import Fitted, load
+from dinotrack.api import load
 from dinotrack.benchmarks import options
 from dinotrack.benchmarks.datasets import find_clips
 from dinotrack.benchmarks.report import Say
@@ -24,6 +24,7 @@ from dinotrack.certainty import auroc, calibration_error
 from dinotrack.chunks import in_chunks
 from dinotrack.config import ConfidenceConfig
 from dinotrack.errors import InputError
+from dinotrack.fitted import Fitted
 from dinotrack.geometry import rescale
 from dinotrack.tracking.evidence import Joined
 from dinotrack.tracking.joining import join

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from dinotrack.api import Fitted
 from dinotrack.benchmarks.truth import NEAR, PointTruth
 from dinotrack.certainty import Certainty
+from dinotrack.fitted import Fitted
 from dinotrack.report.likeness import best_cells
 
 WORST = 6

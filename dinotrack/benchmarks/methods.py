@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from dinotrack.api import Fitted, fit
+from dinotrack.api import fit
 from dinotrack.backbones import BACKBONES, SHIPPED
 from dinotrack.benchmarks import rivals
 from dinotrack.config import (
@@ -26,6 +26,7 @@ from dinotrack.config import (
     preset,
 )
 from dinotrack.errors import InputError
+from dinotrack.fitted import Fitted
 from dinotrack.options import choose_device
 from dinotrack.run import Run
 from dinotrack.tracks import Tracks

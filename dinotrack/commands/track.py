@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float
 
-    from dinotrack.api import Fitted
+    from dinotrack.fitted import Fitted
     from dinotrack.tracks import Tracks
     from dinotrack.video import Video
 

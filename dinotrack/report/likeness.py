@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dinotrack.api import Fitted
 from dinotrack.correlation import correlation_maps
+from dinotrack.fitted import Fitted
 from dinotrack.geometry import rescale
 from dinotrack.media.frames import one_frame
 from dinotrack.report import pictures

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dinotrack.api import Fitted
 from dinotrack.features import extract_features, make_backbone
+from dinotrack.fitted import Fitted
 from dinotrack.maps import FeatureMaps
 from dinotrack.report.likeness import map_row, moments
 from dinotrack.report.truth import Truth

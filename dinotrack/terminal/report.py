@@ -13,7 +13,7 @@ from dinotrack.progress import Watch
 from dinotrack.tracks import Tracks
 
 if TYPE_CHECKING:
-    from dinotrack.api import Fitted
+    from dinotrack.fitted import Fitted
 
 PACKAGES = ("dinotrack", "torch", "torchvision", "timm", "kornia", "numpy")
 """Whose versions run.json holds."""

@@ -1,0 +1,173 @@
+"""A tracker that was fitted to one video: what it tracks, what it learnt, and where it is kept.
+
+`api.fit` and `api.load` make it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, SupportsIndex
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from dinotrack import pipeline
+from dinotrack.config import Config
+from dinotrack.flow import VideoFlow
+from dinotrack.maps import FeatureMaps
+from dinotrack.mishaps import astray, enough_memory
+from dinotrack.options import choose_folder, choose_progress
+from dinotrack.pipeline import Learnt
+from dinotrack.points import check_corrections, check_hidden, choose_names, choose_queries
+from dinotrack.progress import Progress
+from dinotrack.queries import Queries, Trajectories
+from dinotrack.run import Run
+from dinotrack.tracking import TrackedVideo
+from dinotrack.tracks import Tracks
+from dinotrack.training import State, checkpoint
+from dinotrack.training.stored import Identity
+from dinotrack.video import Video
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A tracker that was fitted to one video. `fit` and `load` make it."""
+
+    video: Video
+    identity: Identity
+    run: Run
+    learnt: Learnt
+    steps_trained_now: int
+    """0 where a finished fit was loaded."""
+
+    @property
+    def config(self) -> Config:
+        """Every number of the fit."""
+        return self.identity.config
+
+    @property
+    def state(self) -> State:
+        """The networks, the optimizer, and how far the fit is."""
+        return self.learnt.state
+
+    @property
+    def maps(self) -> FeatureMaps:
+        """Refined features of all frames."""
+        return self.learnt.video.maps
+
+    @property
+    def steps(self) -> int:
+        """Steps that were trained in all."""
+        return self.state.step
+
+    @property
+    def frames(self) -> UInt8[Tensor, "T 3 H W"]:
+        """The working frames."""
+        return self.learnt.video.frames
+
+    @property
+    def flow(self) -> VideoFlow:
+        """Flow between neighbouring frames, in working px."""
+        return self.learnt.video.flow
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What happened: seconds and peak memory by stage, steps, and losses by step."""
+        return {
+            "seconds": dict(self.run.watch.seconds),
+            "peak_megabytes": dict(self.run.watch.peak_megabytes),
+            "steps": self.steps,
+            "steps_trained_now": self.steps_trained_now,
+            "losses": self.state.losses,
+        }
+
+    def track(
+        self,
+        queries: npt.ArrayLike | None = None,
+        *,
+        grid: SupportsIndex | None = None,
+        query_frame: SupportsIndex | None = None,
+        mask: npt.ArrayLike | None = None,
+        names: Sequence[str] | None = None,
+        corrections: npt.ArrayLike | None = None,
+        hidden: npt.ArrayLike | None = None,
+        progress: Progress | None = None,
+    ) -> Tracks:
+        """Track points through the video, forwards and backwards, without any training.
+
+        queries: [N, 3] rows of (t, x, y): the frame, counted from 0, and the position in px of the
+        video. Without queries, a grid of grid x grid points (16) of query_frame (0) is tracked, of
+        which mask, bool [H, W], keeps those on its true pixels.
+        names: what each point is called, in the order of the queries; files keep it.
+        corrections: [M, 4] rows of (point, t, x, y): where points, by their number among the
+        queries, are in further frames. Tracks pass through them, and between two of them a point
+        is followed from both sides. Of several in one frame the last one holds, and each of them
+        goes before the query.
+        hidden: [K, 3] rows of (point, t, u): a point is not visible from frame t to frame u.
+        progress: who is told how far tracking is; by default the one that `fit` was given.
+
+        Raises InputError for queries outside the video, for queries together with what chooses a
+        grid, for a mask of another size, and for another number of names than of points.
+        """
+        asked = choose_queries(self.video, queries, grid=grid, query_frame=query_frame, mask=mask)
+        called = choose_names(names, len(asked))
+        made = check_corrections(corrections, self.video, len(asked))
+        stretches = check_hidden(hidden, self.video, len(asked))
+        watch = self.run.watch
+        if progress is not None:
+            watch = replace(watch, progress=choose_progress(progress))
+        with enough_memory(self.config):
+            tracks = self._tracks(asked, replace(self.run, watch=watch), made)
+        return replace(tracks.hidden_in(stretches), names=called)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the fit into a folder, for `load`: weights, optimizer, step, settings, seed, and
+        the hash of the video.
+
+        Raises InputError where the folder can't be written, is in use, or holds the fit of another
+        video or with other settings, which is never overwritten.
+        """
+        checkpoint.put(choose_folder(folder), self.state, self.identity)
+
+    def working_queries(self, rows: Float[np.ndarray, "N 3"]) -> Queries:
+        """Rows of (t, x, y) px of the video, in working px and where points are tracked."""
+        asked = Queries.from_rows(torch.from_numpy(rows)).to(self.maps.device)
+        return asked.rescaled(self.video.size, self.learnt.video.size)
+
+    def in_video(self, found: Trajectories) -> Trajectories:
+        """Trajectories in working px, in px of the video."""
+        return found.rescaled(self.learnt.video.size, self.video.size)
+
+    @property
+    def tracked(self) -> TrackedVideo:
+        """The video as points are tracked in it, where the maps lie."""
+        return self.learnt.video.to(self.maps.device)
+
+    def _tracks(
+        self, rows: Float[np.ndarray, "N 3"], run: Run, corrections: Float[np.ndarray, "M 4"]
+    ) -> Tracks:
+        """Tracks of checked queries. Positions are in working px only in here."""
+        made = torch.from_numpy(corrections)
+        asked = Queries.from_rows(torch.from_numpy(rows), made).to(self.maps.device)
+        working = asked.rescaled(self.video.size, self.learnt.video.size)
+        found = self.in_video(pipeline.track(self.learnt, working, run))
+        if not (found.xy.isfinite().all() and found.confidence.isfinite().all()):
+            raise astray("the tracks", self.config)
+        found = found.seen_within(self.video.size)
+        if self.config.inference.pin_query:
+            found = asked.pinned(found)
+        found = asked.corrected(found)
+        return Tracks(
+            xy=found.xy.float().cpu().numpy(),
+            visible=found.visible.cpu().numpy(),
+            confidence=found.confidence.float().cpu().numpy(),
+            queries=rows,
+            size=self.video.size,
+            fps=self.video.fps,
+            uneven_times=self.video.uneven_times,
+        )
