@@ -21,6 +21,7 @@ DOORS = {
     ("api.py", "fit"),
     ("api.py", "track"),
     ("api.py", "render"),
+    ("fitted.py", "track"),
     ("clip.py", "generate"),
 }
 """Functions that users call: options that are given by name may be more than `MANY_PARAMETERS`."""
