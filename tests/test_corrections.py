@@ -191,14 +191,14 @@ def test_users_correct_tracks(fitted: Fitted) -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"corrections": [[2, 0, 1, 1]]}, r"correction row 0: point = 2.*\[0, 1\]"),
-        ({"corrections": [[0.5, 0, 1, 1]]}, "correction row 0: point = 0.5"),
+        ({"corrections": [[2, 0, 1, 1]]}, r"corrections, row 0 .*point = 2.*\[0, 1\]"),
+        ({"corrections": [[0.5, 0, 1, 1]]}, "corrections, row 0 .*point = 0.5"),
         ({"corrections": [[0, 9, 1, 1]]}, "t = 9"),
         ({"corrections": [[0, 1, 99, 1]]}, "x = 99"),
         ({"corrections": [[0, 1, 1]]}, r"\[M, 4\]"),
         ({"corrections": "many"}, "corrections"),
-        ({"hidden": [[0, 3, 2]]}, "hidden row 0"),
-        ({"hidden": [[0, 3, 6]]}, "hidden row 0"),
+        ({"hidden": [[0, 3, 2]]}, "hidden, row 0"),
+        ({"hidden": [[0, 3, 6]]}, "hidden, row 0"),
         ({"hidden": [[0, 3]]}, r"\[K, 3\]"),
     ],
 )

@@ -35,6 +35,8 @@ def command(story: Story) -> str:
     fitted = story.fitted
     identity = fitted.identity
     words = ["dinotrack", fitted.video.path or "VIDEO", "--queries", "tracks.npz"]
+    if story.record.get("corrections") or story.record.get("hidden_stretches"):
+        words += ["--corrections", "tracks_corrections.csv"]
     words += ["--preset", fitted.config.preset, "--seed", str(identity.seed), "--out", "again"]
     changed = [f"{key}={_typed(value)}" for key, value in changes(story).items()]
     if changed:
