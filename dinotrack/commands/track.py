@@ -69,7 +69,7 @@ def _run(args: argparse.Namespace, display: Display, again: bool) -> bool:
         foreground = read_masks(args.foreground, len(video.frames), video.size)
     out = args.out or outputs.default_folder(video)
     given = (args.video, args.queries, args.corrections, args.mask, args.foreground)
-    _check_overlay(args, video, asked.point_names)
+    check_overlay(args, video, asked.point_names)
     outputs.check(out, [path for path in given if path])
     with locked(out), _interrupted_in(out):
         if not again and requests.is_done(out, args):
@@ -96,7 +96,7 @@ def _run(args: argparse.Namespace, display: Display, again: bool) -> bool:
     return True
 
 
-def _check_overlay(args: argparse.Namespace, video: "Video", names: Sequence[str]) -> None:
+def check_overlay(args: argparse.Namespace, video: "Video", names: Sequence[str]) -> None:
     """Find out whether the overlay can be drawn. names: what each point is called."""
     from dinotrack.media.encoding import check_writable
     from dinotrack.tracks import point_numbers

@@ -17,7 +17,7 @@ from dinotrack.errors import Argument, InputError, shown
 from dinotrack.files import replacing
 from dinotrack.formats.arrays import keyed_points
 from dinotrack.formats.correction_rows import Book, CorrectionRows, Roll, check_count
-from dinotrack.formats.csv_tables import is_csv
+from dinotrack.formats.csv_tables import is_whole_csv
 from dinotrack.formats.format import Clip, Format, Key, KeyedPoint
 from dinotrack.formats.numpy_files import any_numbers, open_npz, read_npy
 from dinotrack.formats.programs import FORMATS, format_by_ending, format_of, read_points
@@ -75,7 +75,7 @@ def read_corrections(
         known = ", ".join(dict.fromkeys([*CORRECTION_FORMATS, *endings]))
         raise InputError(f"{path}: corrections are read from {known} files; give one of these")
     found = reader(path, roll)
-    is_of_tracks = path.suffix.lower() == ".csv" and is_csv(path)
+    is_of_tracks = path.suffix.lower() == ".csv" and is_whole_csv(path)
     return found.counted_from(start_frame) if start_frame and is_of_tracks else found
 
 

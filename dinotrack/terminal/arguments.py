@@ -24,6 +24,7 @@ examples:
 COMMANDS: dict[str, str] = {
     "batch": "track many videos, one after the other or several at a time",
     "report": "write a page that shows what a run did, and how well",
+    "teach": "teach the fit of a run by corrections, and track again",
     "export": "write the tracks of a run as files of other programs",
 }
 """The first word of a command -> what it does. dinotrack/commands has a file for each."""

@@ -134,7 +134,8 @@ def replace(
             hashes = {name: sha256(new / name) for name in names}
             write_record(new, record | {"outputs": hashes, "complete": False})
             for old in (RECORD, CORRECTIONS, OVERLAY, REPORT, *map(exported, FORMATS)):
-                (out / old).unlink(missing_ok=True)
+                if old not in (more or {}):  # which takes the place of the old one at once
+                    (out / old).unlink(missing_ok=True)
             for name in (*names, RECORD):
                 os.replace(new / name, out / name)
     except OSError as error:

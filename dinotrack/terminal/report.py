@@ -41,6 +41,7 @@ def about(args: Namespace, fitted: "Fitted", asked: "Asked", tracks: Tracks) -> 
         "visible": float(tracks.visible.mean()),
         "corrections": len(asked.corrections),
         "hidden_stretches": len(asked.hidden),
+        "lessons": list(fitted.state.lessons),
         "preset": preset,
         "settings": settings,
         "seed": args.seed,
