@@ -86,7 +86,8 @@ class Looks:
     def at(self, t: int) -> Float[Tensor, "N C"]:
         """In frame t: half as everywhere, and half as at the anchors before and after it.
 
-        Of these two each counts as much as it is near.
+        Of these two each counts as much as it is near. A point with one anchor looks as everywhere,
+        whether other points have more or not.
         """
         if self.each is None or self.anchors is None:
             return self.all
@@ -95,7 +96,8 @@ class Looks:
         share = (past / (past + future).clamp(min=1)).nan_to_num(0.0)
         share = torch.where(past.isinf(), 1.0, share)[:, None]
         near = torch.lerp(self.each[before], self.each[after], share)
-        return normalise(near + self.all, dim=1)
+        alone = self.anchors.point.bincount(minlength=len(self.all)) == 1
+        return torch.where(alone[:, None], self.all, normalise(near + self.all, dim=1))
 
 
 def looks_of(anchors: Anchors, units: Float[Tensor, "A C"]) -> Looks:
