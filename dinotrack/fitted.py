@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dinotrack import pipeline
 from dinotrack.config import Config, override
+from dinotrack.errors import InputError
 from dinotrack.flow import VideoFlow
 from dinotrack.maps import FeatureMaps
 from dinotrack.mishaps import astray, enough_memory
@@ -37,6 +38,7 @@ from dinotrack.run import Run
 from dinotrack.tracking import TrackedVideo
 from dinotrack.tracks import Tracks, hidden_frames
 from dinotrack.training import State, checkpoint
+from dinotrack.training.lessons import NOTHING_TAUGHT
 from dinotrack.training.stored import Identity
 from dinotrack.video import Video
 
@@ -161,13 +163,17 @@ class Fitted:
         run = replace(self._told(progress), config=config)
         lesson = lesson_name(asked, made, stretches, count)
         unseen = hidden_frames(stretches, len(asked), len(self.video.frames))
-        points = self._asked(asked, made).rescaled(self.video.size, self.learnt.video.size)
+        taught, made[:, 0] = np.unique(made[:, 0].astype(int), return_inverse=True)
+        if not len(taught):
+            raise InputError(NOTHING_TAUGHT)
+        points = self._asked(asked[taught], made)
+        points = points.rescaled(self.video.size, self.learnt.video.size)
         with enough_memory(run.config):
             learnt = pipeline.teach(
                 self.video,
                 self.learnt,
                 points,
-                torch.from_numpy(unseen).to(points.xy.device),
+                torch.from_numpy(unseen[taught]).to(points.xy.device),
                 self.identity.seed ^ int(lesson[:8], 16),
                 run,
             )

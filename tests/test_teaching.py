@@ -47,7 +47,7 @@ def some_lesson() -> Lesson:
 # --- what is taken for sure
 
 
-def test_a_lesson_holds_what_is_sure_of_corrected_points() -> None:
+def test_a_lesson_holds_what_is_sure_of_points_that_are_known_twice() -> None:
     config = TeachingConfig()
     xy = true_places(STARTS)
     confidence = torch.full((3, LENGTH), 0.9)
@@ -56,10 +56,11 @@ def test_a_lesson_holds_what_is_sure_of_corrected_points() -> None:
     visible[0, 2] = False
     hidden = torch.zeros(3, LENGTH, dtype=torch.bool)
     hidden[0, 3] = True
+    visible[1, 1:] = False
     made = Corrections(
-        torch.tensor((0, 2, 2)),
-        torch.tensor((5, 4, 4)),
-        torch.tensor(((7.0, 8.0), (1.0, 1.0), (2.0, 3.0))),
+        torch.tensor((0, 1, 2, 2)),
+        torch.tensor((5, 0, 4, 4)),
+        torch.tensor(((7.0, 8.0), (9.0, 9.0), (1.0, 1.0), (2.0, 3.0))),
     )
     queries = Queries(torch.zeros(3, dtype=torch.long), STARTS, made)
     found = Trajectories(xy, visible, confidence)
@@ -221,11 +222,9 @@ def test_steps_are_those_that_are_asked_for(fitted: Fitted) -> None:
 def test_what_cannot_be_taught_is_one_sentence(
     corrections: list[list[float]], said: str, fitted: Fitted
 ) -> None:
-    sure = replace(
-        fitted, run=replace(fitted.run, config=override(fitted.config, {"teaching.sure": 1.0}))
-    )
+    unseen = [[0, 1, 5]]
     with pytest.raises(InputError, match=said) as caught:
-        sure.teach(corrections, queries=QUERIES)
+        fitted.teach(corrections, queries=QUERIES, hidden=unseen)
     assert "\n" not in str(caught.value)
 
 
