@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dinotrack import pipeline
 from dinotrack.config import Config, override
+from dinotrack.errors import InputError
 from dinotrack.flow import VideoFlow
 from dinotrack.maps import FeatureMaps
 from dinotrack.mishaps import astray, enough_memory
@@ -29,6 +30,7 @@ from dinotrack.points import (
     check_hidden,
     choose_names,
     choose_queries,
+    corrected_alone,
     whole_number,
 )
 from dinotrack.progress import Progress
@@ -37,6 +39,7 @@ from dinotrack.run import Run
 from dinotrack.tracking import TrackedVideo
 from dinotrack.tracks import Tracks, hidden_frames
 from dinotrack.training import State, checkpoint
+from dinotrack.training.lessons import NOTHING_TAUGHT
 from dinotrack.training.stored import Identity
 from dinotrack.video import Video
 
@@ -155,11 +158,14 @@ class Fitted:
         asked = choose_queries(self.video, queries)
         made = check_corrections(corrections, self.video, len(asked))
         stretches = check_hidden(hidden, self.video, len(asked))
-        usual = self.config.teaching.steps
+        run = self._told(progress)
+        usual = run.config.teaching.steps
         count = usual if steps is None else whole_number(steps, "steps", usual)
-        config = override(self.config, {"teaching.steps": count})
-        run = replace(self._told(progress), config=config)
+        run = replace(run, config=override(run.config, {"teaching.steps": count}))
         lesson = lesson_name(asked, made, stretches, count)
+        asked, made, stretches = corrected_alone(asked, made, stretches)
+        if not len(asked):
+            raise InputError(NOTHING_TAUGHT)
         unseen = hidden_frames(stretches, len(asked), len(self.video.frames))
         points = self._asked(asked, made).rescaled(self.video.size, self.learnt.video.size)
         with enough_memory(run.config):
