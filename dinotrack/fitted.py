@@ -30,6 +30,7 @@ from dinotrack.points import (
     check_hidden,
     choose_names,
     choose_queries,
+    corrected_alone,
     whole_number,
 )
 from dinotrack.progress import Progress
@@ -157,11 +158,14 @@ class Fitted:
         asked = choose_queries(self.video, queries)
         made = check_corrections(corrections, self.video, len(asked))
         stretches = check_hidden(hidden, self.video, len(asked))
-        usual = self.config.teaching.steps
+        run = self._told(progress)
+        usual = run.config.teaching.steps
         count = usual if steps is None else whole_number(steps, "steps", usual)
-        config = override(self.config, {"teaching.steps": count})
-        run = replace(self._told(progress), config=config)
+        run = replace(run, config=override(run.config, {"teaching.steps": count}))
         lesson = lesson_name(asked, made, stretches, count)
+        asked, made, stretches = corrected_alone(asked, made, stretches)
+        if not len(asked):
+            raise InputError(NOTHING_TAUGHT)
         unseen = hidden_frames(stretches, len(asked), len(self.video.frames))
         taught, made[:, 0] = np.unique(made[:, 0].astype(int), return_inverse=True)
         if not len(taught):

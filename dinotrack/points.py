@@ -142,6 +142,21 @@ def check_hidden(hidden: Any, video: Video, count: int) -> Int[np.ndarray, "K 3"
     return exact.astype(np.int64)
 
 
+def corrected_alone(
+    queries: Float[np.ndarray, "N 3"],
+    corrections: Float[np.ndarray, "M 4"],
+    hidden: Int[np.ndarray, "K 3"],
+) -> tuple[Float[np.ndarray, "C 3"], Float[np.ndarray, "M 4"], Int[np.ndarray, "L 3"]]:
+    """The points that have corrections, as if there were no others: checked queries, corrections
+    and hidden stretches, whose points are counted among these alone."""
+    points = np.unique(corrections[:, 0]).astype(np.int64)
+    made = corrections.copy()
+    made[:, 0] = np.searchsorted(points, corrections[:, 0])
+    stretches = hidden[np.isin(hidden[:, 0], points)]
+    stretches[:, 0] = np.searchsorted(points, stretches[:, 0])
+    return queries[points], made, stretches
+
+
 def _rows_of(values: Any, name: str, shape: str, columns: tuple[str, ...]) -> FileRows:
     """Rows of numbers, those of a file or a caller's own, which messages call by their name; none
     for None. Raises InputError where they are no such rows."""

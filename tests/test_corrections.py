@@ -13,6 +13,7 @@ from hypothesis import strategies as some
 import dinotrack
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.fitted import Fitted
+from dinotrack.points import corrected_alone
 from dinotrack.queries import Corrections, Queries
 from dinotrack.tracking.anchors import anchors_of, looks_of
 from dinotrack.tracking.flow_chain import follow
@@ -257,3 +258,16 @@ def test_corrections_of_blank_frames_are_kept_all_the_same() -> None:
     tracks = fitted.track([[0, 20, 30]], corrections=[[0, 3, 30, 31], [0, 4, 40, 20]])
     assert tracks.xy[0, 3].tolist() == [30, 31]
     assert tracks.xy[0, 4].tolist() == [40, 20]
+
+
+def test_the_corrected_points_alone_are_counted_anew() -> None:
+    queries = np.float32([[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]])
+    corrections = np.float32([[3, 1, 20, 21], [1, 2, 22, 23], [3, 4, 24, 25]])
+    hidden = np.array([[0, 1, 2], [3, 5, 6], [1, 7, 8]])
+    asked, made, stretches = corrected_alone(queries, corrections, hidden)
+    assert asked.tolist() == queries[[1, 3]].tolist()
+    assert made[:, 0].tolist() == [1, 0, 1]
+    assert made[:, 1:].tolist() == corrections[:, 1:].tolist()
+    assert stretches.tolist() == [[1, 5, 6], [0, 7, 8]]
+    assert corrections[0, 0] == 3
+    assert hidden[1, 0] == 3, "what was given is as it was"

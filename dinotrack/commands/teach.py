@@ -135,7 +135,7 @@ def _teach(args: argparse.Namespace, display: Display) -> Iterator[str]:
     model = args.run / outputs.MODEL
     work = _work(args, model, display)
     fitted, asked = work.fitted, work.asked
-    steps = args.steps or fitted.config.teaching.steps
+    steps = args.steps or fitted.run.config.teaching.steps
     lesson = lesson_name(asked.queries, asked.corrections, asked.hidden, steps)
     if fitted.state.lessons[-1:] == (lesson,):
         yield "these corrections are what was taught last; nothing is taught anew"
