@@ -167,17 +167,13 @@ class Fitted:
         if not len(asked):
             raise InputError(NOTHING_TAUGHT)
         unseen = hidden_frames(stretches, len(asked), len(self.video.frames))
-        taught, made[:, 0] = np.unique(made[:, 0].astype(int), return_inverse=True)
-        if not len(taught):
-            raise InputError(NOTHING_TAUGHT)
-        points = self._asked(asked[taught], made)
-        points = points.rescaled(self.video.size, self.learnt.video.size)
+        points = self._asked(asked, made).rescaled(self.video.size, self.learnt.video.size)
         with enough_memory(run.config):
             learnt = pipeline.teach(
                 self.video,
                 self.learnt,
                 points,
-                torch.from_numpy(unseen[taught]).to(points.xy.device),
+                torch.from_numpy(unseen).to(points.xy.device),
                 self.identity.seed ^ int(lesson[:8], 16),
                 run,
             )
