@@ -10,10 +10,14 @@ const found = (id) => document.getElementById(id);
 
 // --- the strip ------------------------------------------------------------------------------------
 
+/** What was refused, as a whole sentence. */
+const sentence = (text) =>
+  text.charAt(0).toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".");
+
 const AWAY = "The studio does not answer; what you did is saved. Trying again.";
 
 on(["problem", "away"], () => {
-  const text = state.away ? AWAY : state.problem;
+  const text = state.away ? AWAY : state.problem && sentence(state.problem);
   found("strip").hidden = !text;
   if (found("strip-text").textContent !== text) found("strip-text").textContent = text ?? "";
   found("strip-close").hidden = state.away;

@@ -158,6 +158,7 @@ function isTheirs({ target, key }) {
 document.addEventListener("keydown", (event) => {
   if (!state.video || event.altKey || event.defaultPrevented) return;
   if (event.key === "Escape" && state.fill) leaveAll();
+  if (event.key === "Escape" && event.target.matches("input, select")) event.target.blur();
   if (isTheirs(event)) return;
   const act = TABLE.get(written(event));
   if (!steer(event)) {

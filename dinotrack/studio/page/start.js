@@ -14,6 +14,7 @@ async function showStart() {
   close();
   document.title = "dinotrack studio";
   found("studio").hidden = true;
+  found("opening").hidden = true;
   found("start").hidden = false;
   const came = await attempt(() => api.get("/api/projects"));
   if (!came || named()) return;
@@ -42,12 +43,14 @@ function card({ id, name, frames, size, fitted, points }) {
 function route() {
   if (!named()) return showStart();
   found("start").hidden = true;
+  found("studio").hidden = true;
+  found("opening").hidden = false;
   open(named());
 }
 
 on(["project"], () => {
   if (!state.project) return;
-  found("start").hidden = true;
+  found("opening").hidden = true;
   found("studio").hidden = false;
 });
 

@@ -13,13 +13,13 @@ export function open(id) {
   leave = api.listen(id, heard, () => lost(id));
 }
 
-/** The stream broke off: the studio is away, or it knows no such project (any more). */
+/** The stream broke off: the studio is away, or it cannot open this project (any more). */
 async function lost(id) {
   change({ away: true });
   try {
     await api.get(`/api/projects/${id}`);
   } catch (problem) {
-    if (problem.status !== 404) return;
+    if (!problem.status) return;
     close();
     location.hash = "";
     change({ problem: problem.message });
