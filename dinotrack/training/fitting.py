@@ -4,7 +4,9 @@
 were kept, and what is kept of them when (`keeping`).
 """
 
+import copy
 import warnings
+from dataclasses import replace
 
 import torch
 
@@ -13,6 +15,7 @@ from dinotrack.config import FAST, Config
 from dinotrack.delta_dino import DeltaDino, memory_format
 from dinotrack.errors import DinotrackWarning, InputError, setting
 from dinotrack.maps import FeatureMaps
+from dinotrack.mishaps import astray
 from dinotrack.model import Tracker
 from dinotrack.run import Run
 from dinotrack.training import loop
@@ -20,7 +23,7 @@ from dinotrack.training.checkpoint import Store
 from dinotrack.training.keeping import Keeper
 from dinotrack.training.loop import State
 from dinotrack.training.sampling import TrainingData
-from dinotrack.training.stored import Stored, check, restore
+from dinotrack.training.stored import Stored, check, is_finite, restore
 
 START = weights.Origin("the CNN a fit starts from", files=("dinotrack_cnn.safetensors",))
 
@@ -119,6 +122,30 @@ def train(data: TrainingData, state: State, run: Run, store: Store) -> None:
     except BaseException:  # Ctrl-C, a callback's exception, a lack of memory
         keeper.keep_what_is_whole(state)
         raise
+
+
+def go_on(data: TrainingData, state: State, seed: int, steps: range, run: Run) -> State:
+    """The stage: a copy of a fit that has learned from data with a lesson. The fit stays as it was.
+
+    seed: of the random numbers. steps: which of the config's steps of teaching these are. Learning
+    rates rise and fall once, as in a fit.
+
+    Raises InputError where the numbers of the fit are not finite.
+    """
+    config = run.config
+    rate = config.training.learning_rate * config.teaching.rate
+    training = replace(config.training, steps=len(steps), learning_rate=rate)
+    taught = loop.initial_state(copy.deepcopy(state.tracker), training)
+
+    def on_step(taught: State) -> None:
+        run.progress("teach", steps.start + taught.step, config.teaching.steps)
+
+    with run.stage("teach"):
+        loop.train_steps(data, replace(config, training=training), seed, taught, on_step)
+    taught = replace(state, tracker=taught.tracker, optimizer=taught.optimizer)
+    if not is_finite(taught):
+        raise astray("the numbers of the fit", config)
+    return taught
 
 
 def _nothing_learnt(data: TrainingData) -> DinotrackWarning:
