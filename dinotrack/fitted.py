@@ -14,7 +14,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from dinotrack import pipeline
@@ -155,11 +155,11 @@ class Fitted:
         asked = choose_queries(self.video, queries)
         made = check_corrections(corrections, self.video, len(asked))
         stretches = check_hidden(hidden, self.video, len(asked))
-        run = self._told(progress)
-        if steps is not None:
-            count = whole_number(steps, "steps", self.config.teaching.steps)
-            run = replace(run, config=override(self.config, {"teaching.steps": count}))
-        lesson = _hash(asked, made, stretches)
+        usual = self.config.teaching.steps
+        count = usual if steps is None else whole_number(steps, "steps", usual)
+        config = override(self.config, {"teaching.steps": count})
+        run = replace(self._told(progress), config=config)
+        lesson = lesson_name(asked, made, stretches, count)
         unseen = hidden_frames(stretches, len(asked), len(self.video.frames))
         points = self._asked(asked, made).rescaled(self.video.size, self.learnt.video.size)
         with enough_memory(run.config):
@@ -234,9 +234,14 @@ class Fitted:
         )
 
 
-def _hash(*tables: np.ndarray) -> str:
-    """A hash of some tables of numbers."""
+def lesson_name(
+    queries: Float[np.ndarray, "N 3"],
+    corrections: Float[np.ndarray, "M 4"],
+    hidden: Int[np.ndarray, "K 3"],
+    steps: int,
+) -> str:
+    """What tells a lesson from all others: a hash of what it teaches, and in how many steps."""
     digest = hashlib.sha256()
-    for rows in tables:
+    for rows in (queries, corrections, hidden):
         digest.update(str(rows.shape).encode() + rows.astype("<f8").tobytes())
-    return digest.hexdigest()
+    return f"{digest.hexdigest()}-{steps}"
