@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,16 +20,23 @@ playwright = pytest.importorskip("playwright.sync_api", reason="Playwright drive
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
 
+from tests.studio_browser import Driver, Studio  # noqa: E402  it needs Playwright
+
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
 FRAMES, HEIGHT, WIDTH = 10, 64, 96
 SHIFT = (2, 1)
 """Px a frame, by which everything in the clip moves."""
 STEPS = 8
-PATIENCE = 1200
-"""Looks at the state, 50 ms apart, until something should have happened."""
-ROOT = Path(__file__).resolve().parent.parent
+QUICK = """
+import sys
+from dinotrack import cli
+from dinotrack.config import PRESETS, override
+PRESETS["fast"] = override(PRESETS["fast"], {"teaching.steps": 4})
+sys.exit(cli.main(sys.argv[1:]))
+"""
+"""The command line, where teaching takes fewer steps than anybody would wish for."""
 
 
 # --- a studio and a browser -----------------------------------------------------------------------
@@ -53,33 +56,6 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-class Studio:
-    """A running `dinotrack studio`, and where it is."""
-
-    def __init__(self, folder: Path, port: int = 0) -> None:
-        words = ["studio", "--runs", str(folder / "runs"), "--port", str(port), "--no-browser"]
-        env = os.environ | {"PYTHONPATH": str(ROOT), "DINOTRACK_CACHE": str(folder / "cache")}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "dinotrack", *words],
-            cwd=folder,
-            env=env,
-            text=True,
-            stdout=subprocess.PIPE,
-        )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
-        assert found, line
-        self.address, self.port = found[0], int(found[1])
-
-    def end(self, how: signal.Signals) -> None:
-        """Send it a signal and wait until it is gone."""
-        self.process.send_signal(how)
-        self.process.wait(30)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("studio")
@@ -87,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def studio(folder: Path) -> Iterator[Studio]:
-    started = Studio(folder)
+    started = Studio(folder, line=QUICK)
     yield started
     started.end(signal.SIGINT)
 
@@ -99,90 +75,6 @@ def browser() -> Iterator[Browser]:
         found = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield found
         found.close()
-
-
-class Driver:
-    """A page of the studio, and the hand that drives it."""
-
-    def __init__(self, browser: Browser, address: str) -> None:
-        size: Any = {"width": 1280, "height": 720}
-        self.page: Page = browser.new_page(viewport=size, accept_downloads=True)
-        self.page.set_default_timeout(30_000)
-        self.complaints: list[str] = []
-        self.page.on("console", lambda said: said.type == "error" and self._note(said.text))
-        self.page.on("pageerror", lambda error: self._note(str(error)))
-        self.page.goto(address)
-
-    def _note(self, text: str) -> None:
-        self.complaints.append(text)
-
-    def ask(self, path: str = "") -> Any:
-        """What the server says of the project that is open."""
-        id = self.page.url.partition("#")[2]
-        return self.page.evaluate(
-            "path => fetch(path).then((answer) => answer.json())", f"/api/projects/{id}{path}"
-        )
-
-    def points(self) -> list[dict[str, Any]]:
-        """The points of the document."""
-        found: list[dict[str, Any]] = self.ask()["document"]["points"]
-        return found
-
-    def on_screen(self, x: float, y: float) -> tuple[float, float]:
-        """Where a position of the video lies in the window."""
-        frame = self.page.locator("#frame")
-        box, told = frame.bounding_box(), frame.get_attribute("data-view")
-        assert box is not None
-        assert told is not None
-        scale, left, top = map(float, told.split())
-        return box["x"] + left + (x + 0.5) * scale, box["y"] + top + (y + 0.5) * scale
-
-    def is_open(self) -> None:
-        """Wait until a project is open."""
-        self.page.wait_for_selector("#frame[data-view]")
-
-    def has_tracks(self) -> None:
-        """Wait until the page has tracks."""
-        self.page.wait_for_selector("#take-tracks:enabled", state="attached")
-
-    def press(self, *keys: str) -> None:
-        for key in keys:
-            self.page.keyboard.press(key)
-
-    def has(self, text: str, where: str) -> None:
-        """Wait until some element says something."""
-        self.page.locator(where).filter(has_text=text).wait_for()
-
-    def until(self, holds: str, given: object = None) -> None:
-        """Wait until something holds of the state that the server tells, called `s`."""
-        id = self.page.url.partition("#")[2]
-        script = f"""([id, given]) => fetch(`/api/projects/${{id}}`)
-            .then((answer) => answer.json()).then((s) => {holds})"""
-        for _ in range(PATIENCE):
-            if self.page.evaluate(script, [id, given]):
-                return
-            self.page.wait_for_timeout(50)
-        raise AssertionError(f"it never came to be that {holds}")
-
-    def tab_to(self, selector: str) -> None:
-        """Press Tab until an element has the focus."""
-        for _ in range(80):
-            self.page.keyboard.press("Tab")
-            if self.page.evaluate("what => document.activeElement.matches(what)", selector):
-                return
-        raise AssertionError(f"Tab does not lead to {selector}")
-
-    def lane(self, row: int, t: int) -> tuple[int, ...]:
-        """The colour of a lane in a frame, (R, G, B)."""
-        script = """([row, t, frames]) => {
-            const canvas = document.getElementById("lanes-canvas");
-            const ratio = canvas.width / canvas.clientWidth;
-            const wide = (canvas.clientWidth - 132 - 10) / frames;
-            const at = [(132 + (t + 0.2) * wide) * ratio, (row * 20 + 10) * ratio];
-            return [...canvas.getContext("2d").getImageData(...at, 1, 1).data].slice(0, 3);
-        }"""
-        found: list[int] = self.page.evaluate(script, [row, t, FRAMES])
-        return tuple(found)
 
 
 @pytest.fixture
@@ -223,14 +115,14 @@ def test_with_the_mouse(open_page: Any, clip: Path, tmp_path: Path) -> None:
     placed = [(point["t"], point["x"], point["y"]) for point in driver.points()]
     np.testing.assert_allclose(placed, [(0, *aim) for aim in AIMS], atol=0.01)
 
-    assert driver.lane(0, 6) == driver.lane(2, 6)
-    empty = driver.lane(0, 6)
+    assert driver.lane(0, 6, FRAMES) == driver.lane(2, 6, FRAMES)
+    empty = driver.lane(0, 6, FRAMES)
     page.fill("#fit-steps", str(STEPS))
     page.click("#fit")
     driver.until("s.fit.status === 'done' && Object.keys(s.versions).length === 3")
     driver.has("Fitted in", "#fit-note")
     driver.has_tracks()
-    assert driver.lane(0, 6) != empty
+    assert driver.lane(0, 6, FRAMES) != empty
 
     page.click("#tab-mend")
     for _ in range(4):
@@ -322,7 +214,7 @@ def test_with_the_keyboard_alone(open_page: Any, clip: Path) -> None:
 def test_two_pages_show_one_state_and_a_killed_studio_loses_nothing(
     browser: Browser, folder: Path, clip: Path
 ) -> None:
-    studio = Studio(folder)
+    studio = Studio(folder, line=QUICK)
     first = Driver(browser, studio.address)
     upload(first, clip)
     second = Driver(browser, first.page.url)
@@ -338,7 +230,7 @@ def test_two_pages_show_one_state_and_a_killed_studio_loses_nothing(
     studio.end(signal.SIGKILL)
     for driver in (first, second):
         driver.has("The studio does not answer", "#strip")
-    again = Studio(folder, studio.port)
+    again = Studio(folder, port=studio.port, line=QUICK)
     for driver in (first, second):
         driver.page.wait_for_selector("#strip", state="hidden")
         assert driver.ask()["document"] == before["document"]
