@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,18 +18,24 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dinotrack import pipeline
-from dinotrack.config import Config
+from dinotrack.config import Config, override
 from dinotrack.flow import VideoFlow
 from dinotrack.maps import FeatureMaps
 from dinotrack.mishaps import astray, enough_memory
 from dinotrack.options import choose_folder, choose_progress
 from dinotrack.pipeline import Learnt
-from dinotrack.points import check_corrections, check_hidden, choose_names, choose_queries
+from dinotrack.points import (
+    check_corrections,
+    check_hidden,
+    choose_names,
+    choose_queries,
+    whole_number,
+)
 from dinotrack.progress import Progress
 from dinotrack.queries import Queries, Trajectories
 from dinotrack.run import Run
 from dinotrack.tracking import TrackedVideo
-from dinotrack.tracks import Tracks
+from dinotrack.tracks import Tracks, hidden_frames
 from dinotrack.training import State, checkpoint
 from dinotrack.training.stored import Identity
 from dinotrack.video import Video
@@ -123,12 +130,54 @@ class Fitted:
         called = choose_names(names, len(asked))
         made = check_corrections(corrections, self.video, len(asked))
         stretches = check_hidden(hidden, self.video, len(asked))
-        watch = self.run.watch
-        if progress is not None:
-            watch = replace(watch, progress=choose_progress(progress))
         with enough_memory(self.config):
-            tracks = self._tracks(asked, replace(self.run, watch=watch), made)
+            tracks = self._tracks(asked, self._told(progress), made)
         return replace(tracks.hidden_in(stretches), names=called)
+
+    def teach(
+        self,
+        corrections: npt.ArrayLike,
+        steps: SupportsIndex | None = None,
+        *,
+        queries: npt.ArrayLike,
+        hidden: npt.ArrayLike | None = None,
+        progress: Progress | None = None,
+    ) -> Fitted:
+        """The same tracker, taught by corrections, so that it follows other points better too.
+
+        The fit goes on for a few seconds. It learns from where the corrections say that points are,
+        and from their tracks in the frames in which these are sure (docs/method.md 8 "Teaching").
+        This tracker stays as it is; `save` keeps the one that was taught.
+
+        corrections, queries, hidden: as `track` takes them. A point without corrections teaches
+        nothing.
+        steps: how many steps are taken, config.teaching.steps (100) by default.
+        progress: who is told how far it is; by default the one that `fit` was given.
+
+        The same corrections give the same bytes. Raises InputError as `track` does, and where no
+        corrected point is known in two frames.
+        """
+        asked = choose_queries(self.video, queries)
+        made = check_corrections(corrections, self.video, len(asked))
+        stretches = check_hidden(hidden, self.video, len(asked))
+        run = self._told(progress)
+        if steps is not None:
+            count = whole_number(steps, "steps", self.config.teaching.steps)
+            run = replace(run, config=override(self.config, {"teaching.steps": count}))
+        lesson = _hash(asked, made, stretches)
+        unseen = hidden_frames(stretches, len(asked), len(self.video.frames))
+        points = self._asked(asked, made).rescaled(self.video.size, self.learnt.video.size)
+        with enough_memory(run.config):
+            learnt = pipeline.teach(
+                self.video,
+                self.learnt,
+                points,
+                torch.from_numpy(unseen).to(points.xy.device),
+                self.identity.seed ^ int(lesson[:8], 16),
+                run,
+            )
+        state = replace(learnt.state, lessons=(*self.state.lessons, lesson))
+        return replace(self, learnt=replace(learnt, state=state))
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the fit into a folder, for `load`: weights, optimizer, step, settings, seed, and
@@ -159,12 +208,24 @@ class Fitted:
         """The video as points are tracked in it, where the maps lie."""
         return self.learnt.video.to(self.maps.device)
 
+    def _told(self, progress: Progress | None) -> Run:
+        """The run of which somebody else is told how far it is, if anybody."""
+        if progress is None:
+            return self.run
+        return replace(self.run, watch=replace(self.run.watch, progress=choose_progress(progress)))
+
+    def _asked(
+        self, rows: Float[np.ndarray, "N 3"], corrections: Float[np.ndarray, "M 4"]
+    ) -> Queries:
+        """Checked queries in px of the video, where points are tracked."""
+        made = torch.from_numpy(corrections)
+        return Queries.from_rows(torch.from_numpy(rows), made).to(self.maps.device)
+
     def _tracks(
         self, rows: Float[np.ndarray, "N 3"], run: Run, corrections: Float[np.ndarray, "M 4"]
     ) -> Tracks:
         """Tracks of checked queries. Positions are in working px only in here."""
-        made = torch.from_numpy(corrections)
-        asked = Queries.from_rows(torch.from_numpy(rows), made).to(self.maps.device)
+        asked = self._asked(rows, corrections)
         working = asked.rescaled(self.video.size, self.learnt.video.size)
         found = self.in_video(pipeline.track(self.learnt, working, run))
         if not (found.xy.isfinite().all() and found.confidence.isfinite().all()):
@@ -182,3 +243,11 @@ class Fitted:
             fps=self.video.fps,
             uneven_times=self.video.uneven_times,
         )
+
+
+def _hash(*tables: np.ndarray) -> str:
+    """A hash of some tables of numbers."""
+    digest = hashlib.sha256()
+    for rows in tables:
+        digest.update(str(rows.shape).encode() + rows.astype("<f8").tobytes())
+    return digest.hexdigest()

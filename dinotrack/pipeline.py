@@ -8,7 +8,7 @@ what is passed from one stage to the next is decided here, and nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -24,7 +24,16 @@ from dinotrack.refinement import refined_features
 from dinotrack.run import Run
 from dinotrack.shots import Timeline, cut_flow, find_blank
 from dinotrack.tracking import TrackedVideo, track_video
-from dinotrack.training import State, Store, Stored, TrainingData, begin, train
+from dinotrack.training import (
+    State,
+    Store,
+    Stored,
+    TrainingData,
+    begin,
+    go_on,
+    lesson_of,
+    train,
+)
 from dinotrack.video import Video
 from dinotrack.working import working_frames
 
@@ -106,11 +115,15 @@ def prepare(
     """All that comes before the first step of a fit, or before it goes on."""
     inputs = observe(video, run, finds_foreground=masks is None)
     state = begin(inputs.features, run, stored)
+    return Prepared(inputs, state, material(inputs, masks, run))
+
+
+def material(inputs: Inputs, masks: Masks | None, run: Run) -> TrainingData:
+    """What there is to learn from what is seen in a video."""
     given = None if masks is None else inputs.timeline.choose_masks(masks)
     labels = video_labels(inputs.flow, inputs.estimator, inputs.foreground, given, run)
     buddies = video_buddies(inputs.features, labels.chains, run)
-    data = TrainingData(inputs.frames, inputs.features, labels, buddies)
-    return Prepared(inputs, state, data)
+    return TrainingData(inputs.frames, inputs.features, labels, buddies)
 
 
 def observe(video: Video, run: Run, finds_foreground: bool) -> Inputs:
@@ -139,6 +152,35 @@ def track(learnt: Learnt, queries: Queries, run: Run) -> Trajectories:
     """Where queries in working px are in every frame, and where they are visible."""
     found = track_video(learnt.video, learnt.timeline.queries(queries), run)
     return learnt.timeline.tracks(found)
+
+
+def teach(
+    video: Video,
+    learnt: Learnt,
+    corrected: Queries,
+    hidden: Bool[Tensor, "N T"],
+    seed: int,
+    run: Run,
+) -> Learnt:
+    """A tracker that has learned, besides, from points which a hand corrected.
+
+    Each round tracks these points with what the round before learnt, and learns from the tracks
+    where they are sure. hidden: where a hand says that a point is not seen.
+
+    Raises InputError where that leaves nothing to learn.
+    """
+    inputs = observe(video, run, finds_foreground=True)
+    data = material(inputs, None, run)
+    asked = learnt.timeline.queries(corrected)
+    teaching = run.config.teaching
+    for number in range(teaching.rounds):
+        ends = [teaching.steps * k // teaching.rounds for k in (number, number + 1)]
+        found = track_video(learnt.video, asked, run)
+        lesson = lesson_of(asked, found, hidden[:, learnt.timeline.shown], inputs.size, teaching)
+        taught = replace(data, lesson=lesson)
+        state = go_on(taught, learnt.state, seed, range(*ends), run)
+        learnt = ready_to_track(inputs, state, run)
+    return learnt
 
 
 def _fitted(

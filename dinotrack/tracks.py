@@ -60,12 +60,9 @@ class Tracks:
 
     def hidden_in(self, stretches: Int[np.ndarray, "K 3"]) -> Tracks:
         """Tracks in which points are hidden in stretches, rows of (point, first and last frame)."""
-        visible = self.visible.copy()
-        confidence = self.confidence.copy()
-        for point, first, last in stretches:
-            visible[point, first : last + 1] = False
-            confidence[point, first : last + 1] = 0
-        return dataclasses.replace(self, visible=visible, confidence=confidence)
+        hidden = hidden_frames(stretches, *self.visible.shape)
+        confidence = np.where(hidden, np.float32(0), self.confidence)
+        return dataclasses.replace(self, visible=self.visible & ~hidden, confidence=confidence)
 
     def resized(self, size: tuple[int, int]) -> Tracks:
         """The same tracks in a video of another size (H, W), whose edges are the same edges."""
@@ -188,3 +185,13 @@ def _same(ours: object, theirs: object) -> bool:
     if isinstance(ours, np.ndarray) or isinstance(theirs, np.ndarray):
         return False
     return ours == theirs
+
+
+def hidden_frames(
+    stretches: Int[np.ndarray, "K 3"], points: int, frames: int
+) -> Bool[np.ndarray, "N T"]:
+    """Where points are hidden, by stretches, rows of (point, first and last frame)."""
+    hidden = np.zeros((points, frames), bool)
+    for point, first, last in stretches:
+        hidden[point, first : last + 1] = True
+    return hidden

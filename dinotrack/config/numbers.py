@@ -224,6 +224,19 @@ class TrainingConfig(Section, key="training"):
 
 
 @dataclass(frozen=True)
+class TeachingConfig(Section, key="teaching"):
+    """How a fit goes on with what a hand corrected (docs/method.md 8 "Teaching")."""
+
+    steps: Count = 100  # in all rounds together
+    # Each round tracks the corrected points with what the one before learnt, and learns from that.
+    rounds: OneOrFew = 2
+    share: Share = 0.5  # of a step's labels, at most, is taught; the others are of flow
+    sure: Share = 0.6  # confidence from which a frame of a corrected track is a label
+    given: Positive = 3.0  # weight, in drawing frames, of a place that a hand gave; others have 1
+    rate: Positive = 1.0  # learning rates, as a multiple of those of the fit
+
+
+@dataclass(frozen=True)
 class Config(Section, key=""):
     """Everything that describes one fit and how its points are tracked."""
 
@@ -237,4 +250,5 @@ class Config(Section, key=""):
     buddies: BuddyConfig = BuddyConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
+    teaching: TeachingConfig = TeachingConfig()
     inference: InferenceConfig = InferenceConfig()

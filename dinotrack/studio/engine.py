@@ -36,9 +36,9 @@ class ExportWishes:
     only_visible: bool = False
 
 
-Publish = Callable[[str, dict[str, Any]], None]
-"""Takes an event (fit, job, tracks or problem) and its data, from any thread, and returns at once.
-"""
+Publish = Callable[[str, dict[str, Any] | None], None]
+"""Takes an event (fit, job, tracks or problem) and its data, which is None for no job, from any
+thread, and returns at once."""
 
 
 class Engine(Protocol):

@@ -156,7 +156,7 @@ class Workshop:
     def _on_preview(self, fitted: Fitted) -> None:
         """Track with a fit that still goes on, as many points as there is time for."""
         board = self._board
-        current = board.take(fitted)
+        current = board.take(fitted.at_hand())
         with board.changed:
             board.status = replace(board.status, preview=True, step=fitted.steps)
         board.tell_fit()

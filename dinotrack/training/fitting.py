@@ -4,8 +4,10 @@
 were kept, and what is kept of them when (`keeping`).
 """
 
+import copy
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -14,6 +16,7 @@ from dinotrack.config import FAST, Config
 from dinotrack.delta_dino import DeltaDino, memory_format
 from dinotrack.errors import DinotrackWarning, InputError, setting
 from dinotrack.maps import FeatureMaps
+from dinotrack.mishaps import astray
 from dinotrack.model import Tracker
 from dinotrack.run import Run
 from dinotrack.training import loop
@@ -22,7 +25,7 @@ from dinotrack.training.keeping import Keeper
 from dinotrack.training.loop import State
 from dinotrack.training.previews import Previews
 from dinotrack.training.sampling import TrainingData
-from dinotrack.training.stored import Stored, check, restore
+from dinotrack.training.stored import Stored, check, is_finite, restore
 
 START = weights.Origin("the CNN a fit starts from", files=("dinotrack_cnn.safetensors",))
 
@@ -132,6 +135,30 @@ def train(
     except BaseException:  # Ctrl-C, a callback's exception, a lack of memory
         keeper.keep_what_is_whole(state)
         raise
+
+
+def go_on(data: TrainingData, state: State, seed: int, steps: range, run: Run) -> State:
+    """The stage: a copy of a fit that has learned from data with a lesson. The fit stays as it was.
+
+    seed: of the random numbers. steps: which of the config's steps of teaching these are. Learning
+    rates rise and fall once, as in a fit.
+
+    Raises InputError where the numbers of the fit are not finite.
+    """
+    config = run.config
+    rate = config.training.learning_rate * config.teaching.rate
+    training = replace(config.training, steps=len(steps), learning_rate=rate)
+    taught = loop.initial_state(copy.deepcopy(state.tracker), training)
+
+    def on_step(taught: State) -> None:
+        run.progress("teach", steps.start + taught.step, config.teaching.steps)
+
+    with run.stage("teach"):
+        loop.train_steps(data, replace(config, training=training), seed, taught, on_step)
+    taught = replace(state, tracker=taught.tracker, optimizer=taught.optimizer)
+    if not is_finite(taught):
+        raise astray("the numbers of the fit", config)
+    return taught
 
 
 def _nothing_learnt(data: TrainingData) -> DinotrackWarning:

@@ -19,6 +19,7 @@ from dinotrack.model import Tracker
 from dinotrack.training.graphs import Recorded
 from dinotrack.training.muon import Muon
 from dinotrack.training.sampling import Batch, TrainingData, draw_batch
+from dinotrack.training.teaching import draw_taught_batch
 from dinotrack.training.terms import TERMS, due, weighted_losses
 from dinotrack.training.view import view_step
 from dinotrack.training.windows import draw_windowed_batch
@@ -39,6 +40,8 @@ class State:
     """Steps that were taken."""
     curves: dict[str, list[Scalar]] = field(default_factory=dict)
     """Each weighted term of the loss at the steps that had it, left where it was computed."""
+    lessons: tuple[str, ...] = ()
+    """What was taught since, each by the hash of its corrections, in order."""
     is_whole: bool = True
     """Whether this is the state after `step` whole steps, and not within one."""
 
@@ -77,7 +80,7 @@ def train_steps(
     continued from any step is the fit that never stopped. Without a label there is nothing to
     learn, and the state stays as it is.
     """
-    if not data.has_labels:
+    if not data.has_labels and data.lesson is None:
         return
     training = config.training
     last = training.steps if until is None else min(until, training.steps)
@@ -86,16 +89,23 @@ def train_steps(
     state.tracker.train()
     while state.step < last:
         rng = torch.Generator().manual_seed(seed * SEED_STRIDE + state.step)
-        if looks_through_windows(config, due(training, state.step)):
-            batch = draw_windowed_batch(data, config, rng)
-        else:
-            batch = draw_batch(data, training, rng)
+        batch = _draw(data, config, state.step, rng)
         found = LossGradients()
         if batch is not None:
             with undone_if_broken_off(state):
                 found = compute(batch.to(device), state.step, rng)
         take_step(state, found, training)
         on_step(state)
+
+
+def _draw(data: TrainingData, config: Config, step: int, rng: torch.Generator) -> Batch | None:
+    """What a step looks at; None where no draw found labels."""
+    windowed = looks_through_windows(config, due(config.training, step))
+    if data.lesson is not None:
+        return draw_taught_batch(data, data.lesson, config, rng, windowed=windowed)
+    if windowed:
+        return draw_windowed_batch(data, config, rng)
+    return draw_batch(data, config.training, rng)
 
 
 @contextmanager

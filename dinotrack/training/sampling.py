@@ -22,6 +22,7 @@ from dinotrack.config import TrainingConfig
 from dinotrack.labels import Supervision
 from dinotrack.maps import FeatureMaps
 from dinotrack.pairs import Pair
+from dinotrack.training.lessons import Lesson
 
 DRAWS = 20
 """How often frames are drawn before a step goes without labels, as none of them share any."""
@@ -84,6 +85,8 @@ class TrainingData:
     """Chains of flow, from which pairs of positions are drawn, and the foreground."""
     buddies: Mapping[Pair, Buddies]
     """Best buddies of ordered pairs of frames."""
+    lesson: Lesson | None = None
+    """What corrections teach; None in a fit."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -205,19 +208,31 @@ def draw_labels(data: TrainingData, config: TrainingConfig, rng: torch.Generator
     for _ in range(DRAWS):
         first = draw_frames(length, config, rng)
         second = first if config.shared_frames else draw_frames(length, config, rng)
-        foreground = _Half(data.foreground, first)
-        background = _Half(data.background, second)
-        half = config.batch // 2
-        shares = [
-            (foreground, half if background.total else config.batch),
-            (background, config.batch - half if foreground.total else config.batch),
-        ]
-        parts = [
-            one.draw(data.supervision.chains, count, rng) for one, count in shares if one.total
-        ]
-        if parts:
-            return Labels.joined(parts)
+        labels = draw_labels_in(data, (first, second), config.batch, rng)
+        if labels is not None:
+            return labels
     return None
+
+
+def draw_labels_in(
+    data: TrainingData,
+    frames: tuple[Int[Tensor, " F"], Int[Tensor, " G"]],
+    count: int,
+    rng: torch.Generator,
+) -> Labels | None:
+    """So many labels, half of them foreground; None where these frames share none.
+
+    frames: those in which the foreground is drawn, and those of the background, ascending.
+    """
+    foreground = _Half(data.foreground, frames[0])
+    background = _Half(data.background, frames[1])
+    half = count // 2
+    shares = [
+        (foreground, half if background.total else count),
+        (background, count - half if foreground.total else count),
+    ]
+    parts = [one.draw(data.supervision.chains, share, rng) for one, share in shares if one.total]
+    return Labels.joined(parts) if parts else None
 
 
 def draw_frames(length: int, config: TrainingConfig, rng: torch.Generator) -> Int[Tensor, " F"]:

@@ -54,6 +54,8 @@ class Stored:
     losses: dict[str, list[float]]
     tensors: dict[str, AnyTensor]
     """The state of the networks and of the optimizer, finite; `check` finds out whether it fits."""
+    lessons: tuple[str, ...] = ()
+    """What was taught since, each by the hash of its corrections."""
 
 
 class NewerVersion(ValueError):
@@ -72,6 +74,7 @@ def describe(state: State, identity: Identity) -> dict[str, Any]:
         "source": identity.video_path,
         "step": state.step,
         "losses": state.losses,
+        **({"lessons": list(state.lessons)} if state.lessons else {}),
     }
 
 
@@ -124,7 +127,10 @@ def parse(path: Path, tensors: Mapping[str, AnyTensor], about: Mapping[str, Any]
     losses = {name: _curve(values, step) for name, values in _taken(about, "losses", dict).items()}
     if not all_finite(tensors):
         raise DamagedFile("it holds numbers that are not finite")
-    return Stored(path, identity, step, losses, dict(tensors))
+    lessons = about.get("lessons", [])
+    if not isinstance(lessons, list) or not all(isinstance(name, str) for name in lessons):
+        raise DamagedFile("its lessons are no hashes")
+    return Stored(path, identity, step, losses, dict(tensors), tuple(lessons))
 
 
 def _taken(about: Mapping[str, Any], name: str, kind: type) -> Any:
@@ -191,6 +197,7 @@ def restore(stored: Stored, state: State) -> None:
     groups = state.optimizer.state_dict()["param_groups"]
     state.optimizer.load_state_dict({"state": kept, "param_groups": groups})
     state.step = stored.step
+    state.lessons = stored.lessons
     device = next(state.tracker.parameters()).device
     state.curves = {name: _column(values, device) for name, values in stored.losses.items()}
 

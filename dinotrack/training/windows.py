@@ -31,9 +31,7 @@ def draw_windowed_batch(data: TrainingData, config: Config, rng: torch.Generator
     sees whole frames.
     """
     training = config.training
-    cell = int(delta_grid(config.model, *data.size).stride)
-    least = max(LEAST_SIDE, least_side(config.model))
-    size = window_size(data.size, training.window, cell, least)
+    size, cell = window_of(data.size, config)
     windows = data.size[0] * data.size[1] / (size[0] * size[1])
     drawn = draw_labels(data, replace(training, batch=round(training.batch * windows)), rng)
     if drawn is None:
@@ -42,10 +40,24 @@ def draw_windowed_batch(data: TrainingData, config: Config, rng: torch.Generator
     seen = seen_through(drawn, corner, size)
     if size == data.size or not len(seen.source):
         return batch_of(data, taken(drawn, training.batch, rng))
-    whole = batch_of(data, taken(seen, training.batch, rng))
+    return through(batch_of(data, taken(seen, training.batch, rng)), corner, size)
+
+
+def through(whole: Batch, corner: Float[Tensor, " 2"], size: tuple[int, int]) -> Batch:
+    """A batch of whole frames, seen through a window of (H, W) px that begins at a corner (x, y).
+
+    The labels are those of the window already.
+    """
     x, y = (int(side) for side in corner.tolist())
     frames = whole.frames[:, :, y : y + size[0], x : x + size[1]]
     return whole._replace(frames=frames.contiguous(), corner=corner)
+
+
+def window_of(size: tuple[int, int], config: Config) -> tuple[tuple[int, int], int]:
+    """(H, W) px of a step's window in frames of size (H, W), and px of the cells it lies on."""
+    cell = int(delta_grid(config.model, *size).stride)
+    least = max(LEAST_SIDE, least_side(config.model))
+    return window_size(size, config.training.window, cell, least), cell
 
 
 def window_size(size: tuple[int, int], share: float, cell: int, least: int) -> tuple[int, int]:
