@@ -73,8 +73,8 @@ class Board:
             if self.status.is_under_way:
                 raise Conflict("a fit is under way; stop it first")
             self.wanted = Wanted(asked, again)
-            settings = settings_json(asked.config)
-            self.status = FitStatus("running", settings, self.status.step)
+            step = 0 if again else self.status.step
+            self.status = FitStatus("running", settings_json(asked.config), step)
             self.changed.notify_all()
         self.tell_fit()
 

@@ -81,7 +81,9 @@ class TrackedVideo:
             return self
         single = self.flow.forward.float(), self.flow.backward.float()
         flow = VideoFlow(*single, self.flow.cuts)
-        return TrackedVideo(self.tracker, at_hand(self.maps), flow, self.frames, self.grey.at_hand())
+        return TrackedVideo(
+            self.tracker, at_hand(self.maps), flow, self.frames, self.grey.at_hand()
+        )
 
     def to(self, device: torch.device) -> TrackedVideo:
         """With everything on a device, but for the networks, which stay where they are."""

@@ -54,5 +54,6 @@ def snapshot(state: State, config: TrainingConfig) -> State:
     own = initial_state(tracker, config)
     own.optimizer.load_state_dict(copy.deepcopy(state.optimizer.state_dict()))
     own.step = state.step
+    own.lessons = state.lessons
     own.curves = {name: list(values) for name, values in state.curves.items()}
     return own
