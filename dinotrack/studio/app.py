@@ -31,7 +31,13 @@ TOPICS = (page, projects, edits, fit, looks, taking)
 
 def make_app(workspace: Workspace, door: Door) -> FastAPI:
     """The application that serves a workspace."""
-    app = FastAPI(title="dinotrack studio", openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="dinotrack studio",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     app.state.workspace = workspace
     app.state.limiter = anyio.CapacityLimiter(WAITING)
     for topic in TOPICS:

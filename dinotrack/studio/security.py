@@ -145,8 +145,9 @@ def _check_host(headers: Headers, door: Door) -> None:
 def _without_port(host: str) -> str:
     """The name in a Host, lower case; that of IPv6 without its brackets."""
     if host.startswith("["):
-        name, _, rest = host[1:].partition("]")
-        is_sound = ":" in name and (not rest or (rest[:1] == ":" and rest[1:].isdecimal()))
+        name, end, rest = host[1:].partition("]")
+        is_port = not rest or (rest[:1] == ":" and rest[1:].isdecimal())
+        is_sound = ":" in name and bool(end) and is_port
     else:
         name, colon, port = host.partition(":")
         is_sound = not colon or port.isdecimal()
