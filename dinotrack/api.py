@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, SupportsIndex
 
@@ -30,7 +31,7 @@ from dinotrack.options import (
     choose_folder,
     choose_progress,
     choose_seed,
-    default_steps,
+    with_default_steps,
 )
 from dinotrack.points import check_corrections, check_hidden, choose_names, choose_queries
 from dinotrack.progress import Progress, Watch
@@ -52,13 +53,13 @@ def fit(
     progress: Progress | None = None,
     folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    preview: Callable[[Fitted], None] | None = None,
 ) -> Fitted:
     """Fit a tracker to one video.
 
     video: a file, a folder of images, or RGB uint8 [T, H, W, 3].
     preset: "fast", "quality" or "paper"; by default "quality" on CUDA and "fast" elsewhere.
-    settings: what differs from the preset, as in {"training.steps": 2000}; the file
-    the files of dinotrack/config explain each of them.
+    settings: what differs from the preset, as in {"training.steps": 2000} (dinotrack/config).
     seed: a whole number from 0 to 2^32 - 1. The same seed, machine and threads give the same bytes.
     device: "auto" (as None), "cpu", "cuda" or "mps".
     foreground: bool [T, H, W] in px of the video, where you know better than we find what moves.
@@ -67,6 +68,8 @@ def fit(
     loaded instead of trained, and an unfinished one goes on, with a DinotrackWarning that says from
     where. Whatever ends a fit early, Ctrl-C or an exception of `progress`, leaves it there.
     resume: it changes nothing, as an unfinished fit always goes on.
+    preview: a function that is given the tracker as it is before its first step, and ever more
+    seldom while it is trained, which changes no byte of the fit.
 
     Raises InputError for whatever the user can mend.
     """
@@ -78,19 +81,17 @@ def fit(
     with watch.stage("read"):
         clip = read_video(video, watch.progress)
     if not settings or "training.steps" not in settings:
-        steps = default_steps(config.training, len(clip.frames))
-        config = override(config, {"training.steps": steps})
+        config = with_default_steps(config, len(clip.frames))
     config = override(config, {"backbone.name": resolve_name(config.backbone, where)})
-    masks = None
-    if foreground is not None:
-        masks = as_masks(foreground, clip.frames.shape[:3], "foreground")
+    shape = clip.frames.shape[:3]
+    masks = None if foreground is None else as_masks(foreground, shape, "foreground")
     fingerprint = content_hash(clip)
     identity = Identity(config, number, fingerprint, checkpoint.hash_masks(masks), clip.path)
     with checkpoint.opened(kept, identity) as store, enough_memory(config):
-        cache = open_cache(fingerprint)
-        run = Run(config, where, number, watch, cache, required=preset is not None)
-        learnt = pipeline.learn(clip, run, masks, store)
-    return Fitted(clip, identity, run, learnt, learnt.state.step - store.step)
+        run = Run(config, where, number, watch, open_cache(fingerprint), preset is not None)
+        made = partial(Fitted.of, clip, identity, run, store.step)
+        show = None if preview is None else (lambda learnt: preview(made(learnt)))
+        return made(pipeline.learn(clip, run, masks, store, show))
 
 
 def load(

@@ -40,6 +40,8 @@ MAP_VALUES = 2**22
 are read from whole maps: 16 MiB, about what a CPU's cache takes."""
 COSINES = 2**24
 """Cosines that are held at a time where only the best ones are wanted: 64 MiB in float32."""
+HELD_BYTES = 2**30
+"""What may be held beside a video so that single points are tracked sooner, again and again."""
 KERNEL_VECTORS = 2**14
 """Vectors that the kernels locate at a time where no gradient is wanted. Each holds a window of up
 to 10 KiB."""

@@ -114,6 +114,22 @@ def correlation_maps(
     return correlate(normalise(vectors, dim=-1), normalise(maps, dim=1), index)
 
 
+def correlations_in(
+    vectors: Float[Tensor, "N C"], maps: FeatureMaps, t: int
+) -> Float[Tensor, "N h w"]:
+    """Cosine between each vector and each cell of frame t, before the ReLU."""
+    if maps.units is None:
+        return correlation_maps(vectors, maps.values[t : t + 1])
+    index = torch.zeros(len(vectors), dtype=torch.long, device=vectors.device)
+    return correlate(normalise(vectors, dim=-1), maps.units[t : t + 1], index)
+
+
+def at_hand(maps: FeatureMaps) -> FeatureMaps:
+    """Maps on a CPU that are compared and read soonest, in float32 and with their unit vectors."""
+    units = torch.cat([normalise(one, dim=1) for one in maps.values.split(1)])
+    return FeatureMaps(maps.values.float(), maps.grid, units)
+
+
 def locate(
     vectors: Float[Tensor, "N C"],
     maps: Float[Tensor, "B C h w"],

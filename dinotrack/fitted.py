@@ -55,6 +55,11 @@ class Fitted:
     steps_trained_now: int
     """0 where a finished fit was loaded."""
 
+    @staticmethod
+    def of(video: Video, identity: Identity, run: Run, first: int, learnt: Learnt) -> Fitted:
+        """A fit that began, or went on, after its step `first`."""
+        return Fitted(video, identity, run, learnt, learnt.state.step - first)
+
     @property
     def config(self) -> Config:
         """Every number of the fit."""
@@ -188,6 +193,12 @@ class Fitted:
         video or with other settings, which is never overwritten.
         """
         checkpoint.put(choose_folder(folder), self.state, self.identity)
+
+    def at_hand(self) -> Fitted:
+        """The same tracker, ready to be asked again and again: it answers sooner and takes more
+        memory. No byte of an answer is another."""
+        video = self.learnt.video.at_hand()
+        return replace(self, learnt=replace(self.learnt, video=video))
 
     def working_queries(self, rows: Float[np.ndarray, "N 3"]) -> Queries:
         """Rows of (t, x, y) px of the video, in working px and where points are tracked."""

@@ -25,6 +25,8 @@ class FeatureMaps:
     """Of any float type; what is read from them is float32, as half precision can't hold places."""
     grid: Grid
     """Where the h x w cells lie on the frame."""
+    units: Float[Tensor, "T C h w"] | None = None
+    """The values of unit length, float32, where somebody holds them to compare them often."""
 
     def __len__(self) -> int:
         """Frames."""
@@ -32,7 +34,8 @@ class FeatureMaps:
 
     def __getitem__(self, part: slice | Int[Tensor, " F"]) -> FeatureMaps:
         """The maps of some frames."""
-        return FeatureMaps(self.values[part], self.grid)
+        units = None if self.units is None else self.units[part]
+        return FeatureMaps(self.values[part], self.grid, units)
 
     @property
     def channels(self) -> int:
@@ -46,7 +49,8 @@ class FeatureMaps:
 
     def to(self, device: torch.device) -> FeatureMaps:
         """The same maps on a device."""
-        return FeatureMaps(self.values.to(device), self.grid)
+        units = None if self.units is None else self.units.to(device)
+        return FeatureMaps(self.values.to(device), self.grid, units)
 
     def at(self, frame: int, xy: Float[Tensor, "N 2"]) -> Float[Tensor, "N C"]:
         """Features at positions (px) of one frame, interpolated bilinearly between cells."""

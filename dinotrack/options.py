@@ -10,7 +10,7 @@ from typing import Any, SupportsIndex
 
 import torch
 
-from dinotrack.config import Config, TrainingConfig, override
+from dinotrack.config import Config, override
 from dinotrack.config import preset as named_preset
 from dinotrack.defaults import LARGEST_SEED
 from dinotrack.errors import Argument, InputError, cause_of, shown
@@ -57,9 +57,12 @@ def choose_config(
     return override(named_preset(preset), settings)
 
 
-def default_steps(config: TrainingConfig, frames: int) -> int:
-    """Steps of a fit to a video of that many frames: longer videos take more than short ones."""
-    return max(config.steps, round(min(config.steps_a_frame * frames, TOO_MANY)))
+def with_default_steps(config: Config, frames: int) -> Config:
+    """The config of a fit to a video of that many frames, where nobody chose its steps: longer
+    videos take more than short ones."""
+    training = config.training
+    steps = max(training.steps, round(min(training.steps_a_frame * frames, TOO_MANY)))
+    return override(config, {"training.steps": steps})
 
 
 def choose_seed(seed: SupportsIndex) -> int:

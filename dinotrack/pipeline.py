@@ -7,6 +7,7 @@ what is passed from one stage to the next is decided here, and nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -84,14 +85,20 @@ class Learnt:
     more."""
 
 
-def learn(video: Video, run: Run, masks: Masks | None, store: Store) -> Learnt:
+Preview = Callable[[Learnt], None]
+"""Is shown a fit before its first step and now and then while it goes on."""
+
+
+def learn(
+    video: Video, run: Run, masks: Masks | None, store: Store, preview: Preview | None = None
+) -> Learnt:
     """Learn to track one video. This is the method as the paper's abstract tells it.
 
     A fit that was found in the store is continued, and a finished one is taken as it is.
     """
     if store.is_finished:
         return recall(video, run, store.stored)
-    inputs, state = _fitted(video, run, masks, store)
+    inputs, state = _fitted(video, run, masks, store, preview)
     return ready_to_track(inputs, state, run)
 
 
@@ -176,11 +183,19 @@ def teach(
     return learnt
 
 
-def _fitted(video: Video, run: Run, masks: Masks | None, store: Store) -> tuple[Inputs, State]:
+def _fitted(
+    video: Video, run: Run, masks: Masks | None, store: Store, preview: Preview | None
+) -> tuple[Inputs, State]:
     """A fit after its last step. What was learned from makes room for the refined features."""
     fit = prepare(video, run, masks, store.stored)
-    train(fit.data, fit.state, run, store)
+    show = None if preview is None else _shown(fit.inputs, run.unwatched(), preview)
+    train(fit.data, fit.state, run, store, show)
     return fit.inputs, fit.state
+
+
+def _shown(inputs: Inputs, run: Run, preview: Preview) -> Callable[[State], None]:
+    """Shows a state of a fit as a tracker."""
+    return lambda state: preview(ready_to_track(inputs, state, run))
 
 
 def ready_to_track(inputs: Inputs, state: State, run: Run) -> Learnt:

@@ -35,7 +35,7 @@ LAYERS: list[set[str]] = [
     {"api"},
     {"report"},
     {"terminal"},
-    {"batch"},
+    {"batch", "studio"},
     {"commands"},
     {"cli"},
     {"synthesis"},

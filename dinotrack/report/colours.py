@@ -6,6 +6,8 @@ three components of the foreground's features are then shown as red, green and b
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
@@ -63,21 +65,45 @@ def at_cells(where: Bool[Tensor, "T h w"], grid: Grid, other: Grid) -> Bool[Tens
 
 
 def component_colours(maps: FeatureMaps, where: Bool[Tensor, "T h w"]) -> UInt8[Tensor, "T h w 3"]:
-    """RGB of all cells by the first three components of the cells that are chosen.
+    """RGB of all cells by the first three components of the cells that are chosen."""
+    return components(maps, where).colours(maps)
 
-    Features are made of unit length first. Each component spans all levels, but for a few outliers.
-    Where there are fewer components, the others are grey.
-    """
-    tokens = F.normalize(maps.values.float(), dim=1).permute(0, 2, 3, 1).cpu()
-    chosen = tokens[where.cpu()]
-    centred = chosen - chosen.mean(dim=0)
+
+@dataclass(frozen=True)
+class Components:
+    """The three strongest components of some features, as colours."""
+
+    mean: Float[Tensor, " C"]
+    axes: Float[Tensor, "C 3"]
+    low: Float[Tensor, " 3"]
+    high: Float[Tensor, " 3"]
+    """What is darkest and brightest along each axis."""
+
+    def colours(self, maps: FeatureMaps) -> UInt8[Tensor, "T h w 3"]:
+        """RGB of all cells of any maps of the same features.
+
+        Each component spans all levels, but for a few outliers. Where there are fewer components,
+        the others are grey.
+        """
+        along = (_tokens(maps) - self.mean) @ self.axes
+        flat = self.high - self.low < 1e-6
+        unit = ((along - self.low) / torch.where(flat, 1.0, self.high - self.low)).clamp(0, 1)
+        return (255 * torch.where(flat, 0.5, unit)).round().to(torch.uint8)
+
+
+def components(maps: FeatureMaps, where: Bool[Tensor, "T h w"]) -> Components:
+    """The first three components of the cells that are chosen, of unit length."""
+    chosen = _tokens(maps)[where.cpu()]
+    mean = chosen.mean(dim=0)
+    centred = chosen - mean
     axes = _axes(centred)
-    along = (tokens - chosen.mean(dim=0)) @ axes
     span = centred @ axes
-    low, high = (_quantiles(span, share) for share in (LOW, HIGH))
-    flat = high - low < 1e-6
-    unit = ((along - low) / torch.where(flat, 1.0, high - low)).clamp(0, 1)
-    return (255 * torch.where(flat, 0.5, unit)).round().to(torch.uint8)
+    return Components(mean, axes, _quantiles(span, LOW), _quantiles(span, HIGH))
+
+
+def _tokens(maps: FeatureMaps) -> Float[Tensor, "T h w C"]:
+    """The features of all cells, of unit length."""
+    return F.normalize(maps.values.float(), dim=1).permute(0, 2, 3, 1).cpu()
 
 
 def _axes(centred: Float[Tensor, "K C"]) -> Float[Tensor, "C 3"]:

@@ -10,12 +10,15 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from dinotrack.backbones import Backbone
 from dinotrack.correlation import correlation_maps
+from dinotrack.features import extract_features
 from dinotrack.fitted import Fitted
 from dinotrack.geometry import rescale
+from dinotrack.maps import FeatureMaps
 from dinotrack.media.frames import one_frame
 from dinotrack.report import pictures
 from dinotrack.report.pictures import WIDE, Colour, Picture, Place
@@ -33,6 +36,14 @@ def map_row(fitted: Fitted, t: int) -> int:
     one's."""
     shown = fitted.learnt.timeline.shown
     return min(bisect.bisect_left(shown, t), len(shown) - 1)
+
+
+def raw_features(fitted: Fitted, backbone: Backbone, rows: Int[Tensor, " S"]) -> FeatureMaps:
+    """What the ViT of a fit gives for some of the frames that have maps, before any refinement."""
+    frames = fitted.frames[rows.to(fitted.frames.device)]
+    config = fitted.config.backbone
+    (values,) = extract_features(backbone, frames, [backbone.layer], config)
+    return FeatureMaps(values, backbone.grid(*fitted.flow.size))
 
 
 @torch.no_grad()
@@ -78,12 +89,17 @@ def heat_picture(
     values: Float[Tensor, "h w"],
     t: int,
     marks: Iterable[tuple[Place | None, Colour]],
+    wide: int = WIDE,
 ) -> Picture:
     """A map of the refined features' cells over frame t, with rings around places in px of the
-    video, as far as they are known."""
+    video, as far as they are known.
+
+    wide: the width of the picture, px.
+    """
     frame = one_frame(fitted.video.frames, t)
-    picture = pictures.heat(frame, values.cpu().numpy(), fitted.maps.grid, fitted.flow.size)
-    scale = WIDE / fitted.video.size[1]
+    level = values.cpu().numpy()
+    picture = pictures.heat(frame, level, fitted.maps.grid, fitted.flow.size, wide)
+    scale = wide / fitted.video.size[1]
     for place, colour in marks:
         if place is not None:
             pictures.mark(picture, (place + 0.5) * scale - 0.5, colour, WIDE_RING)

@@ -52,13 +52,15 @@ def heat(
     correlation: Float[np.ndarray, "h w"],
     grid: Grid,
     size: tuple[int, int],
+    wide: int = WIDE,
 ) -> Picture:
-    """A whole frame, WIDE px, under a correlation map, dark below its median and hot at its best.
+    """A whole frame under a correlation map, dark below its median and hot at its best.
 
-    grid: where the cells of the map lie on the working frame, whose size (H, W) is `size`.
+    grid: where the cells of the map lie on the working frame, whose size (H, W) is `size`. wide:
+    the width of the picture, px.
     """
     height, width = frame.shape[:2]
-    small = WIDE, round(WIDE * height / width)
+    small = wide, round(wide * height / width)
     ratio = np.array((small[0] / size[1], small[1] / size[0]))
     low = float(np.median(correlation))
     most = max(float(correlation.max()) - low, 1e-6)
@@ -77,14 +79,14 @@ def cells(
     where: Bool[np.ndarray, "h w"],
     grid: Grid,
     size: tuple[int, int],
+    wide: int = WIDE,
 ) -> Picture:
-    """A whole frame, WIDE px, whose cells have these colours where that is wanted; the rest is
-    dark.
+    """A whole frame whose cells have these colours where that is wanted; the rest is dark.
 
-    grid, size: as in `heat`.
+    grid, size, wide: as in `heat`.
     """
     height, width = frame.shape[:2]
-    small = WIDE, round(WIDE * height / width)
+    small = wide, round(wide * height / width)
     ratio = np.array((small[0] / size[1], small[1] / size[0]))
     origin = (grid.origin + 0.5) * ratio - 0.5
     place = grid.stride * ratio, origin, small
@@ -109,7 +111,7 @@ def mark(picture: Picture, xy: Place, colour: Colour, reach: int = RING) -> None
 
     reach: its radius, px.
     """
-    inside = np.clip(xy, -100, 2 * TILE + 2 * WIDE)
+    inside = np.clip(xy, -100, max(picture.shape[:2]) + 100)
     centre = [round(2**_SHIFT * float(value)) for value in inside]
     radius = reach * 2**_SHIFT
     for thickness, shade in ((4, RIM), (2, colour)):

@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dinotrack.features import extract_features, make_backbone
+from dinotrack.features import make_backbone
 from dinotrack.fitted import Fitted
 from dinotrack.maps import FeatureMaps
-from dinotrack.report.likeness import map_row, moments
+from dinotrack.report.likeness import map_row, moments, raw_features
 from dinotrack.report.truth import Truth
 from dinotrack.tracks import Tracks
 
@@ -114,13 +114,8 @@ class Story:
     @cached_property
     def raw(self) -> FeatureMaps | None:
         """Features of the same frames as the ViT gives them; None without a ViT."""
-        config = self.fitted.config.backbone
-        backbone = make_backbone(config, self.fitted.run.device)
-        if backbone is None:
-            return None
-        frames = self.fitted.frames[self.rows.to(self.fitted.frames.device)]
-        (values,) = extract_features(backbone, frames, [backbone.layer], config)
-        return FeatureMaps(values, backbone.grid(*self.fitted.flow.size))
+        backbone = make_backbone(self.fitted.config.backbone, self.fitted.run.device)
+        return None if backbone is None else raw_features(self.fitted, backbone, self.rows)
 
     @property
     def features(self) -> dict[str, FeatureMaps]:

@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "report": "write a page that shows what a run did, and how well",
     "teach": "teach the fit of a run by corrections, and track again",
     "export": "write the tracks of a run as files of other programs",
+    "studio": "place, track, mend and teach points in the browser",
 }
 """The first word of a command -> what it does. dinotrack/commands has a file for each."""
 RESUME = "of no effect: an interrupted fit goes on by itself"

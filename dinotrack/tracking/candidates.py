@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dinotrack.correlation import best_cell, correlation_maps, normalise
+from dinotrack.correlation import best_cell, correlations_in, normalise
 from dinotrack.geometry import Grid
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
@@ -62,7 +62,7 @@ def propose(
     reach = int(tracker.config.radius // maps.grid.stride)
     xy = looks.all.new_zeros((len(looks.all), len(maps), count, 2))
     for t in range(len(maps)):
-        correlation = correlation_maps(looks.at(t), maps[t : t + 1].values)
+        correlation = correlations_in(looks.at(t), maps, t)
         for k in range(count):
             best = best_cell(correlation)
             xy[:, t, k] = tracker.locate_in_maps(correlation, maps.grid, best)

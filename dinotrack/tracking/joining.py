@@ -26,7 +26,7 @@ from torch import Tensor
 from dinotrack import chunks
 from dinotrack.chunks import in_chunks
 from dinotrack.config import InferenceConfig
-from dinotrack.correlation import normalise
+from dinotrack.correlation import at_hand, normalise
 from dinotrack.flow import VideoFlow
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
@@ -59,16 +59,36 @@ class TrackedVideo:
     """Refined features of all frames."""
     flow: VideoFlow
     frames: UInt8[Tensor, "T 3 H W"]
+    held: Grey | None = None
+    """The frames in grey, where they are held."""
+
+    @property
+    def grey(self) -> Grey:
+        """The frames in grey."""
+        return Grey(self.frames) if self.held is None else self.held
 
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) of the working frames."""
         return self.flow.size
 
+    def at_hand(self) -> TrackedVideo:
+        """The same video as it is read soonest, where the CPU reads it: in single precision, and
+        with what would be computed for every point. Where that takes more than chunks.HELD_BYTES,
+        the video stays as it is."""
+        values = 2 * self.maps.values.numel() + 2 * self.flow.forward.numel()
+        if self.maps.device.type != "cpu" or 4 * values > chunks.HELD_BYTES:
+            return self
+        single = self.flow.forward.float(), self.flow.backward.float()
+        flow = VideoFlow(*single, self.flow.cuts)
+        return TrackedVideo(
+            self.tracker, at_hand(self.maps), flow, self.frames, self.grey.at_hand()
+        )
+
     def to(self, device: torch.device) -> TrackedVideo:
         """With everything on a device, but for the networks, which stay where they are."""
         moved = self.flow.to(device), self.frames.to(device)
-        return TrackedVideo(self.tracker, self.maps.to(device), *moved)
+        return TrackedVideo(self.tracker, self.maps.to(device), *moved, self.held)
 
 
 SECONDS = {"follow": 5.0, "propose": 22.0, "refind": 6.0, "check": 14.0}
@@ -143,7 +163,7 @@ def join(
     points = surround(queries, config.support, video.flow.size)
     anchors = anchors_of(points, len(video.maps))
     looks = looks_of(anchors, normalise(video.maps.at_queries(anchors.places), dim=1))
-    patches = make_patches(Grey(video.frames), anchors.places, config.patches)
+    patches = make_patches(video.grey, anchors.places, config.patches)
     pace = Pace() if meter is None else _pace(meter, len(queries), config)
     chain = follow(video.flow, points, config.chain, patches, pace.follow)
     start = Start(points, anchors.given, patches, chain, pace)

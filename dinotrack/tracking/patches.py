@@ -34,13 +34,21 @@ class Grey:
     """The frames of a video in grey.
 
     Each is made when it is asked for, which takes about a millisecond, so that no second copy of
-    the video is held.
+    the video is held, unless somebody wants it.
     """
 
     frames: UInt8[Tensor, "T 3 H W"]
+    made: Float[Tensor, "T H W"] | None = None
+    """All of them, where they are held."""
+
+    def at_hand(self) -> Grey:
+        """The same frames, all of which are held."""
+        return Grey(self.frames, torch.stack([self[t] for t in range(len(self.frames))]))
 
     def __getitem__(self, t: int) -> Float[Tensor, "H W"]:
         """Frame t in [0, 1]."""
+        if self.made is not None:
+            return self.made[t]
         weights = torch.tensor(LUMA, device=self.frames.device) / 255
         return torch.einsum("chw,c->hw", self.frames[t].float(), weights)
 

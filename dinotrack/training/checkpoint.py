@@ -154,6 +154,11 @@ def read(folder: Path) -> Stored:
         raise InputError(f"{path} can't be read ({reason}); ", *ELSEWHERE) from None
 
 
+def is_kept(folder: Path) -> bool:
+    """Whether a folder holds a fit, finished or not. Raises InputError where nobody may look."""
+    return _file_in(folder) is not None
+
+
 def _file_in(folder: Path) -> Path | None:
     """The file of the fit in a folder, today's before an older one; None where there is none.
 

@@ -6,6 +6,7 @@ were kept, and what is kept of them when (`keeping`).
 
 import copy
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -22,6 +23,7 @@ from dinotrack.training import loop
 from dinotrack.training.checkpoint import Store
 from dinotrack.training.keeping import Keeper
 from dinotrack.training.loop import State
+from dinotrack.training.previews import Previews
 from dinotrack.training.sampling import TrainingData
 from dinotrack.training.stored import Stored, check, is_finite, restore
 
@@ -95,23 +97,34 @@ def _is_of_our_make(network: DeltaDino) -> bool:
     return not state_dicts.misfit(ours, network.state_dict())
 
 
-def train(data: TrainingData, state: State, run: Run, store: Store) -> None:
+def train(
+    data: TrainingData,
+    state: State,
+    run: Run,
+    store: Store,
+    preview: Callable[[State], None] | None = None,
+) -> None:
     """The stage: fit the networks, in place. The fit is kept now and then, and however it ends.
 
     Where there is nothing to learn from, the fit counts as finished, with a DinotrackWarning. A
     disk that is full costs no work: the fit goes on, with a DinotrackWarning.
 
+    preview: is shown copies of the state, as `Previews` say when, and changes nothing.
+
     Raises InputError where the numbers of the fit are not finite. What was kept before stays.
     """
     training = run.config.training
     keeper = Keeper(store, training.save_seconds)
+    previews = Previews(preview, training)
 
     def on_step(state: State) -> None:
         keeper.keep_if_due(state)
+        previews.show_if_due(state)
         run.progress("fit", state.step, training.steps)
 
     run.progress("fit", state.step, training.steps)
     try:
+        previews.show_if_due(state)
         with run.stage("fit"):
             loop.train_steps(data, run.config, run.seed, state, on_step)
         if not data.has_labels:

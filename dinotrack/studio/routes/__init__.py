@@ -1,0 +1,1 @@
+"""What browsers may ask of the studio, a file for each topic."""

@@ -1,0 +1,416 @@
+"""The studio's session: what it does with a document and a video, without any server."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import dinotrack
+from dinotrack import api
+from dinotrack.errors import InputError
+from dinotrack.fitted import Fitted
+from dinotrack.studio.document import Conflict, Document, Lesson, Point
+from dinotrack.studio.engine import ExportWishes, FitWishes
+from dinotrack.studio.following import corrections_of, hidden_of
+from dinotrack.studio.pictures import PICTURES
+from dinotrack.studio.session import Session
+from dinotrack.synthesis import Clip, generate
+from dinotrack.tracks import Tracks
+from dinotrack.training.checkpoint import FILE
+from dinotrack.video import Video, read_video
+
+SIZE, FRAMES, STEPS = (64, 96), 6, 3
+PATIENCE = 60.0
+CLOSE = 1e-3
+"""Px: how far tracks of points that are tracked together may be from those of each alone."""
+WISHES = FitWishes(backbone="none", steps=STEPS)
+POINTS = (
+    Point(0, 0, 20.25, 30.5),
+    Point(2, 0, 60.0, 20.0, name="tail"),
+    Point(3, 4, 50.5, 40.0, corrections=((1, 44.0, 41.5),), hidden=((2, 3),)),
+)
+pytestmark = pytest.mark.filterwarnings("ignore::dinotrack.errors.DinotrackWarning")
+
+
+class Heard:
+    """What a session publishes."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, Any]] = []
+        self._came = threading.Condition()
+
+    def __call__(self, event: str, data: Any) -> None:
+        with self._came:
+            self.events.append((event, data))
+            self._came.notify_all()
+
+    def of(self, event: str) -> list[Any]:
+        return [data for name, data in self.events if name == event]
+
+    def wait(self, event: str, holds: Callable[[Any], bool] = bool, since: int = 0) -> Any:
+        """The first event of a kind, since there were so many, for which something holds."""
+
+        def found() -> list[Any]:
+            heard = self.events[since:]
+            return [data for name, data in heard if name == event and holds(data)]
+
+        with self._came:
+            assert self._came.wait_for(found, PATIENCE), self.events
+            return found()[0]
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    return generate(SIZE, FRAMES, 2, seed=4, points=8)
+
+
+@pytest.fixture(scope="module")
+def video(clip: Clip) -> Video:
+    return read_video(clip.frames)
+
+
+@pytest.fixture(scope="module")
+def fitted_folder(video: Video, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project that was fitted from the command line, so to say."""
+    folder = tmp_path_factory.mktemp("fitted")
+    settings = {"backbone.name": "none", "training.steps": STEPS}
+    api.fit(video, settings=settings, folder=folder / "model")
+    return folder
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def opened(
+    video: Video, heard: Heard, tmp_path: Path
+) -> Iterator[Callable[[Path | None], Session]]:
+    """opened(folder): a session, which is closed at the end."""
+    sessions = []
+
+    def open_session(folder: Path | None = None) -> Session:
+        if folder is not None:
+            copied(folder / "model", tmp_path / "model")
+        sessions.append(Session(tmp_path, video, heard))
+        return sessions[-1]
+
+    yield open_session
+    for session in sessions:
+        session.close()
+
+
+def copied(source: Path, target: Path) -> None:
+    target.mkdir()
+    (target / FILE).write_bytes((source / FILE).read_bytes())
+
+
+def queries_of(points: Sequence[Point]) -> dict[str, Any]:
+    """What `Fitted.track` is asked for these points."""
+    placed = [point.placed for point in points]
+    return {
+        "queries": [[point.t, point.x, point.y] for point in points],
+        "corrections": corrections_of(placed),
+        "hidden": hidden_of(placed),
+    }
+
+
+def alone(fitted: Fitted, point: Point) -> Tracks:
+    """The track that a point has by itself."""
+    return fitted.track(**queries_of([point]))
+
+
+def test_a_fit_from_nothing_to_tracks(
+    opened: Callable[..., Session], heard: Heard, video: Video, tmp_path: Path
+) -> None:
+    session = opened()
+    session.show(Document(POINTS))
+    assert session.status()["fit"]["status"] == "none"
+    assert session.tracks() == []
+    session.fit(WISHES)
+    heard.wait("fit", lambda fit: fit["preview"] and fit["status"] == "running")
+    done = heard.wait("fit", lambda fit: fit["status"] == "done")
+    assert (done["step"], done["steps"], done["preview"]) == (STEPS, STEPS, False)
+    assert done["settings"] == {
+        "preset": "fast",
+        "backbone": "none",
+        "flow": "dis",
+        "steps": STEPS,
+    }
+    tracks = session.tracked()
+    kept = api.load(tmp_path / "model", video)
+    together = kept.track(**queries_of(POINTS))
+    np.testing.assert_allclose(tracks.xy, together.xy, atol=CLOSE)
+    assert tracks.names == ("point_0", "tail", "point_3")
+    assert not tracks.visible[2, 2:4].any()
+    np.testing.assert_allclose(tracks.xy[2, 1], (44.0, 41.5))
+    assert set(session.losses()) == {"flow", "heatmap"}
+    shown = session.tracks([3])
+    assert [track["id"] for track in shown] == [3]
+    np.testing.assert_allclose(shown[0]["xy"], tracks.xy[2], atol=5.1e-4)
+    assert shown[0]["visible"] == tracks.visible[2].astype(int).tolist()
+
+
+def test_what_was_fitted_before_is_opened_and_a_correction_is_answered_alone(
+    opened: Callable[..., Session], heard: Heard, video: Video, fitted_folder: Path
+) -> None:
+    """Of all points only the one that changed is tracked again, and to the byte as by itself."""
+    session = opened(fitted_folder)
+    session.show(Document(POINTS))
+    session.tracked()
+    assert session.status()["fit"]["status"] == "done"
+    assert session.status()["job"] is None
+    before = session.status()["versions"]
+    moved = replace(POINTS[0], corrections=((3, 30.5, 33.25),))
+    session.show(Document((moved, *POINTS[1:])))
+    tracks = session.tracked()
+    after = session.status()["versions"]
+    assert [n for n in after if after[n] != before[n]] == [0]
+    assert after[0] > max(before.values())
+    fitted = api.load(fitted_folder / "model", video)
+    expected = alone(fitted, moved)
+    np.testing.assert_array_equal(tracks.xy[:1], expected.xy)
+    np.testing.assert_array_equal(tracks.confidence[:1], expected.confidence)
+    session.show(Document(POINTS[1:]))
+    assert session.tracked().names == ("tail", "point_3")
+    assert session.tracks([0]) == []
+
+
+def test_a_burst_of_drags_is_not_worked_off(
+    opened: Callable[..., Session], heard: Heard, video: Video, fitted_folder: Path
+) -> None:
+    session = opened(fitted_folder)
+    session.show(Document(POINTS))
+    session.tracked()
+    since = len(heard.of("tracks"))
+    for k in range(40):
+        dragged = replace(POINTS[0], x=20.25 + k / 8)
+        session.show(Document((dragged, *POINTS[1:])))
+        time.sleep(0.005)
+    tracks = session.tracked()
+    assert len(heard.of("tracks")) - since < 20
+    fitted = api.load(fitted_folder / "model", video)
+    np.testing.assert_array_equal(tracks.xy[:1], alone(fitted, dragged).xy)
+
+
+def test_stop_keeps_what_is_learnt_and_fit_goes_on(
+    opened: Callable[..., Session], heard: Heard, tmp_path: Path
+) -> None:
+    session = opened()
+    session.show(Document(POINTS))
+    wishes = replace(WISHES, steps=400)
+    session.fit(wishes)
+    with pytest.raises(Conflict, match="under way"):
+        session.fit(wishes)
+    with pytest.raises(Conflict, match="under way"):
+        session.tracked()
+    heard.wait("fit", lambda fit: fit["step"] > 0)
+    since = len(heard.events)
+    session.stop()
+    heard.wait("fit", lambda fit: fit["status"] == "stopping", since)
+    stopped = heard.wait("fit", lambda fit: fit["status"] == "stopped", since)
+    assert 0 < stopped["step"] < 400
+    assert stopped["preview"]
+    assert session.tracked().xy.shape == (3, FRAMES, 2)
+    since = len(heard.events)
+    session.fit(FitWishes())
+    going_on = heard.wait("fit", lambda fit: fit["stage"] == "fit", since)
+    assert going_on["step"] >= stopped["step"]
+    assert going_on["steps"] == 400
+    session.stop()
+    heard.wait("fit", lambda fit: fit["status"] == "stopped", since)
+
+
+def test_points_that_are_placed_while_it_is_fitted_get_tracks_of_the_preview(
+    opened: Callable[..., Session], heard: Heard
+) -> None:
+    session = opened()
+    session.show(Document(POINTS))
+    session.fit(replace(WISHES, steps=2000))
+    heard.wait("fit", lambda fit: fit["stage"] == "fit" and fit["step"] > 0)
+    session.show(Document((*POINTS, Point(9, 2, 30.0, 30.0))))
+    heard.wait("tracks", lambda told: 9 in told["versions"])
+    assert session.status()["fit"]["status"] == "running"
+    session.stop()
+
+
+def test_other_settings_are_refused_and_begin_again_beside_what_is_kept(
+    opened: Callable[..., Session], heard: Heard, fitted_folder: Path, tmp_path: Path
+) -> None:
+    session = opened(fitted_folder)
+    session.show(Document(POINTS))
+    session.tracked()
+    old = (tmp_path / "model" / FILE).read_bytes()
+    with pytest.raises(Conflict, match=f"steps {STEPS} and not 400"):
+        session.fit(FitWishes(steps=400))
+    with pytest.raises(InputError, match="preset"):
+        session.fit(FitWishes(preset="slow", again=True))
+    with pytest.raises(InputError, match="flow"):
+        session.fit(FitWishes(flow="wind", again=True))
+    since = len(heard.events)
+    session.fit(replace(WISHES, steps=400, again=True))
+    heard.wait("fit", lambda fit: fit["status"] == "running" and fit["step"] > 0, since)
+    session.stop()
+    heard.wait("fit", lambda fit: fit["status"] == "stopped", since)
+    assert (tmp_path / "model" / FILE).read_bytes() == old
+    since = len(heard.events)
+    session.fit(replace(WISHES, steps=STEPS + 1, again=True))
+    heard.wait("fit", lambda fit: fit["status"] == "done" and fit["steps"] == STEPS + 1, since)
+    assert (tmp_path / "model" / FILE).read_bytes() != old
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+
+
+def test_lessons_teach_and_undo_goes_back(
+    opened: Callable[..., Session], heard: Heard, fitted_folder: Path, tmp_path: Path
+) -> None:
+    session = opened(fitted_folder)
+    session.show(Document(POINTS))
+    plain = session.tracked()
+    document = Document(POINTS, (Lesson((POINTS[2].placed,)),))
+    session.show(document)
+    taught = session.tracked()
+    assert not np.array_equal(taught.xy, plain.xy)
+    (kept,) = (tmp_path / "model").glob("taught-*")
+    written = (kept / FILE).stat().st_mtime_ns
+    session.show(Document(POINTS))
+    np.testing.assert_array_equal(session.tracked().xy, plain.xy)
+    session.show(document)
+    np.testing.assert_array_equal(session.tracked().xy, taught.xy)
+    assert (kept / FILE).stat().st_mtime_ns == written
+
+
+def test_a_lesson_that_teaches_nothing_is_told_of_and_tracks_stay(
+    opened: Callable[..., Session], heard: Heard, fitted_folder: Path
+) -> None:
+    session = opened(fitted_folder)
+    session.show(Document(POINTS, (Lesson((POINTS[0].placed,)),)))
+    heard.wait("problem")
+    assert session.tracked().xy.shape == (3, FRAMES, 2)
+    assert len(heard.of("problem")) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (InputError("the disk is full; make room"), "the disk is full; make room"),
+        (MemoryError(), "memory"),
+        (RuntimeError("oops"), "RuntimeError: oops"),
+    ],
+)
+def test_mishaps_are_sentences_and_the_session_lives_on(
+    error: Exception,
+    said: str,
+    opened: Callable[..., Session],
+    heard: Heard,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = opened()
+    session.show(Document(POINTS))
+    with monkeypatch.context() as patch:
+        patch.setattr("dinotrack.pipeline.learn", raising(error))
+        session.fit(WISHES)
+        failed = heard.wait("fit", lambda fit: fit["status"] == "failed")
+    assert said in failed["problem"]
+    session.fit(WISHES)
+    heard.wait("fit", lambda fit: fit["status"] == "done")
+    assert session.tracked().xy.shape == (3, FRAMES, 2)
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_points_that_cannot_be_tracked_are_told_of_once(
+    opened: Callable[..., Session],
+    heard: Heard,
+    fitted_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = opened(fitted_folder)
+    heard.wait("fit", lambda fit: fit["status"] == "done")
+    with monkeypatch.context() as patch:
+        patch.setattr("dinotrack.pipeline.track", raising(InputError("the memory is too short")))
+        session.show(Document(POINTS))
+        assert heard.wait("problem") == {"problem": "the memory is too short"}
+        with pytest.raises(Conflict, match="could not be tracked"):
+            session.tracked()
+    moved = replace(POINTS[0], x=21.0)
+    session.show(Document((moved, *POINTS[1:])))
+    assert session.tracked([0]).xy.shape == (1, FRAMES, 2)
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_pictures_have_the_size_of_the_frame(
+    kind: str, opened: Callable[..., Session], fitted_folder: Path
+) -> None:
+    session = opened(fitted_folder)
+    session.show(Document(POINTS))
+    session.tracked()
+    if kind == "raw":  # this fit has no ViT
+        with pytest.raises(Conflict, match="no ViT"):
+            session.picture(kind, 2)
+        return
+    point = 2 if kind.startswith("corr") else None
+    picture = decoded(session.picture(kind, 2, point))
+    assert picture.shape == (*SIZE, 3)
+    assert picture.std() > 5
+    if point is not None:
+        with pytest.raises(InputError, match="choose a point"):
+            session.picture(kind, 2)
+
+
+def decoded(jpeg: bytes) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+
+
+def test_frames_are_as_they_are(opened: Callable[..., Session], clip: Clip) -> None:
+    session = opened()
+    for t in (0, FRAMES - 1):
+        seen = decoded(session.frame(t)).astype(float)
+        assert np.abs(seen - clip.frames[t]).mean() < 3
+    with pytest.raises(InputError, match="frames are 0 to 5"):
+        session.frame(FRAMES)
+    with pytest.raises(Conflict, match="press Fit"):
+        session.picture("refined", 0)
+
+
+def test_files_hold_what_the_page_shows(
+    opened: Callable[..., Session], fitted_folder: Path
+) -> None:
+    session = opened(fitted_folder)
+    session.show(Document(POINTS))
+    tracks = session.tracked()
+    assert dinotrack.load_tracks(session.export("json", ExportWishes())) == tracks
+    some = session.export("nuke", ExportWishes(points=(2,), start_frame=1001))
+    assert "tail" in some.read_text()
+    assert "point_0" not in some.read_text()
+    with pytest.raises(InputError, match="choose one"):
+        session.export("word", ExportWishes())
+    assert session.overlay("points").stat().st_size > 1000
+    assert session.report().read_text("utf-8").startswith("<!doctype html>")
+    assert session.status()["job"] is None
+
+
+def test_what_is_not_there_is_not_waited_for(opened: Callable[..., Session]) -> None:
+    session = opened()
+    session.show(Document(POINTS))
+    with pytest.raises(Conflict, match="press Fit"):
+        session.tracked()
+    session.show(Document())
+    with pytest.raises(Conflict, match="place one"):
+        session.tracked()
+    session.close()
+    with pytest.raises(Conflict, match="closed"):
+        session.tracked()
