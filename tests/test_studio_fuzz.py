@@ -197,6 +197,7 @@ def test_paths_of_any_letters(asker: Asker, path: str, is_inside: bool) -> None:
 video = gif()
 
 
+@pytest.mark.filterwarnings("ignore::dinotrack.errors.DinotrackWarning")  # of the damage
 @many(max(EXAMPLES // FEWER, 2))
 @given(st.integers(0, len(video) - 1), st.integers(0, 255), st.text(max_size=20))
 def test_uploads_of_damaged_videos(asker: Asker, place: int, byte: int, name: str) -> None:
