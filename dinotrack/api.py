@@ -33,7 +33,7 @@ from dinotrack.options import (
     choose_seed,
     with_default_steps,
 )
-from dinotrack.points import choose_names, choose_queries
+from dinotrack.points import check_corrections, check_hidden, choose_names, choose_queries
 from dinotrack.progress import Progress, Watch
 from dinotrack.run import Run
 from dinotrack.tracks import Tracks
@@ -154,19 +154,24 @@ def track(
     query_frame: SupportsIndex | None = None,
     mask: npt.ArrayLike | None = None,
     names: Sequence[str] | None = None,
+    corrections: npt.ArrayLike | None = None,
+    hidden: npt.ArrayLike | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Tracks:
     """Fit a tracker to a video and track points through it.
 
-    This is `fit`, which takes the further options, and `Fitted.track` in one. Queries and names are
-    checked before the fit begins.
+    This is `fit`, which takes the further options, and `Fitted.track` in one. Queries, names and
+    corrections are checked before the fit begins.
     """
     told = choose_progress(progress)
     clip = read_video(video, told)
     asked = choose_queries(clip, queries, grid=grid, query_frame=query_frame, mask=mask)
     called = choose_names(names, len(asked))
-    return fit(clip, progress=told, **options).track(asked, names=called)
+    made = check_corrections(corrections, clip, len(asked))
+    stretches = check_hidden(hidden, clip, len(asked))
+    fitted = fit(clip, progress=told, **options)
+    return fitted.track(asked, names=called, corrections=made, hidden=stretches)
 
 
 def render(

@@ -14,11 +14,12 @@ from typing import Any, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from dinotrack import pipeline
 from dinotrack.config import Config, override
+from dinotrack.errors import InputError
 from dinotrack.flow import VideoFlow
 from dinotrack.maps import FeatureMaps
 from dinotrack.mishaps import astray, enough_memory
@@ -29,6 +30,7 @@ from dinotrack.points import (
     check_hidden,
     choose_names,
     choose_queries,
+    corrected_alone,
     whole_number,
 )
 from dinotrack.progress import Progress
@@ -37,6 +39,7 @@ from dinotrack.run import Run
 from dinotrack.tracking import TrackedVideo
 from dinotrack.tracks import Tracks, hidden_frames
 from dinotrack.training import State, checkpoint
+from dinotrack.training.lessons import NOTHING_TAUGHT
 from dinotrack.training.stored import Identity
 from dinotrack.video import Video
 
@@ -161,10 +164,13 @@ class Fitted:
         made = check_corrections(corrections, self.video, len(asked))
         stretches = check_hidden(hidden, self.video, len(asked))
         run = self._told(progress)
-        if steps is not None:
-            count = whole_number(steps, "steps", self.config.teaching.steps)
-            run = replace(run, config=override(self.config, {"teaching.steps": count}))
-        lesson = _hash(asked, made, stretches)
+        usual = run.config.teaching.steps
+        count = usual if steps is None else whole_number(steps, "steps", usual)
+        run = replace(run, config=override(run.config, {"teaching.steps": count}))
+        lesson = lesson_name(asked, made, stretches, count)
+        asked, made, stretches = corrected_alone(asked, made, stretches)
+        if not len(asked):
+            raise InputError(NOTHING_TAUGHT)
         unseen = hidden_frames(stretches, len(asked), len(self.video.frames))
         points = self._asked(asked, made).rescaled(self.video.size, self.learnt.video.size)
         with enough_memory(run.config):
@@ -245,9 +251,14 @@ class Fitted:
         )
 
 
-def _hash(*tables: np.ndarray) -> str:
-    """A hash of some tables of numbers."""
+def lesson_name(
+    queries: Float[np.ndarray, "N 3"],
+    corrections: Float[np.ndarray, "M 4"],
+    hidden: Int[np.ndarray, "K 3"],
+    steps: int,
+) -> str:
+    """What tells a lesson from all others: a hash of what it teaches, and in how many steps."""
     digest = hashlib.sha256()
-    for rows in tables:
+    for rows in (queries, corrections, hidden):
         digest.update(str(rows.shape).encode() + rows.astype("<f8").tobytes())
-    return digest.hexdigest()
+    return f"{digest.hexdigest()}-{steps}"

@@ -24,22 +24,28 @@ them are half a day even there, and each takes 13 bytes a frame of memory and of
 
 
 @dataclass(frozen=True)
-class QueryRows:
-    """Queries of a file: rows of (t, x, y), and where in the file each was read."""
+class FileRows:
+    """Rows of numbers of a file, and where in the file each was read."""
 
-    rows: Float[np.ndarray, "N 3"]
+    rows: Float[np.ndarray, "N C"]
     """float64."""
     path: str
     lines: tuple[int, ...] = ()
     """The line of each row, counted from 1, as editors do. Empty for files without lines."""
-    names: tuple[str, ...] | None = None
-    """What the point of each row is called; None where the file does not say."""
 
     def place(self, row: int) -> str:
         """What messages call a row, which is counted from 0."""
         if self.lines:
             return f"{self.path}, line {self.lines[row]}"
         return f"{self.path}, row {row} (counted from 0)"
+
+
+@dataclass(frozen=True)
+class QueryRows(FileRows):
+    """Queries of a file: rows of (t, x, y)."""
+
+    names: tuple[str, ...] | None = None
+    """What the point of each row is called; None where the file does not say."""
 
 
 def choose_queries(
@@ -95,10 +101,11 @@ def choose_names(names: Sequence[str] | None, count: int) -> tuple[str, ...] | N
 def check_corrections(corrections: Any, video: Video, count: int) -> Float[np.ndarray, "M 4"]:
     """Corrections as float32 rows of (point, t, x, y), or InputError that names the first bad one.
 
-    None stands for none. A point is the number of one of `count` queries, counted from 0; t, x and
-    y have the bounds of queries.
+    corrections: FileRows, or numbers [M, 4]; None stands for none. A point is the number of one of
+    `count` queries, counted from 0; t, x and y have the bounds of queries.
     """
-    exact = _rows_of(corrections, "corrections", "[M, 4]", ("point", "t", "x", "y"))
+    given = _rows_of(corrections, "corrections", "[M, 4]", ("point", "t", "x", "y"))
+    exact = given.rows
     if not len(exact):
         return exact.astype(np.float32)
     point = exact[:, 0]
@@ -106,10 +113,10 @@ def check_corrections(corrections: Any, video: Video, count: int) -> Float[np.nd
     if wrong.any():
         row = int(wrong.argmax())
         raise InputError(
-            f"correction row {row}: point = {point[row]:g}, but there are {count} points; "
+            f"{given.place(row)}: point = {point[row]:g}, but there are {count} points; "
             f"give a whole number in [0, {count - 1}]"
         )
-    rows = QueryRows(exact[:, 1:], "corrections")
+    rows = QueryRows(exact[:, 1:], given.path, given.lines)
     places = check_queries(rows, len(video.frames), video.size)
     return np.concatenate((point[:, None].astype(np.float32), places), axis=1)
 
@@ -117,10 +124,11 @@ def check_corrections(corrections: Any, video: Video, count: int) -> Float[np.nd
 def check_hidden(hidden: Any, video: Video, count: int) -> Int[np.ndarray, "K 3"]:
     """Stretches in which points are hidden, as rows of (point, first frame, last frame).
 
-    None stands for none. Frames count from 0, and both of them belong to the stretch. Raises
-    InputError that names the first bad one.
+    hidden: FileRows, or numbers [K, 3]; None stands for none. Frames count from 0, and both of them
+    belong to the stretch. Raises InputError that names the first bad one.
     """
-    exact = _rows_of(hidden, "hidden", "[K, 3]", ("point", "first frame", "last frame"))
+    given = _rows_of(hidden, "hidden", "[K, 3]", ("point", "first frame", "last frame"))
+    exact = given.rows
     length = len(video.frames)
     most = np.array((count - 1, length - 1, length - 1))
     good = (exact >= 0) & (exact <= most) & (exact == np.floor(exact))
@@ -128,25 +136,41 @@ def check_hidden(hidden: Any, video: Video, count: int) -> Int[np.ndarray, "K 3"
     if not good.all():
         row = int(np.argwhere(~good)[0, 0])
         raise InputError(
-            f"hidden row {row}: {shown(exact[row].tolist())} is no point, first and last frame; "
+            f"{given.place(row)}: {shown(exact[row].tolist())} is no point, first and last frame; "
             f"there are {count} points and {length} frames, counted from 0"
         )
     return exact.astype(np.int64)
 
 
-def _rows_of(
-    values: Any, name: str, shape: str, columns: tuple[str, ...]
-) -> Float[np.ndarray, "M C"]:
-    """Rows of numbers, float64; none for None. Raises InputError where they are none."""
+def corrected_alone(
+    queries: Float[np.ndarray, "N 3"],
+    corrections: Float[np.ndarray, "M 4"],
+    hidden: Int[np.ndarray, "K 3"],
+) -> tuple[Float[np.ndarray, "C 3"], Float[np.ndarray, "M 4"], Int[np.ndarray, "L 3"]]:
+    """The points that have corrections, as if there were no others: checked queries, corrections
+    and hidden stretches, whose points are counted among these alone."""
+    points = np.unique(corrections[:, 0]).astype(np.int64)
+    made = corrections.copy()
+    made[:, 0] = np.searchsorted(points, corrections[:, 0])
+    stretches = hidden[np.isin(hidden[:, 0], points)]
+    stretches[:, 0] = np.searchsorted(points, stretches[:, 0])
+    return queries[points], made, stretches
+
+
+def _rows_of(values: Any, name: str, shape: str, columns: tuple[str, ...]) -> FileRows:
+    """Rows of numbers, those of a file or a caller's own, which messages call by their name; none
+    for None. Raises InputError where they are no such rows."""
+    if isinstance(values, FileRows):
+        return values
     exact = plain_array([] if values is None else values, name)
     if exact.size == 0:
-        return np.zeros((0, len(columns)))
+        return FileRows(np.zeros((0, len(columns))), name)
     if exact.ndim != 2 or exact.shape[1] != len(columns) or exact.dtype.kind not in "iuf":
         raise InputError(
             f"{name}: give numbers {shape}, rows of {', '.join(columns)}; not {exact.dtype} "
             f"{list(exact.shape)}"
         )
-    return exact.astype(np.float64)
+    return FileRows(exact.astype(np.float64), name)
 
 
 def whole_number(value: Any, name: str, example: int) -> int:

@@ -25,19 +25,27 @@ from dinotrack import state_dicts
 from dinotrack.cache import Cache
 from dinotrack.config import from_dict, override, preset, to_dict
 from dinotrack.errors import InputError
-from dinotrack.formats import load_tracks, read_mask, read_masks, read_queries, save_tracks
+from dinotrack.formats import (
+    load_tracks,
+    read_corrections,
+    read_mask,
+    read_masks,
+    read_queries,
+    save_tracks,
+)
 from dinotrack.masks import as_masks
 from dinotrack.media.folders import images_in
 from dinotrack.media.images import read_pages, read_stored
 from dinotrack.media.numbering import doubts, in_order, twins, without_companions
 from dinotrack.media.rates import is_writable, pace_of
 from dinotrack.media.streams import _listed as listed
-from dinotrack.points import check_queries, grid_queries
+from dinotrack.points import check_corrections, check_hidden, check_queries, grid_queries
 from dinotrack.tensor_files import DamagedFile, load_tensors, save_tensors
 from dinotrack.terminal import arguments
 from dinotrack.tracks import Tracks
 from dinotrack.training import checkpoint
 from dinotrack.training.stored import parse
+from dinotrack.video import read_video
 from dinotrack.working import working_size
 from tests import mutations
 from tests.mutations import ODD, Spoil, spoiled
@@ -62,6 +70,7 @@ def targets(folder: Path) -> dict[str, Target]:
     """All targets. Files go into a folder."""
     return {
         **_query_targets(folder),
+        **_correction_targets(folder),
         **_mask_targets(folder),
         **_tensor_targets(folder),
         **_value_targets(folder),
@@ -163,6 +172,47 @@ def _query_targets(folder: Path) -> dict[str, Target]:
         "queries.json": target(".json", json_make, 9),
         "queries.npy": target(".npy", _of_files(arrays, mutations.spoiled_npy), 10),
         "queries.npz": target(".npz", _of_files(zips, mutations.spoiled_zip), 6),
+    }
+
+
+# --- corrections
+
+MENDED = "point,t,x,y,visible,until\n0,1,1.5,2.25,1,\nnose,2,-0.5,7,,\n1,0,,,0,2\nnose,1,,,,1\n"
+MENDED_JSON = {"corrections": [[0, 1, 1.5, 2.25], ["nose", 2, -0.5, 7]], "hidden": [[1, 0, 2]]}
+
+
+def _are_corrections(found: Any) -> bool:
+    video = read_video(np.zeros((LENGTH, *SIZE, 3), np.uint8))
+    for check, rows, width in (
+        (check_corrections, found.placed, 4),
+        (check_hidden, found.hidden, 3),
+    ):
+        if rows.rows.dtype != np.float64 or rows.rows.shape[1:] != (width,):
+            return False
+        with contextlib.suppress(InputError):
+            checked: Any = check(rows, video, 3)
+            if not (np.isfinite(checked).all() and checked.shape == rows.rows.shape):
+                return False
+    return True
+
+
+def _correction_targets(folder: Path) -> dict[str, Target]:
+    texts = [text.encode() for text in (MENDED, MENDED.replace(",", ";"), TEXTS[0])]
+    arrays = {"corrections": np.ones((2, 4)), "hidden": np.ones((1, 3), int)}
+    makes = {
+        ".csv": _of_files(texts),
+        ".json": lambda random: mutations.spoiled_json(json.dumps(MENDED_JSON).encode(), random),
+        ".npz": _of_files([_saved(np.savez, **arrays)], mutations.spoiled_zip),
+    }
+
+    def door(path: Path) -> Any:
+        return read_corrections(path, ("tail", "nose", "ear"))
+
+    return {
+        f"corrections{suffix}": Target(
+            make, _into(folder / f"c{suffix}", door, _are_corrections), 2
+        )
+        for suffix, make in makes.items()
     }
 
 

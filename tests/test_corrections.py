@@ -6,14 +6,16 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
 import dinotrack
 from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.fitted import Fitted
+from dinotrack.points import corrected_alone
 from dinotrack.queries import Corrections, Queries
-from dinotrack.tracking.anchors import anchors_of
+from dinotrack.tracking.anchors import anchors_of, looks_of
 from dinotrack.tracking.flow_chain import follow
 from dinotrack.tracking.joining import TrackedVideo, join
 from dinotrack.tracking.patches import Grey, make_patches
@@ -167,6 +169,33 @@ def test_points_around_a_query_are_corrected_with_it() -> None:
     torch.testing.assert_close(made.xy, torch.tensor((12.0, 13.0)) + moved)
 
 
+@given(rows=ROWS, seed=some.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_looks_lie_between_those_of_the_anchors(
+    rows: list[tuple[int, int, float, float]], seed: int
+) -> None:
+    queries = corrected(queries_at((0, 1, 2), (3, 4, 5), (5, 6, 7)), *rows)
+    anchors = anchors_of(queries, 6)
+    rng = torch.Generator().manual_seed(seed)
+    units = F.normalize(torch.randn((len(anchors.point), 4), generator=rng), dim=1)
+    looks = looks_of(anchors, units)
+    past, future = anchors.distances()
+    for n in range(3):
+        own = units[anchors.point == n]
+        everywhere = F.normalize(own.sum(dim=0), dim=0)
+        torch.testing.assert_close(looks.all[n], everywhere)
+        for t in range(6):
+            near = torch.zeros(4)
+            a, b = float(past[n, t]), float(future[n, t])
+            ahead = 0.0 if b == torch.inf else 1.0 if a == torch.inf else a / max(a + b, 1)
+            if ahead < 1:
+                near = near + (1 - ahead) * units[anchors.before[n, t]]
+            if ahead > 0:
+                near = near + ahead * units[anchors.after[n, t]]
+            expected = everywhere if len(own) == 1 else F.normalize(near + everywhere, dim=0)
+            torch.testing.assert_close(looks.at(t)[n], expected)
+
+
 @pytest.fixture(scope="module")
 def fitted() -> Fitted:
     video = np.random.default_rng(0).integers(0, 255, (6, 48, 64, 3), dtype=np.uint8)
@@ -185,20 +214,30 @@ def test_users_correct_tracks(fitted: Fitted) -> None:
     assert (tracks.confidence[[1, 0, 0], [4, 0, 5]] == 1).all()
     assert not tracks.visible[0, 2:4].any()
     assert not tracks.confidence[0, 2:4].any()
-    assert fitted.track(queries, corrections=[], hidden=[]) == fitted.track(queries)
+    plain = fitted.track(queries)
+    assert fitted.track(queries, corrections=[], hidden=[]) == plain
+
+
+def test_corrections_of_one_point_leave_the_others_alone(fitted: Fitted) -> None:
+    queries = [[0, 20, 30], [2, 40, 10]]
+    plain = fitted.track(queries)
+    tracks = fitted.track(queries, corrections=[[0, 4, 50, 12]])
+    assert not np.array_equal(tracks.xy[0], plain.xy[0])
+    np.testing.assert_allclose(tracks.xy[1], plain.xy[1], atol=1e-4)
+    np.testing.assert_allclose(tracks.confidence[1], plain.confidence[1], atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"corrections": [[2, 0, 1, 1]]}, r"correction row 0: point = 2.*\[0, 1\]"),
-        ({"corrections": [[0.5, 0, 1, 1]]}, "correction row 0: point = 0.5"),
+        ({"corrections": [[2, 0, 1, 1]]}, r"corrections, row 0 .*point = 2.*\[0, 1\]"),
+        ({"corrections": [[0.5, 0, 1, 1]]}, "corrections, row 0 .*point = 0.5"),
         ({"corrections": [[0, 9, 1, 1]]}, "t = 9"),
         ({"corrections": [[0, 1, 99, 1]]}, "x = 99"),
         ({"corrections": [[0, 1, 1]]}, r"\[M, 4\]"),
         ({"corrections": "many"}, "corrections"),
-        ({"hidden": [[0, 3, 2]]}, "hidden row 0"),
-        ({"hidden": [[0, 3, 6]]}, "hidden row 0"),
+        ({"hidden": [[0, 3, 2]]}, "hidden, row 0"),
+        ({"hidden": [[0, 3, 6]]}, "hidden, row 0"),
         ({"hidden": [[0, 3]]}, r"\[K, 3\]"),
     ],
 )
@@ -219,3 +258,16 @@ def test_corrections_of_blank_frames_are_kept_all_the_same() -> None:
     tracks = fitted.track([[0, 20, 30]], corrections=[[0, 3, 30, 31], [0, 4, 40, 20]])
     assert tracks.xy[0, 3].tolist() == [30, 31]
     assert tracks.xy[0, 4].tolist() == [40, 20]
+
+
+def test_the_corrected_points_alone_are_counted_anew() -> None:
+    queries = np.float32([[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]])
+    corrections = np.float32([[3, 1, 20, 21], [1, 2, 22, 23], [3, 4, 24, 25]])
+    hidden = np.array([[0, 1, 2], [3, 5, 6], [1, 7, 8]])
+    asked, made, stretches = corrected_alone(queries, corrections, hidden)
+    assert asked.tolist() == queries[[1, 3]].tolist()
+    assert made[:, 0].tolist() == [1, 0, 1]
+    assert made[:, 1:].tolist() == corrections[:, 1:].tolist()
+    assert stretches.tolist() == [[1, 5, 6], [0, 7, 8]]
+    assert corrections[0, 0] == 3
+    assert hidden[1, 0] == 3, "what was given is as it was"

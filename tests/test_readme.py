@@ -36,6 +36,7 @@ PAGES = (
     "docs/many-videos.md",
     "docs/method.md",
     "docs/report.md",
+    "docs/studio.md",
     "videos/README.md",
     "weights/README.md",
 )

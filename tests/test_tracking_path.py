@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dinotrack.flow import VideoFlow
+from dinotrack.tracking.anchors import Looks
 from dinotrack.tracking.candidates import Candidates, propose
 from dinotrack.tracking.path import best_path
 from tests.moving import (
@@ -75,7 +76,7 @@ def test_no_path_passes_a_candidate_that_there_is_not() -> None:
 def test_proposals_lie_apart_and_their_first_is_the_match() -> None:
     maps = shifted_maps(3)
     vectors = F.normalize(maps.values[0, :, 5, 6][None], dim=1)
-    found = propose(peaked_tracker(), maps, vectors, 3)
+    found = propose(peaked_tracker(), maps, Looks(vectors), 3)
     xy, cosine = found.xy, found.cosine
     assert (xy[0, 0, 0] - GRID.to_pixels(torch.tensor((6.0, 5.0)))).norm() < 0.5
     assert cosine[0, 0, 0] > 0.98

@@ -10,7 +10,7 @@ from dinotrack.errors import InputError, shown
 from dinotrack.formats.opening import Unreadable, opened, size_of
 from dinotrack.formats.tables import decoded
 
-PATHS = ("queries", "mask", "foreground")
+PATHS = ("queries", "corrections", "mask", "foreground")
 """Columns that name files, besides video; they are options of a run, too."""
 OPTIONS = (
     *("queries_format", "start_frame", "grid", "query_frame"),

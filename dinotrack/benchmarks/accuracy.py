@@ -21,6 +21,7 @@ from jaxtyping import Float, UInt8
 
 from dinotrack.benchmarks import (
     accuracy_report,
+    corrections,
     datasets,
     machine,
     options,
@@ -29,12 +30,14 @@ from dinotrack.benchmarks import (
     report,
     summary,
 )
+from dinotrack.benchmarks.corrections_report import CorrectionsReport
 from dinotrack.benchmarks.machine import Circumstances
 from dinotrack.benchmarks.methods import METHODS, Method, Options, make_method
 from dinotrack.benchmarks.report import Say
 from dinotrack.benchmarks.summary import AccuracyReport, Group, Row
 from dinotrack.benchmarks.truth import AnnotatedClip
 from dinotrack.certainty import Certainty
+from dinotrack.errors import InputError
 from dinotrack.files import replacing
 from dinotrack.media.frames import each_frame
 from dinotrack.metrics import Scores
@@ -55,6 +58,8 @@ examples:
   accuracy --methods fast dis still --datasets davis badja --seeds 0 1 2 --out a.json
   accuracy --datasets tapvid:tapvid_davis.pkl,mode=first synthetic:difficulty=2,seed=0+1
   accuracy --methods file:predictions --datasets davis   someone else's tracks: predictions/CLIP.npz
+  accuracy --data DIR --models DIR --corrections 3 --teach --out c.json --table corrections.md
+                                                         what corrections from the truth bring
   accuracy --from a.json b.json --table results.md       a table of earlier runs; of equal rows the
                                                          last one counts
 
@@ -111,11 +116,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seeds", nargs="+", type=int, default=[0], metavar="N", help=seeds)
     save = "also write predictions as DIR/METHOD/CLIP-SEED.npz"
     add("--save", type=Path, metavar="DIR", help=save)
+    corrections.add_arguments(parser)
     outputs.add_arguments(parser, "accuracy")
 
 
-def run(args: argparse.Namespace, say: Say, make: MakeMethod = make_method) -> AccuracyReport:
+def run(
+    args: argparse.Namespace, say: Say, make: MakeMethod = make_method
+) -> AccuracyReport | CorrectionsReport:
     """Runs the benchmark, says one line a row and the means, writes and returns the report."""
+    if args.corrections is not None:
+        return corrections.run(args, say, make)
+    if args.teach:
+        raise InputError("--teach teaches corrections; give --corrections K as well")
     if args.earlier:
         earlier = [records.read_json(path, AccuracyReport, "accuracy") for path in args.earlier]
         merged = summary.merge(earlier)

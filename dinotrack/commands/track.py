@@ -20,11 +20,8 @@ from dinotrack.terminal.display import Display
 from dinotrack.terminal.heap import keep_freed_memory
 
 if TYPE_CHECKING:
-    import numpy as np
-    from jaxtyping import Float
-
     from dinotrack.fitted import Fitted
-    from dinotrack.tracks import Tracks
+    from dinotrack.terminal.asked import Asked
     from dinotrack.video import Video
 
 GOES_ON = "interrupted; the same command goes on from here"
@@ -56,7 +53,7 @@ def _run(args: argparse.Namespace, display: Display, again: bool) -> bool:
         from dinotrack.formats import check_count, read_masks
         from dinotrack.locks import locked
         from dinotrack.terminal import outputs, report, requests
-        from dinotrack.tracks import names_or_numbers
+        from dinotrack.terminal.asked import asked_of
         from dinotrack.video import read_video
 
     if os.path.exists(args.video):
@@ -64,15 +61,15 @@ def _run(args: argparse.Namespace, display: Display, again: bool) -> bool:
     watch = Watch(display)
     with watch.stage("read"):
         video = read_video(args.video, display)
-    queries, names = _queries(args, video)
+    asked = asked_of(args, video)
     for name in args.format:
-        check_count(name, len(queries))
+        check_count(name, len(asked.queries))
     foreground = None
     if args.foreground:
         foreground = read_masks(args.foreground, len(video.frames), video.size)
     out = args.out or outputs.default_folder(video)
-    given = (args.video, args.queries, args.mask, args.foreground)
-    _check_overlay(args, video, names_or_numbers(names, len(queries)))
+    given = (args.video, args.queries, args.corrections, args.mask, args.foreground)
+    check_overlay(args, video, asked.point_names)
     outputs.check(out, [path for path in given if path])
     with locked(out), _interrupted_in(out):
         if not again and requests.is_done(out, args):
@@ -93,15 +90,13 @@ def _run(args: argparse.Namespace, display: Display, again: bool) -> bool:
             progress=display,
             folder=out / outputs.MODEL,
         )
-        tracks = fitted.track(queries, names=names)
-        about = report.about(args, fitted, tracks) | {"request": request}
-        record = _write(out, args, fitted, tracks, watch, about)
+        record = write_results(out, args, asked, fitted, watch, {"request": request})
     for line in report.summary(out, record):
         print(printable(line))
     return True
 
 
-def _check_overlay(args: argparse.Namespace, video: "Video", names: Sequence[str]) -> None:
+def check_overlay(args: argparse.Namespace, video: "Video", names: Sequence[str]) -> None:
     """Find out whether the overlay can be drawn. names: what each point is called."""
     from dinotrack.media.encoding import check_writable
     from dinotrack.tracks import point_numbers
@@ -142,51 +137,31 @@ def _interrupted_in(out: Path) -> Iterator[None]:
         raise
 
 
-def _queries(
-    args: argparse.Namespace, video: "Video"
-) -> "tuple[Float[np.ndarray, 'N 3'], tuple[str, ...] | None]":
-    """The points that are asked for, checked, and their names if they have any."""
-    from dinotrack.formats import read_mask, read_queries
-    from dinotrack.points import choose_queries
-
-    rows = None
-    if args.queries:
-        rows = read_queries(
-            args.queries,
-            args.queries_format,
-            start_frame=args.start_frame,
-            size=video.size,
-            frames=len(video.frames),
-        )
-    chosen = choose_queries(
-        video,
-        rows,
-        grid=args.grid,
-        query_frame=args.query_frame,
-        mask=read_mask(args.mask, video.size) if args.mask else None,
-    )
-    return chosen, None if rows is None else rows.names
-
-
-def _write(
+def write_results(
     out: Path,
     args: argparse.Namespace,
+    asked: "Asked",
     fitted: "Fitted",
-    tracks: "Tracks",
     watch: Watch,
-    known: dict[str, Any],
+    noted: dict[str, Any],
 ) -> dict[str, Any]:
-    """Tracks in all formats, the overlay and the report; the record of the run, as it is written.
+    """Track what is asked for, and write tracks in all formats, the overlay and the report; the
+    record of the run, as it is written.
 
-    known: what the record holds besides what happened.
+    noted: what the record holds besides what a fit and its tracks tell.
     """
     from dinotrack.overlay import Look, render
     from dinotrack.report.sections import write_report
     from dinotrack.report.story import Story
     from dinotrack.terminal import outputs, report
 
+    tracks = asked.tracked(fitted)
+    known = report.about(args, fitted, asked, tracks) | noted
     with watch.stage("write"):
-        hashes = outputs.replace(out, tracks, known | report.happened(fitted, watch))
+        so_far = known | report.happened(fitted, watch)
+        corrections = {outputs.CORRECTIONS: asked.save_corrections}
+        more = corrections if asked.is_corrected else {}
+        hashes = outputs.replace(out, tracks, so_far, more)
     if not args.no_overlay:
         path = out / outputs.OVERLAY
         look = Look(args.overlay_style, args.trail, args.overlay_points, args.side_by_side)
@@ -195,13 +170,8 @@ def _write(
         hashes[outputs.OVERLAY] = outputs.sha256(path)
     for name in args.format:
         path = out / outputs.exported(name)
-        tracks.save(
-            path,
-            name,
-            start_frame=args.start_frame,
-            only_visible=args.only_visible,
-            video=fitted.video.path,
-        )
+        wishes = {"start_frame": args.start_frame, "only_visible": args.only_visible}
+        tracks.save(path, name, video=fitted.video.path, **wishes)
         hashes[path.name] = outputs.sha256(path)
     if args.report:
         path = out / outputs.REPORT

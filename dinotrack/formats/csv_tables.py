@@ -28,6 +28,11 @@ def is_csv(path: Path) -> bool:
     return _columns(start_of(path)).issuperset(NEEDED)
 
 
+def is_whole_csv(path: Path) -> bool:
+    """Whether a table has all columns of a tracks.csv, as no other table of ours does."""
+    return _columns(start_of(path)).issuperset((*NEEDED, *MORE))
+
+
 def read_csv(path: Path, clip: Clip) -> Found:
     """The format `csv`: what `save_csv` wrote, whatever a spreadsheet made of its commas.
 

@@ -48,9 +48,17 @@ class Table:
     wanted: tuple[str, ...]
     label: str = "name"
     """The column that holds text, where there is one."""
+    sparse: tuple[str, ...] = ()
+    """Columns in which cells may be empty, and count as NaN. Those of them that are not wanted may
+    be missing, which is the same; their numbers come after those of the wanted ones."""
+
+    @property
+    def numeric(self) -> tuple[str, ...]:
+        """All columns whose numbers are given, in their order."""
+        return (*self.wanted, *(name for name in self.sparse if name not in self.wanted))
 
     def rows(self) -> Iterator[tuple[int, list[float], str | None]]:
-        """The line of each row that holds anything, the numbers in its wanted columns, and its
+        """The line of each row that holds anything, the numbers in its `numeric` columns, and its
         label; None where no column is called so.
 
         Lines are counted from 1, as editors do. Raises InputError, which names the line, where no
@@ -68,14 +76,14 @@ class Table:
             if any(fields):
                 if len(fields) != width:
                     self._check_width(fields, width, line)
-                texts = [fields[column] for column in columns]
+                texts = ["" if column is None else fields[column] for column in columns]
                 if "," in marks or not all(map(POINTED.fullmatch, texts)):
                     self._check_numbers(texts, delimiter, marks, line)
                     texts = [text.replace(",", ".") for text in texts]
                 elif not marks and any("." in text for text in texts):
                     marks.add(".")
                 text = None if label is None else fields[label]
-                yield line, [float(text) for text in texts], text
+                yield line, [float(text or "nan") for text in texts], text
 
     def _header(self, lines: Numbered) -> tuple[int, str, str]:
         """The line with the names of the columns, its number, and what stands between them."""
@@ -96,10 +104,11 @@ class Table:
             f"let the first line be {columns}"
         )
 
-    def _columns(self, names: Sequence[str], line: int) -> list[int]:
-        """Where the wanted columns are. An exact name goes before one of another case."""
+    def _columns(self, names: Sequence[str], line: int) -> list[int | None]:
+        """Where the numeric columns are; None for one that is missing. An exact name goes before
+        one of another case."""
         columns = []
-        for wanted in self.wanted:
+        for wanted in self.numeric:
             exact = [i for i, name in enumerate(names) if name == wanted]
             found = exact or [i for i, name in enumerate(names) if name.lower() == wanted]
             if len(found) > 1:
@@ -113,7 +122,7 @@ class Table:
                     f"{self.where}, line {line}: the column {wanted} may be {names[found[0]]} or "
                     f"{rival}; call it {wanted}"
                 )
-            columns.append(found[0])
+            columns.append(found[0] if found else None)
         return columns
 
     def _records(self, lines: Numbered, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -153,8 +162,10 @@ class Table:
 
         marks: what stood for a decimal point in the file so far, for this to add to.
         """
-        for name, text in zip(self.wanted, texts, strict=True):
+        for name, text in zip(self.numeric, texts, strict=True):
             place = f"{self.where}, line {line}: {name}"
+            if not text and name in self.sparse:
+                continue
             if not text:
                 raise InputError(f"{place} is empty; give a number")
             if NUMBER.fullmatch(text) is None:

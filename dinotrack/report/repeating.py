@@ -21,6 +21,7 @@ def repeating_section(story: Story) -> str:
             "In the folder of the run, this fits the video anew and follows the same points:"
         ),
         f"<pre>{html.escape(printable(command(story)))}</pre>",
+        _lessons(story),
         markup.table(_about(story), "facts"),
     ]
     settings = {key: _typed(value) for key, value in flatten(fitted.config).items()}
@@ -30,11 +31,25 @@ def repeating_section(story: Story) -> str:
     return "".join(parts)
 
 
+def _lessons(story: Story) -> str:
+    """What the command does not do again: lessons, of which the fit keeps hashes alone."""
+    count = len(story.fitted.state.lessons)
+    if not count:
+        return ""
+    times = "once" if count == 1 else f"{count} times"
+    return markup.paragraph(
+        f"This fit was then taught {times}, by dinotrack teach, which has to be done again too. "
+        "tracks_corrections.csv holds the corrections that the tracks pass through."
+    )
+
+
 def command(story: Story) -> str:
     """A line for a shell that fits the video again, and tracks the same points."""
     fitted = story.fitted
     identity = fitted.identity
     words = ["dinotrack", fitted.video.path or "VIDEO", "--queries", "tracks.npz"]
+    if story.record.get("corrections") or story.record.get("hidden_stretches"):
+        words += ["--corrections", "tracks_corrections.csv"]
     words += ["--preset", fitted.config.preset, "--seed", str(identity.seed), "--out", "again"]
     changed = [f"{key}={_typed(value)}" for key, value in changes(story).items()]
     if changed:

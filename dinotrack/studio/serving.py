@@ -90,8 +90,12 @@ def app_at(workspace: Workspace, place: Place) -> ASGIApp:
 
 
 @contextlib.contextmanager
-def served(app: ASGIApp, place: Place, hub: Hub) -> Iterator[threading.Thread]:
-    """Serve an application in a thread for as long as the block lasts."""
+def served(app: ASGIApp, place: Place, hub: Hub) -> Iterator[threading.Event]:
+    """Serve an application in a thread for as long as the block lasts.
+
+    Gives what is set where the server ends by itself. It is that which one waits for: where Python
+    3.11 is interrupted while it waits for a thread, it takes the thread for one that has ended.
+    """
     config = uvicorn.Config(
         app,
         http="h11",
@@ -104,12 +108,20 @@ def served(app: ASGIApp, place: Place, hub: Hub) -> Iterator[threading.Thread]:
         timeout_graceful_shutdown=PATIENCE,
     )
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([place.socket],), daemon=True)
+    ended = threading.Event()
+
+    def serve() -> None:
+        try:
+            server.run([place.socket])
+        finally:
+            ended.set()
+
+    thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
-        while thread.is_alive() and not server.started:
+        while not (server.started or ended.is_set()):
             time.sleep(0.01)
-        yield thread
+        yield ended
     finally:
         hub.close()  # or the streams of events would be waited for
         server.should_exit = True

@@ -247,11 +247,12 @@ class Workspace:
             return self._open[project.id].opened
 
     def _made(self, project: Project, path: Path | None, progress: Progress) -> Held:
+        named = None if path is None else read_video(path, progress)
+        if named is not None:
+            make_folder(project.folder)
         with contextlib.ExitStack() as stack:
-            if path is not None:
-                make_folder(project.folder)
             stack.enter_context(locked(project.folder))
-            video = read_video(path or projects.video_of(project), progress)
+            video = named or read_video(projects.video_of(project), progress)
             opened = Opened(project, video, self._make, self.hub)
             return Held(opened, stack.pop_all())
 

@@ -24,7 +24,9 @@ examples:
 COMMANDS: dict[str, str] = {
     "batch": "track many videos, one after the other or several at a time",
     "report": "write a page that shows what a run did, and how well",
+    "teach": "teach the fit of a run by corrections, and track again",
     "export": "write the tracks of a run as files of other programs",
+    "studio": "place, track, mend and teach points in the browser",
 }
 """The first word of a command -> what it does. dinotrack/commands has a file for each."""
 RESUME = "of no effect: an interrupted fit goes on by itself"
@@ -161,7 +163,9 @@ def _add_points(parser: argparse.ArgumentParser) -> None:
     points = parser.add_mutually_exclusive_group()
     kinds = "points t,x,y: .csv, .tsv, .txt, .json, .npy, .npz, or of another program"
     points.add_argument("--queries", type=parsing.path, metavar="FILE", help=kinds)
-    program = "the format of that file, where its name does not tell"
+    mended = "where points are in further frames, or are hidden: point,t,x,y,visible,until"
+    add("--corrections", type=parsing.path, metavar="FILE", help=mended)
+    program = "the format of the file of --queries, where its name does not tell"
     add("--queries-format", metavar="NAME", help=program)
     points.add_argument(
         "--grid", type=parsing.whole(), metavar="N", help=f"N x N points (default {GRID})"

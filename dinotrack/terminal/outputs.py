@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from dinotrack.video import Video
 OVERLAY = "overlay.mp4"
 REPORT = "report.html"
 RECORD = "run.json"
+CORRECTIONS = "tracks_corrections.csv"
+"""Where a hand placed and hid points; for runs that were given corrections."""
 MODEL = "model"
 """The folder that keeps the fit."""
 
@@ -80,7 +82,7 @@ def check_export(path: Path, out: Path, inputs: Iterable[Path]) -> None:
 
     out: the folder of the run. inputs: the files and folders that the run was made from.
     """
-    results = (out / name for name in (*RESULTS, OVERLAY, REPORT, RECORD))
+    results = (out / name for name in (*RESULTS, CORRECTIONS, OVERLAY, REPORT, RECORD))
     kept = (*results, *_checkpoints(out), *_files(inputs))
     identity = _identity(path)
     if identity is not None and identity in map(_identity, kept):
@@ -106,22 +108,35 @@ def clear(out: Path) -> None:
             folder.rmdir()
 
 
-def replace(out: Path, tracks: Tracks, record: dict[str, Any]) -> dict[str, str]:
+Save = Callable[[Path], None]
+"""Writes a file of a run."""
+
+
+def replace(
+    out: Path, tracks: Tracks, record: dict[str, Any], more: Mapping[str, Save] | None = None
+) -> dict[str, str]:
     """Put tracks and a record in the place of what an earlier run has left there; their hashes.
 
-    The old files stay until all new ones are written, and neither an overlay or a report nor files
-    for other programs of other points stay behind. Raises InputError where they can't be written.
+    The old files stay until all new ones are written, and neither corrections, an overlay or a
+    report nor files for other programs of other points stay behind.
+
+    more: further files that belong to the tracks, by name. Raises InputError where they can't be
+    written.
     """
+    names = (*RESULTS, *(more or {}))
     try:
         with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=out) as folder:
             new = Path(folder)
             for name, save in RESULTS.items():
                 save(new / name, tracks)
-            hashes = {name: sha256(new / name) for name in RESULTS}
+            for name, save_more in (more or {}).items():
+                save_more(new / name)
+            hashes = {name: sha256(new / name) for name in names}
             write_record(new, record | {"outputs": hashes, "complete": False})
-            for old in (RECORD, OVERLAY, REPORT, *map(exported, FORMATS)):
-                (out / old).unlink(missing_ok=True)
-            for name in (*RESULTS, RECORD):
+            for old in (RECORD, CORRECTIONS, OVERLAY, REPORT, *map(exported, FORMATS)):
+                if old not in (more or {}):  # which takes the place of the old one at once
+                    (out / old).unlink(missing_ok=True)
+            for name in (*names, RECORD):
                 os.replace(new / name, out / name)
     except OSError as error:
         raise unwritable(out, error, *ELSEWHERE) from error
@@ -158,7 +173,8 @@ def _refuse_inputs(out: Path, inputs: Iterable[Path]) -> None:
 
 
 def _results(out: Path) -> list[Path]:
-    return [out / name for name in (*RESULTS, OVERLAY, REPORT, RECORD, *map(exported, FORMATS))]
+    own = (*RESULTS, CORRECTIONS, OVERLAY, REPORT, RECORD)
+    return [out / name for name in (*own, *map(exported, FORMATS))]
 
 
 def _unfinished(out: Path) -> Iterator[Path]:
@@ -167,7 +183,7 @@ def _unfinished(out: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             yield from leftovers(folder)
     for folder in _unfinished_folders(out):
-        yield from (folder / name for name in (*RESULTS, RECORD))
+        yield from (folder / name for name in (*RESULTS, CORRECTIONS, RECORD))
 
 
 def _unfinished_folders(out: Path) -> list[Path]:

@@ -14,12 +14,13 @@ from dinotrack.tracks import Tracks
 
 if TYPE_CHECKING:
     from dinotrack.fitted import Fitted
+    from dinotrack.terminal.asked import Asked
 
 PACKAGES = ("dinotrack", "torch", "torchvision", "timm", "kornia", "numpy")
 """Whose versions run.json holds."""
 
 
-def about(args: Namespace, fitted: "Fitted", tracks: Tracks) -> dict[str, Any]:
+def about(args: Namespace, fitted: "Fitted", asked: "Asked", tracks: Tracks) -> dict[str, Any]:
     """What run.json holds of a video, of the points that were tracked, and of how."""
     video = fitted.video
     height, width = video.size
@@ -38,6 +39,9 @@ def about(args: Namespace, fitted: "Fitted", tracks: Tracks) -> dict[str, Any]:
         },
         "points": len(tracks.queries),
         "visible": float(tracks.visible.mean()),
+        "corrections": len(asked.corrections),
+        "hidden_stretches": len(asked.hidden),
+        "lessons": list(fitted.state.lessons),
         "preset": preset,
         "settings": settings,
         "seed": args.seed,

@@ -23,7 +23,7 @@ from dinotrack.media.folders import images_in
 from dinotrack.terminal import arguments
 from dinotrack.terminal.outputs import RECORD
 
-FILES = ("video", "queries", "mask", "foreground")
+FILES = ("video", "queries", "corrections", "mask", "foreground")
 """The arguments of a run that name a file or a folder which it reads."""
 MOST_BYTES = 64 << 20
 """Of a record; those of long fits have a megabyte."""

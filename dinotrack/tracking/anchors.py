@@ -72,13 +72,38 @@ def _filled(number: Int[Tensor, "N T"]) -> Int[Tensor, "N T"]:
     return torch.where(last >= 0, number.gather(1, last.clamp(min=0)), -1)
 
 
-def mean_of_looks(anchors: Anchors, units: Float[Tensor, "A C"]) -> Float[Tensor, "N C"]:
-    """What each point looks like at all of its anchors together, of unit length.
+@dataclass(frozen=True)
+class Looks:
+    """What N points look like, of unit length, in each frame as far as their anchors tell."""
 
-    units: what each anchor looks like, of unit length.
-    """
+    all: Float[Tensor, "N C"]
+    """At all of their anchors together, and wherever else they were surely seen."""
+    each: Float[Tensor, "A C"] | None = None
+    """At each of the anchors; None where every point has one alone."""
+    anchors: Anchors | None = None
+    """Those that `each` is of."""
+
+    def at(self, t: int) -> Float[Tensor, "N C"]:
+        """In frame t: half as everywhere, and half as at the anchors before and after it.
+
+        Of these two each counts as much as it is near. A point with one anchor looks as everywhere,
+        whether other points have more or not.
+        """
+        if self.each is None or self.anchors is None:
+            return self.all
+        before, after = self.anchors.before[:, t], self.anchors.after[:, t]
+        past, future = (sides[:, t] for sides in self.anchors.distances())
+        share = (past / (past + future).clamp(min=1)).nan_to_num(0.0)
+        share = torch.where(past.isinf(), 1.0, share)[:, None]
+        near = torch.lerp(self.each[before], self.each[after], share)
+        alone = self.anchors.point.bincount(minlength=len(self.all)) == 1
+        return torch.where(alone[:, None], self.all, normalise(near + self.all, dim=1))
+
+
+def looks_of(anchors: Anchors, units: Float[Tensor, "A C"]) -> Looks:
+    """What points look like, from what each of their anchors looks like, of unit length."""
     count = len(anchors.before)
     if len(units) == count:
-        return units
+        return Looks(units)
     total = torch.zeros_like(units[:count]).index_add_(0, anchors.point, units)
-    return normalise(total, dim=1)
+    return Looks(normalise(total, dim=1), units, anchors)

@@ -18,6 +18,7 @@ from dinotrack.geometry import Grid
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
 from dinotrack.progress import Tick, unheard
+from dinotrack.tracking.anchors import Looks
 
 
 @dataclass(frozen=True)
@@ -50,24 +51,24 @@ class Candidates:
 def propose(
     tracker: Tracker,
     maps: FeatureMaps,
-    vectors: Float[Tensor, "N C"],
+    looks: Looks,
     count: int,
     tick: Tick = unheard,
 ) -> Candidates:
-    """The best matches of unit vectors in every frame, the best first.
+    """The best matches of what points look like in every frame, the best first.
 
     Each is located to a fraction of a cell, and they lie at least the tracker's radius apart.
     """
     reach = int(tracker.config.radius // maps.grid.stride)
-    xy = vectors.new_zeros((len(vectors), len(maps), count, 2))
+    xy = looks.all.new_zeros((len(looks.all), len(maps), count, 2))
     for t in range(len(maps)):
-        correlation = correlations_in(vectors, maps, t)
+        correlation = correlations_in(looks.at(t), maps, t)
         for k in range(count):
             best = best_cell(correlation)
             xy[:, t, k] = tracker.locate_in_maps(correlation, maps.grid, best)
             _forget_around(best, correlation, maps.grid, reach)
         tick(1)
-    cosine = [cosines_along(maps, xy[:, :, k], vectors) for k in range(count)]
+    cosine = [cosines_along(maps, xy[:, :, k], looks) for k in range(count)]
     return Candidates(xy, torch.stack(cosine, dim=2))
 
 
@@ -86,11 +87,11 @@ def _forget_around(
 
 
 def cosines_along(
-    maps: FeatureMaps, xy: Float[Tensor, "N T 2"], vectors: Float[Tensor, "N C"]
+    maps: FeatureMaps, xy: Float[Tensor, "N T 2"], looks: Looks
 ) -> Float[Tensor, "N T"]:
-    """Similarity of the features along tracks to unit vectors."""
+    """Similarity of the features along tracks to what the points look like."""
     frames = range(len(maps))
-    each = [(units_at(maps, t, xy[:, t]) * vectors).sum(dim=-1) for t in frames]
+    each = [(units_at(maps, t, xy[:, t]) * looks.at(t)).sum(dim=-1) for t in frames]
     return torch.stack(each, dim=1)
 
 

@@ -16,11 +16,11 @@ All positions are px of the working frame, and everything is batched over the qu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from dinotrack import chunks
@@ -32,7 +32,7 @@ from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
 from dinotrack.progress import Meter, Progress, Tick, silent, unheard
 from dinotrack.queries import Queries, Trajectories
-from dinotrack.tracking.anchors import anchors_of, mean_of_looks
+from dinotrack.tracking.anchors import Looks, anchors_of, looks_of
 from dinotrack.tracking.candidates import cosines_along, propose, units_at
 from dinotrack.tracking.evidence import (
     Evidence,
@@ -162,17 +162,18 @@ def join(
     """
     points = surround(queries, config.support, video.flow.size)
     anchors = anchors_of(points, len(video.maps))
-    vectors = mean_of_looks(anchors, normalise(video.maps.at_queries(anchors.places), dim=1))
+    looks = looks_of(anchors, normalise(video.maps.at_queries(anchors.places), dim=1))
     patches = make_patches(video.grey, anchors.places, config.patches)
     pace = Pace() if meter is None else _pace(meter, len(queries), config)
     chain = follow(video.flow, points, config.chain, patches, pace.follow)
     start = Start(points, anchors.given, patches, chain, pace)
     if config.memory.weight:
-        first = _pass(video, start, vectors, config, rounds=0)
+        first = _pass(video, start, looks, config, rounds=0)
         seen = (units_at(video.maps, t, first.xy[:, t]) for t in range(len(video.maps)))
         confidence = first.evidence.confidence(config.confidence)
-        vectors = remember(vectors, seen, confidence, points.frame, config.memory)
-    joined = _pass(video, start, vectors, config, rounds=config.refinding.rounds)
+        everywhere = remember(looks.all, seen, confidence, points.frame, config.memory)
+        looks = replace(looks, all=everywhere)
+    joined = _pass(video, start, looks, config, rounds=config.refinding.rounds)
     return agree(queries, points, joined, config.confidence)
 
 
@@ -188,11 +189,11 @@ def _pace(meter: Meter, points: int, config: InferenceConfig) -> Pace:
 def _pass(
     video: TrackedVideo,
     start: Start,
-    vectors: Float[Tensor, "N C"],
+    looks: Looks,
     config: InferenceConfig,
     rounds: int,
 ) -> Joined:
-    """Where the points' features are found, each point on its own.
+    """Where what the points look like is found, each point on its own.
 
     rounds: how often lost patches are looked for.
     """
@@ -200,8 +201,8 @@ def _pass(
     chain = start.chain
     flow = video.flow
     pace = start.pace
-    matches = propose(video.tracker, video.maps, vectors, config.path.candidates, pace.propose)
-    along_chain = cosines_along(video.maps, chain.xy, vectors)
+    matches = propose(video.tracker, video.maps, looks, config.path.candidates, pace.propose)
+    along_chain = cosines_along(video.maps, chain.xy, looks)
     chain_cosine = torch.where(chain.followed, along_chain, -torch.inf)
     candidates = matches.with_first(chain.xy, chain_cosine)
 
@@ -216,7 +217,7 @@ def _pass(
         xy = smooth(mended, matches.xy, start.given, flow, config.smoothing)
 
     evidence = Evidence(
-        cosine=cosines_along(video.maps, xy, vectors),
+        cosine=cosines_along(video.maps, xy, looks),
         cycle_error=cycle_errors(video.tracker, video.maps, points, xy, pace.check).log1p(),
         followed=chain.followed.float(),
         distinctness=matches.distinctness(),

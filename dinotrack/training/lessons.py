@@ -43,7 +43,7 @@ def lesson_of(
 ) -> Lesson:
     """What corrections and the tracks that they make sure of teach.
 
-    Of the queries, those that were corrected are taken, as far as two of their places are known.
+    Of the queries, which all were corrected, those are taken of which two places are known.
 
     found: their tracks, which pass through the corrections, in px of working frames of size (H, W),
     as the queries are. hidden: where a hand says that a point is not seen.
@@ -56,15 +56,13 @@ def lesson_of(
     rows = torch.arange(len(queries), device=xy.device)
     xy[rows, queries.frame] = queries.xy
     weight[rows, queries.frame] = config.given
-    corrected = torch.zeros_like(rows, dtype=torch.bool)
     made = queries.corrections
     if made is not None:
         for point, frame, place in zip(made.point, made.frame, made.xy, strict=True):
             xy[point, frame] = place  # one after the other, as the last one in a frame holds
             weight[point, frame] = config.given
-        corrected[made.point] = True
     weight = weight * (~hidden & in_picture(xy, size))
-    taught = corrected & ((weight > 0).sum(dim=1) > 1)
-    if not taught.any():
+    known = (weight > 0).sum(dim=1) > 1
+    if not known.any():
         raise InputError(NOTHING_TAUGHT)
-    return Lesson(xy[taught].cpu(), weight[taught].cpu())
+    return Lesson(xy[known].cpu(), weight[known].cpu())

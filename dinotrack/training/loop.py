@@ -41,7 +41,7 @@ class State:
     curves: dict[str, list[Scalar]] = field(default_factory=dict)
     """Each weighted term of the loss at the steps that had it, left where it was computed."""
     lessons: tuple[str, ...] = ()
-    """What was taught since, each by the hash of its corrections, in order."""
+    """What was taught since, by `fitted.lesson_name`, in order."""
     is_whole: bool = True
     """Whether this is the state after `step` whole steps, and not within one."""
 

@@ -55,7 +55,7 @@ class Stored:
     tensors: dict[str, AnyTensor]
     """The state of the networks and of the optimizer, finite; `check` finds out whether it fits."""
     lessons: tuple[str, ...] = ()
-    """What was taught since, each by the hash of its corrections."""
+    """What was taught since, by `fitted.lesson_name`, in order."""
 
 
 class NewerVersion(ValueError):

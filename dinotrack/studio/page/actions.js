@@ -129,8 +129,10 @@ export function uncorrect() {
   }
 }
 
-export const undo = () => state.undo && send("undo");
-export const redo = () => state.redo && send("redo");
+const may = (what) => state[what] || state.sending > 0; // what is under way may be what is meant
+
+export const undo = () => may("undo") && send("undo");
+export const redo = () => may("redo") && send("redo");
 
 export function neighbour(direction) {
   const all = points();

@@ -2,17 +2,13 @@
 // next.
 
 import { fitOrStop, nextUnsure, redo, teach, undo, useTool } from "./actions.js";
-import { counted } from "./mend.js";
 import { change, isFitted, isRunning, on, points, state, untaught } from "./state.js";
 import { stretches } from "./unsure.js";
+import { counted, sentence } from "./words.js";
 
 const found = (id) => document.getElementById(id);
 
 // --- the strip ------------------------------------------------------------------------------------
-
-/** What was refused, as a whole sentence. */
-const sentence = (text) =>
-  text.charAt(0).toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".");
 
 const AWAY = "The studio does not answer; what you did is saved. Trying again.";
 
@@ -98,7 +94,7 @@ function whileFitting() {
 function fitted() {
   const [doubts, news] = [stretches().length, untaught().length];
   if (news) return [`${counted(news, "point")} corrected. Teach, and the others learn from it.`, "Teach", teach];
-  if (doubts) return [`${counted(doubts, "stretch").replace("stretchs", "stretches")} unsure. Go there; where the mark is wrong, drag it.`, "Next unsure", () => nextUnsure(1)];
+  if (doubts) return [`${counted(doubts, "stretch")} unsure. Go there; where the mark is wrong, drag it.`, "Next unsure", () => nextUnsure(1)];
   if (state.fit.status === "stopped") return ["The fit was stopped. It goes on from where it was.", "Go on", fitOrStop];
   return ["Nothing is unsure.", "Take away", take];
 }

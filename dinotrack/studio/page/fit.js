@@ -4,6 +4,7 @@ import { attempt, fitAgain, fitOrStop, wishes } from "./actions.js";
 import * as api from "./api.js";
 import { paintLosses } from "./curves.js";
 import { change, isRunning, on, points, state } from "./state.js";
+import { capital, left, sentence } from "./words.js";
 
 const found = (id) => document.getElementById(id);
 const FIELDS = { preset: "presets", backbone: "backbones", flow: "flows" };
@@ -39,7 +40,8 @@ function fill() {
   if (now === shownFor) return;
   shownFor = now;
   for (const field of Object.keys(FIELDS)) {
-    if (settings[field] !== undefined) found(field).value = settings[field] ?? "";
+    const names = [...found(field).options].map(({ value }) => value);
+    if (names.includes(settings[field] ?? "")) found(field).value = settings[field] ?? "";
   }
   found("fit-steps").value = settings.steps ?? "";
   read();
@@ -61,18 +63,12 @@ function show() {
 }
 
 function note({ status, problem, step, steps }) {
-  if (problem) return problem;
+  if (problem) return sentence(problem);
   if (status === "none" && points().length === 0) return "Place points first, or fit now and place them later: the fit learns the video, not the points.";
   if (status === "none") return "The tracker learns this video. A first preview comes within seconds and sharpens while it learns.";
   if (status === "stopped") return `Stopped at step ${step} of ${steps}. What is learnt is kept.`;
   if (status === "done") return `Fitted in ${steps ?? step} steps. A click in the frame is followed at once.`;
   return "";
-}
-
-/** Seconds as one says them. */
-export function spoken(seconds) {
-  if (seconds < 90) return `${Math.max(Math.round(seconds), 1)} s left`;
-  return `${Math.round(seconds / 60)} min left`;
 }
 
 function showProgress(fit) {
@@ -82,10 +78,8 @@ function showProgress(fit) {
   else bar.removeAttribute("value");
   const counted = fit.total ? ` ${fit.done} of ${fit.total}` : "";
   found("fit-stage").textContent = fit.stage ? `${capital(fit.stage)}${counted}` : "Beginning";
-  found("fit-left").textContent = fit.seconds_left == null ? "" : spoken(fit.seconds_left);
+  found("fit-left").textContent = fit.seconds_left == null ? "" : left(fit.seconds_left);
 }
-
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 found("fit").addEventListener("click", fitOrStop);
 found("again").addEventListener("click", fitAgain);

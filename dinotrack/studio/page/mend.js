@@ -6,6 +6,7 @@ import {
   untaught,
 } from "./state.js";
 import { unsureFrames } from "./unsure.js";
+import { counted } from "./words.js";
 
 const found = (id) => document.getElementById(id);
 const ACTS = {
@@ -54,8 +55,5 @@ function showTeach() {
       ? "Every correction is taught."
       : "Drag a mark where it is wrong; then all points can learn from it.";
 }
-
-/** A count and its word. */
-export const counted = (many, word) => `${many} ${word}${many === 1 ? "" : "s"}`;
 
 on(["document", "tracks", "chosen", "frame", "fit", "job", "held", "video"], show);

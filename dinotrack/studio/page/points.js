@@ -141,8 +141,9 @@ function follow() {
 export function beginRename(id) {
   const point = pointOf(id);
   if (!point) return;
-  choose(id);
-  setTimeout(() => openField(point)); // once its row is in view
+  if (state.chosen !== id) choose(id);
+  if (found(`row-${id}`)) openField(point);
+  else setTimeout(() => openField(point), 50); // once its row is in view
 }
 
 function openField(point) {

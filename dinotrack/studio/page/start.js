@@ -4,6 +4,7 @@ import { attempt } from "./actions.js";
 import * as api from "./api.js";
 import { change, on, state } from "./state.js";
 import { close, open } from "./sync.js";
+import { counted } from "./words.js";
 
 const found = (id) => document.getElementById(id);
 
@@ -31,8 +32,8 @@ function card({ id, name, frames, size, fitted, points }) {
   const about = document.createElement("span");
   about.className = "quiet";
   const parts = [
-    size && `${size[1]} × ${size[0]}`, frames && `${frames} frames`,
-    `${points} ${points === 1 ? "point" : "points"}`, fitted ? "fitted" : "not fitted yet",
+    size && `${size[0]} × ${size[1]}`, frames && `${frames} frames`,
+    counted(points, "point"), fitted ? "fitted" : "not fitted yet",
   ];
   about.textContent = parts.filter(Boolean).join(", ");
   link.append(title, about);

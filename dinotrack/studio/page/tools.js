@@ -76,10 +76,11 @@ function dragging(point, from) {
 export async function drop() {
   const { held } = state;
   if (!held || held.sent) return;
-  change({ held: { ...held, sent: true } });
+  const sent = { ...held, sent: true };
+  change({ held: sent });
   if (held.id === null) await place([[held.x, held.y]]);
   else await move(held.id, held.t, held.x, held.y);
-  if (state.held?.sent) change({ held: null });
+  if (state.held === sent) change({ held: null });
 }
 
 on(["document"], () => {
@@ -148,7 +149,7 @@ function begin(event) {
 // --- listening ------------------------------------------------------------------------------------
 
 canvas.addEventListener("pointerdown", (event) => {
-  if (act || state.held?.sent) return;
+  if (act) return;
   canvas.focus({ preventScroll: true });
   if (state.held?.by === "keys") change({ held: null });
   act = begin(event);
