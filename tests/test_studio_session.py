@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +34,7 @@ from dinotrack.studio.pictures import PICTURES
 from dinotrack.studio.session import Session
 from dinotrack.synthesis import Clip, generate
 from dinotrack.tracks import Tracks
+from dinotrack.training import checkpoint
 from dinotrack.training.checkpoint import FILE
 from dinotrack.video import Video, read_video
 
@@ -517,3 +520,55 @@ def test_the_benchmark_measures_each_answer(
         seconds = studio.ANSWERS[name](desk)
     assert len(seconds) in (1, 2)
     assert all(0 < each < studio.PATIENCE for each in seconds)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from dinotrack.studio.document import Document, Point
+from dinotrack.studio.engine import FitWishes
+from dinotrack.studio.session import Session
+from dinotrack.synthesis import generate
+from dinotrack.video import read_video
+
+def publish(event, data):
+    if event == "fit":
+        print(data["step"], flush=True)
+
+video = read_video(generate((64, 96), 6, 2, seed=4, points=8).frames)
+session = Session(Path(sys.argv[1]), video, publish)
+session.show(Document((Point(0, 0, 20.25, 30.5),)))
+session.fit(FitWishes(backbone="none", steps=100_000))
+sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_a_fit_that_is_killed_comes_back_stopped_and_goes_on(
+    opened: Callable[..., Session], heard: Heard, tmp_path: Path
+) -> None:
+    """Three times in a row: nothing but the last seconds is ever lost."""
+    before = 0
+    for _ in range(3):
+        command = [sys.executable, "-c", KILLED, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            kept = tmp_path / "model" / FILE
+            changes = set()
+            while len(changes) < 2:
+                assert process.stdout.readline(), "it ended by itself"
+                if kept.exists():
+                    changes.add(kept.stat().st_mtime_ns)
+            process.kill()
+        step = checkpoint.read(tmp_path / "model").step
+        assert step > before
+        before = step
+    session = opened()
+    session.show(Document(POINTS))
+    stopped = heard.wait("fit", lambda fit: fit["status"] == "stopped")
+    assert stopped["step"] == before
+    assert session.tracked().xy.shape == (3, FRAMES, 2)
+    since = len(heard.events)
+    session.fit(FitWishes())
+    assert heard.wait("fit", lambda fit: fit["stage"] == "fit", since)["step"] >= before
+    session.stop()
