@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 import dinotrack
 from dinotrack import api
 from dinotrack.benchmarks import studio
-from dinotrack.errors import InputError
+from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.fitted import Fitted
 from dinotrack.studio.document import Conflict, Document, Lesson, Point
 from dinotrack.studio.engine import ExportWishes, FitWishes
@@ -355,6 +356,19 @@ def test_mishaps_are_sentences_and_the_session_lives_on(
         failed = heard.wait("fit", lambda fit: fit["status"] == "failed")
     assert said in failed["problem"]
     session.fit(WISHES)
+    heard.wait("fit", lambda fit: fit["status"] == "done")
+    assert session.tracked().xy.shape == (3, FRAMES, 2)
+
+
+def test_a_disk_that_is_full_is_told_of_and_the_fit_goes_on(
+    opened: Callable[..., Session], heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warnings.simplefilter("always", DinotrackWarning)
+    session = opened()
+    session.show(Document(POINTS))
+    monkeypatch.setattr("dinotrack.training.checkpoint.save", raising(InputError("no space left")))
+    session.fit(WISHES)
+    assert "no space left" in heard.wait("problem")["problem"]
     heard.wait("fit", lambda fit: fit["status"] == "done")
     assert session.tracked().xy.shape == (3, FRAMES, 2)
 
