@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +19,7 @@ import pytest
 import dinotrack
 from dinotrack import api
 from dinotrack.benchmarks import studio
-from dinotrack.errors import InputError
+from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.fitted import Fitted
 from dinotrack.studio.document import Conflict, Document, Lesson, Point
 from dinotrack.studio.engine import ExportWishes, FitWishes
@@ -32,6 +35,7 @@ from dinotrack.studio.pictures import PICTURES
 from dinotrack.studio.session import Session
 from dinotrack.synthesis import Clip, generate
 from dinotrack.tracks import Tracks
+from dinotrack.training import checkpoint
 from dinotrack.training.checkpoint import FILE
 from dinotrack.video import Video, read_video
 
@@ -356,6 +360,19 @@ def test_mishaps_are_sentences_and_the_session_lives_on(
     assert session.tracked().xy.shape == (3, FRAMES, 2)
 
 
+def test_a_disk_that_is_full_is_told_of_and_the_fit_goes_on(
+    opened: Callable[..., Session], heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warnings.simplefilter("always", DinotrackWarning)
+    session = opened()
+    session.show(Document(POINTS))
+    monkeypatch.setattr("dinotrack.training.checkpoint.save", raising(InputError("no space left")))
+    session.fit(WISHES)
+    assert "no space left" in heard.wait("problem")["problem"]
+    heard.wait("fit", lambda fit: fit["status"] == "done")
+    assert session.tracked().xy.shape == (3, FRAMES, 2)
+
+
 def raising(error: Exception) -> Callable[..., Any]:
     def fail(*_: object) -> None:
         raise error
@@ -517,3 +534,55 @@ def test_the_benchmark_measures_each_answer(
         seconds = studio.ANSWERS[name](desk)
     assert len(seconds) in (1, 2)
     assert all(0 < each < studio.PATIENCE for each in seconds)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from dinotrack.studio.document import Document, Point
+from dinotrack.studio.engine import FitWishes
+from dinotrack.studio.session import Session
+from dinotrack.synthesis import generate
+from dinotrack.video import read_video
+
+def publish(event, data):
+    if event == "fit":
+        print(data["step"], flush=True)
+
+video = read_video(generate((64, 96), 6, 2, seed=4, points=8).frames)
+session = Session(Path(sys.argv[1]), video, publish)
+session.show(Document((Point(0, 0, 20.25, 30.5),)))
+session.fit(FitWishes(backbone="none", steps=100_000))
+sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_a_fit_that_is_killed_comes_back_stopped_and_goes_on(
+    opened: Callable[..., Session], heard: Heard, tmp_path: Path
+) -> None:
+    """Three times in a row: nothing but the last seconds is ever lost."""
+    before = 0
+    for _ in range(3):
+        command = [sys.executable, "-c", KILLED, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            kept = tmp_path / "model" / FILE
+            changes = set()
+            while len(changes) < 2:
+                assert process.stdout.readline(), "it ended by itself"
+                if kept.exists():
+                    changes.add(kept.stat().st_mtime_ns)
+            process.kill()
+        step = checkpoint.read(tmp_path / "model").step
+        assert step > before
+        before = step
+    session = opened()
+    session.show(Document(POINTS))
+    stopped = heard.wait("fit", lambda fit: fit["status"] == "stopped")
+    assert stopped["step"] == before
+    assert session.tracked().xy.shape == (3, FRAMES, 2)
+    since = len(heard.events)
+    session.fit(FitWishes())
+    assert heard.wait("fit", lambda fit: fit["stage"] == "fit", since)["step"] >= before
+    session.stop()

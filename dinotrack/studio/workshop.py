@@ -16,11 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from dinotrack import api
-from dinotrack.errors import InputError, on_command_line
+from dinotrack.errors import DinotrackWarning, InputError, on_command_line
 from dinotrack.fitted import Fitted
 from dinotrack.studio.board import Board, Current
 from dinotrack.studio.fits import Fits, settings_json
 from dinotrack.studio.following import Group, follow
+from dinotrack.studio.hearing import heard
 from dinotrack.studio.lessons import taught
 from dinotrack.studio.status import FitStatus
 from dinotrack.video import Video
@@ -100,15 +101,16 @@ class Workshop:
         self._previews = 0
         try:
             self.fits.make_room(asked, wanted.again)
-            fitted = api.fit(
-                self._video,
-                preset=asked.preset,
-                settings=asked.settings,
-                seed=asked.seed,
-                progress=self._on_fit,
-                folder=asked.folder,
-                preview=self._on_preview,
-            )
+            with heard(self._on_warning):
+                fitted = api.fit(
+                    self._video,
+                    preset=asked.preset,
+                    settings=asked.settings,
+                    seed=asked.seed,
+                    progress=self._on_fit,
+                    folder=asked.folder,
+                    preview=self._on_preview,
+                )
             self.fits.settle()
             self._has(fitted, fitted.steps)
         except Stopped:
@@ -150,6 +152,12 @@ class Workshop:
             board.status = board.status.at(stage, done, total, time.monotonic())
         board.tell_fit(seldom=True)
         self._heed()
+
+    def _on_warning(self, warning: DinotrackWarning) -> None:
+        """Tell what goes wrong while a fit is trained, such as a full disk. What is said before, as
+        that an unfinished fit goes on, everybody sees."""
+        if self._board.status.stage == "fit":
+            self._board.tell_problem(on_command_line(warning))
 
     def _on_preview(self, fitted: Fitted) -> None:
         """Track with a fit that still goes on, as many points as there is time for."""
