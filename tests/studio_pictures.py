@@ -25,8 +25,6 @@ DOCS = ROOT / "docs"
 FINE = 1.5
 """Pixels of a picture to a pixel of the page."""
 QUALITY = 82
-FOLLOWED = (3, 20, 37, 52, 70, 88, 101, 119)
-"""Points of videos/demo.npz that are placed by clicks."""
 
 
 def keep(page: Page, name: str) -> None:
@@ -37,17 +35,17 @@ def keep(page: Page, name: str) -> None:
     print(f"studio-{name}.webp", file=sys.stderr)
 
 
-def places() -> list[tuple[float, float]]:
-    """Where the points are in the first frame, px."""
-    with np.load(ROOT / "videos" / "demo.npz") as truth:
-        seen = np.flatnonzero(truth["visible"][:, 0])
+def truth() -> list[list[tuple[float, float]]]:
+    """Where the points are in each frame, px: eight of those that are seen in the first one."""
+    with np.load(ROOT / "videos" / "demo.npz") as known:
+        seen = np.flatnonzero(known["visible"][:, 0])
         chosen = seen[np.linspace(4, len(seen) - 5, 8).round().astype(int)]
-        return [tuple(map(float, xy)) for xy in truth["tracks"][chosen, 0]]
+        return [[(float(x), float(y)) for x, y in known["tracks"][k]] for k in chosen]
 
 
 def placed(driver: Driver) -> None:
     """Points are clicked, and the last one is being aimed at."""
-    *first, last = places()
+    *first, last = (way[0] for way in truth())
     for x, y in first:
         driver.page.mouse.click(*driver.on_screen(x, y))
     driver.until("s.document.points.length === given", len(first))
@@ -78,19 +76,34 @@ def looked_at(driver: Driver) -> None:
     driver.press("m")
 
 
+def astray(driver: Driver) -> tuple[int, int]:
+    """Go to the unsure frame, of those that N leads to, that is furthest from the truth."""
+    page = driver.page
+    found = {}
+    for presses in range(int((page.text_content("#unsure-count") or "0").split()[0])):
+        driver.press("n")
+        page.wait_for_timeout(200)
+        id = int((page.get_attribute("#points", "aria-activedescendant") or "")[4:])
+        t = int(page.input_value("#frame-number"))
+        (track,) = driver.ask(f"/tracks?ids={id}")["tracks"]
+        away = np.hypot(*np.subtract(track["xy"][t], truth()[id][t]))
+        found[presses] = (float(away), id, t)
+    furthest = max(found, key=lambda presses: found[presses])
+    driver.press(*["n"] * (furthest + 1))
+    page.wait_for_timeout(300)
+    return found[furthest][1:]
+
+
 def mended(driver: Driver) -> None:
     """A point is dragged to where it belongs, beside the way it went before."""
     page = driver.page
     page.click("#tab-mend")
-    driver.press("n", "c")
-    page.wait_for_timeout(500)
-    chosen = int(page.get_attribute("#points", "aria-activedescendant", timeout=5000)[4:])
-    t = int(page.input_value("#frame-number"))
+    driver.press("c")
+    chosen, t = astray(driver)
     (track,) = driver.ask(f"/tracks?ids={chosen}")["tracks"]
-    x, y = track["xy"][t]
-    page.mouse.move(*driver.on_screen(x, y))
+    page.mouse.move(*driver.on_screen(*track["xy"][t]))
     page.mouse.down()
-    page.mouse.move(*driver.on_screen(x + 9.5, y - 6), steps=6)
+    page.mouse.move(*driver.on_screen(*truth()[chosen][t]), steps=6)
     page.mouse.up()
     driver.until("s.versions[given[0]] > given[1]", [chosen, track["version"]])
     page.click("#tab-curves")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -211,6 +212,18 @@ def test_with_the_keyboard_alone(open_page: Any, clip: Path) -> None:
     assert coming.value.suggested_filename.endswith(".csv")
 
 
+def check_refusal(driver: Driver, folder: Path) -> None:
+    """What is no video is refused by a sentence, and the project that was open opens again."""
+    (folder / "notes.mp4").write_text("no video")
+    opened = driver.page.url
+    driver.page.set_input_files("#file", folder / "notes.mp4")
+    driver.page.wait_for_selector("#strip")
+    text = driver.page.text_content("#strip-text") or ""
+    assert re.fullmatch(r"[A-Z].*\.", text), text
+    driver.page.goto(opened)
+    driver.has("<b>tail</b>", "#points .point")
+
+
 def test_two_pages_show_one_state_and_a_killed_studio_loses_nothing(
     browser: Browser, folder: Path, clip: Path
 ) -> None:
@@ -227,6 +240,7 @@ def test_two_pages_show_one_state_and_a_killed_studio_loses_nothing(
     first.press("Enter")
     second.has("<b>tail</b>", "#points .point")
     before = first.ask()
+    check_refusal(second, folder)
     studio.end(signal.SIGKILL)
     for driver in (first, second):
         driver.has("The studio does not answer", "#strip")

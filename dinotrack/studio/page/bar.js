@@ -72,6 +72,7 @@ function hint() {
   if (many === 0) return placeFirst();
   if (state.job?.what === "teach") return ["The tracker learns from your corrections."];
   if (isRunning()) return whileFitting();
+  if (state.job?.what === "load") return ["The fit is being opened."];
   if (!isFitted()) return [`${counted(many, "point")} placed. Place more, or let the tracker learn this video.`, "Fit", fitOrStop];
   return fitted();
 }
@@ -95,6 +96,7 @@ function fitted() {
   const [doubts, news] = [stretches().length, untaught().length];
   if (news) return [`${counted(news, "point")} corrected. Teach, and the others learn from it.`, "Teach", teach];
   if (doubts) return [`${counted(doubts, "stretch")} unsure. Go there; where the mark is wrong, drag it.`, "Next unsure", () => nextUnsure(1)];
+  if (state.job?.what === "track") return ["The points are being followed."];
   if (state.fit.status === "stopped") return ["The fit was stopped. It goes on from where it was.", "Go on", fitOrStop];
   return ["Nothing is unsure.", "Take away", take];
 }

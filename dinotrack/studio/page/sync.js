@@ -10,6 +10,7 @@ let leave = () => {};
 /** Opens a project: its state comes as the first event. */
 export function open(id) {
   close();
+  change({ problem: null });
   leave = api.listen(id, heard, () => lost(id));
 }
 

@@ -3,6 +3,7 @@
 import { attempt, tell } from "./actions.js";
 import * as api from "./api.js";
 import { on, points, state } from "./state.js";
+import { capital } from "./words.js";
 
 const found = (id) => document.getElementById(id);
 
@@ -17,7 +18,7 @@ on(["settings"], () => {
 
 function showWhat() {
   const chosen = state.settings?.formats.find(({ name }) => name === found("format").value);
-  found("format-what").textContent = chosen?.what ?? "";
+  found("format-what").textContent = capital(chosen?.what ?? "");
 }
 found("format").addEventListener("change", showWhat);
 

@@ -3,9 +3,9 @@
 import { goTo, nextUnsure, playOrPause, step } from "./actions.js";
 import { across, cell, frameAt, middle, paintCursor, scrub, wheelSteps, width } from "./axis.js";
 import { FONT, fresh, niceStep, soon } from "./paint.js";
-import { change, lastFrame, on, points, state } from "./state.js";
+import { change, lastFrame, on, state } from "./state.js";
 import { ink } from "./theme.js";
-import { stretches, unsureFrames } from "./unsure.js";
+import { doubts, stretches } from "./unsure.js";
 
 const found = (id) => document.getElementById(id);
 const ruler = found("ruler");
@@ -32,8 +32,7 @@ function paintRuler() {
 
 /** How many points are unsure in each frame, as a red band along the lower edge. */
 function paintDoubts(pen, height) {
-  const count = new Uint32Array(state.video.frames);
-  for (const point of points()) unsureFrames(point)?.forEach((flag, t) => (count[t] += flag));
+  const count = doubts();
   const most = Math.max(...count);
   pen.fillStyle = ink("--unsure");
   count.forEach((many, t) => {

@@ -65,6 +65,18 @@ export function stretches() {
   return all[2];
 }
 
+let counted = [];
+
+/** How many points are unsure in each frame. */
+export function doubts() {
+  const [document, tracks, found] = counted;
+  if (document === state.document && tracks === state.tracks) return found;
+  const count = new Uint32Array(state.video.frames);
+  for (const point of points()) unsureFrames(point)?.forEach((flag, t) => (count[t] += flag));
+  counted = [state.document, state.tracks, count];
+  return count;
+}
+
 /** The stretch after (or before) a frame of the chosen point, then those of other points, around. */
 export function nextStretch(direction) {
   const order = new Map(points().map((point, place) => [point.id, place]));
