@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,15 +18,24 @@ import pytest
 
 import dinotrack
 from dinotrack import api
-from dinotrack.errors import InputError
+from dinotrack.benchmarks import studio
+from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.fitted import Fitted
 from dinotrack.studio.document import Conflict, Document, Lesson, Point
 from dinotrack.studio.engine import ExportWishes, FitWishes
-from dinotrack.studio.following import corrections_of, hidden_of
+from dinotrack.studio.following import (
+    FEW,
+    MANY,
+    NOTHING,
+    Following,
+    corrections_of,
+    hidden_of,
+)
 from dinotrack.studio.pictures import PICTURES
 from dinotrack.studio.session import Session
 from dinotrack.synthesis import Clip, generate
 from dinotrack.tracks import Tracks
+from dinotrack.training import checkpoint
 from dinotrack.training.checkpoint import FILE
 from dinotrack.video import Video, read_video
 
@@ -81,7 +93,7 @@ def video(clip: Clip) -> Video:
 def fitted_folder(video: Video, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project that was fitted from the command line, so to say."""
     folder = tmp_path_factory.mktemp("fitted")
-    settings = {"backbone.name": "none", "training.steps": STEPS}
+    settings = {"backbone.name": "none", "training.steps": STEPS, "teaching.steps": 4}
     api.fit(video, settings=settings, folder=folder / "model")
     return folder
 
@@ -230,6 +242,29 @@ def test_stop_keeps_what_is_learnt_and_fit_goes_on(
     heard.wait("fit", lambda fit: fit["status"] == "stopped", since)
 
 
+def test_a_killed_fit_goes_on_from_what_was_kept(
+    opened: Callable[..., Session], heard: Heard, video: Video, tmp_path: Path
+) -> None:
+    """Here it is an exception that ends it; `test_studio_killed` ends it with kill -9."""
+    settings = {"backbone.name": "none", "training.steps": 8}
+
+    def end_early(stage: str, done: int, total: int) -> None:
+        if stage == "fit" and done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        api.fit(video, settings=settings, folder=tmp_path / "model", progress=end_early)
+    session = opened()
+    session.show(Document(POINTS))
+    stopped = heard.wait("fit", lambda fit: fit["status"] == "stopped")
+    assert (stopped["step"], stopped["steps"], stopped["preview"]) == (5, 8, True)
+    assert session.tracked().xy.shape == (3, FRAMES, 2)
+    assert [len(values) for values in session.losses().values()] == [5, 5]
+    session.fit(FitWishes(backbone="none", steps=8))
+    heard.wait("fit", lambda fit: fit["status"] == "done")
+    assert [len(values) for values in session.losses().values()] == [8, 8]
+
+
 def test_points_that_are_placed_while_it_is_fitted_get_tracks_of_the_preview(
     opened: Callable[..., Session], heard: Heard
 ) -> None:
@@ -325,6 +360,19 @@ def test_mishaps_are_sentences_and_the_session_lives_on(
     assert session.tracked().xy.shape == (3, FRAMES, 2)
 
 
+def test_a_disk_that_is_full_is_told_of_and_the_fit_goes_on(
+    opened: Callable[..., Session], heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warnings.simplefilter("always", DinotrackWarning)
+    session = opened()
+    session.show(Document(POINTS))
+    monkeypatch.setattr("dinotrack.training.checkpoint.save", raising(InputError("no space left")))
+    session.fit(WISHES)
+    assert "no space left" in heard.wait("problem")["problem"]
+    heard.wait("fit", lambda fit: fit["status"] == "done")
+    assert session.tracked().xy.shape == (3, FRAMES, 2)
+
+
 def raising(error: Exception) -> Callable[..., Any]:
     def fail(*_: object) -> None:
         raise error
@@ -414,3 +462,127 @@ def test_what_is_not_there_is_not_waited_for(opened: Callable[..., Session]) -> 
     session.close()
     with pytest.raises(Conflict, match="closed"):
         session.tracked()
+
+
+def points_at(*ids: int, x: float = 1.0) -> Document:
+    return Document(tuple(Point(n, 0, x + n, 2.0) for n in ids))
+
+
+def some_tracks() -> Tracks:
+    numbers = np.zeros((1, 2), np.float32)
+    return Tracks(
+        numbers[..., None].repeat(2, 2), numbers > 0, numbers, numbers[:, [0] * 3], (9, 9), 24
+    )
+
+
+def test_points_of_the_latest_edit_come_first_and_none_twice() -> None:
+    following = Following()
+    following.show(points_at(*range(100)))
+    assert following.edited() == NOTHING
+    assert [p.id for p in following.due(1).points] == list(range(MANY))
+    following.show(points_at(*range(200)))
+    grid = following.due(1)
+    assert [p.id for p in grid.points] == list(range(100, 100 + FEW))
+    assert following.edited(after=grid.edit) == NOTHING
+    following.show(Document((*points_at(*range(199)).points, Point(199, 1, 5, 5))))
+    (newest,) = following.edited(after=grid.edit).points
+    assert (newest.id, newest.t) == (199, 1)
+    following.put(newest, 1, some_tracks())
+    assert following.due(1) == grid
+    for placed in grid.points:
+        following.put(placed, 1, some_tracks())
+    assert [p.id for p in following.due(1).points] == list(range(116, 132))
+
+
+def test_an_older_track_does_not_take_the_place_of_a_newer_one() -> None:
+    following = Following()
+    following.show(points_at(3))
+    (old,) = following.due(1).points
+    following.show(points_at(3, x=2.0))
+    (new,) = following.due(1).points
+    following.put(old, 1, some_tracks())
+    assert [f.placed for f in following.followed()] == [old]
+    first = following.versions()[3]
+    following.put(new, 1, some_tracks())
+    following.put(old, 1, some_tracks())
+    assert [f.placed for f in following.followed()] == [new]
+    assert following.versions()[3] > first
+    assert following.stale([3], 1) == []
+    assert following.stale([3], 2) == [3]
+    following.show(Document())
+    following.put(new, 1, some_tracks())
+    assert following.versions() == {}
+
+
+def test_points_that_a_fit_refuses_wait_for_another_one() -> None:
+    following = Following()
+    following.show(points_at(3))
+    following.refuse(following.due(1).points, 1)
+    assert following.are_refused([3], 1)
+    assert following.due(1) == NOTHING
+    assert [p.id for p in following.due(2).points] == [3]
+
+
+@pytest.mark.parametrize("name", studio.ANSWERS)
+def test_the_benchmark_measures_each_answer(
+    name: str, video: Video, fitted_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studio, "TIMES", 2)
+    monkeypatch.setattr(studio, "GRID", 2)
+    with studio._opened(video, fitted_folder / "model") as desk:
+        desk.show(POINTS)
+        seconds = studio.ANSWERS[name](desk)
+    assert len(seconds) in (1, 2)
+    assert all(0 < each < studio.PATIENCE for each in seconds)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from dinotrack.studio.document import Document, Point
+from dinotrack.studio.engine import FitWishes
+from dinotrack.studio.session import Session
+from dinotrack.synthesis import generate
+from dinotrack.video import read_video
+
+def publish(event, data):
+    if event == "fit":
+        print(data["step"], flush=True)
+
+video = read_video(generate((64, 96), 6, 2, seed=4, points=8).frames)
+session = Session(Path(sys.argv[1]), video, publish)
+session.show(Document((Point(0, 0, 20.25, 30.5),)))
+session.fit(FitWishes(backbone="none", steps=100_000))
+sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_a_fit_that_is_killed_comes_back_stopped_and_goes_on(
+    opened: Callable[..., Session], heard: Heard, tmp_path: Path
+) -> None:
+    """Three times in a row: nothing but the last seconds is ever lost."""
+    before = 0
+    for _ in range(3):
+        command = [sys.executable, "-c", KILLED, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            kept = tmp_path / "model" / FILE
+            changes = set()
+            while len(changes) < 2:
+                assert process.stdout.readline(), "it ended by itself"
+                if kept.exists():
+                    changes.add(kept.stat().st_mtime_ns)
+            process.kill()
+        step = checkpoint.read(tmp_path / "model").step
+        assert step > before
+        before = step
+    session = opened()
+    session.show(Document(POINTS))
+    stopped = heard.wait("fit", lambda fit: fit["status"] == "stopped")
+    assert stopped["step"] == before
+    assert session.tracked().xy.shape == (3, FRAMES, 2)
+    since = len(heard.events)
+    session.fit(FitWishes())
+    assert heard.wait("fit", lambda fit: fit["stage"] == "fit", since)["step"] >= before
+    session.stop()

@@ -26,6 +26,7 @@ from tests.moving import (
     WIDTH,
     blank_scene,
     constant_flow,
+    moving_frames,
     peaked_tracker,
     queries_at,
     random_flow,
@@ -190,3 +191,30 @@ def test_without_memory_everything_is_tracked_once(
     forgetful = dataclasses.replace(CONFIG.memory, weight=0.0)
     join(noisy_scene, queries, dataclasses.replace(CONFIG, memory=forgetful))
     assert passes == [0, CONFIG.refinding.rounds, CONFIG.refinding.rounds]
+
+
+def halved(frames: int) -> TrackedVideo:
+    """A scene as fits have it: maps and flow in half precision, and frames with texture."""
+    maps, flow = shifted_maps(frames), random_flow(frames, 1.0, seed=2)
+    half = VideoFlow(flow.forward.half(), flow.backward.half(), frozenset({5}))
+    return TrackedVideo(
+        peaked_tracker(), FeatureMaps(maps.values.half(), GRID), half, moving_frames(frames, [3])
+    )
+
+
+def test_a_video_at_hand_gives_the_same_bytes() -> None:
+    frames = 8
+    video, queries = halved(frames), some_queries(frames)
+    held = video.at_hand()
+    assert held.maps.units is not None
+    assert held.grey.made is not None
+    for asked in (queries, queries[:1]):
+        ours, theirs = (track_by_joining(each, asked, FAST.inference) for each in (held, video))
+        for field in dataclasses.fields(Trajectories):
+            assert torch.equal(getattr(ours, field.name), getattr(theirs, field.name))
+
+
+def test_what_would_take_too_much_memory_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    video = halved(3)
+    monkeypatch.setattr(chunks, "HELD_BYTES", 1000)
+    assert video.at_hand() is video

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from dinotrack.benchmarks import accuracy, calibrate, diagnose, gpu, speed
+from dinotrack.benchmarks import accuracy, calibrate, diagnose, gpu, speed, studio
 from dinotrack.terminal import console
 from dinotrack.terminal.parsing import Parser
 
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _benchmark(argv: Sequence[str] | None) -> int:
     parser = Parser(prog="python -m dinotrack.benchmarks")
     commands = parser.add_subparsers(required=True, metavar="NAME")
-    for benchmark in (accuracy, calibrate, diagnose, gpu, speed):
+    for benchmark in (accuracy, calibrate, diagnose, gpu, speed, studio):
         command = commands.add_parser(
             benchmark.__name__.rpartition(".")[2],
             help=benchmark.HELP,

@@ -13,7 +13,7 @@ from dinotrack.progress import Progress
 from dinotrack.studio.document import Conflict, Document, Lesson, Placed
 from dinotrack.studio.engine import Publish
 from dinotrack.studio.fits import Asked, settings_json
-from dinotrack.studio.following import GROUP, Followed, Following
+from dinotrack.studio.following import MANY, Followed, Following, Group
 from dinotrack.studio.status import FitStatus, Job, Seldom
 from dinotrack.tracks import Tracks
 
@@ -50,6 +50,8 @@ class Board:
         self.status = FitStatus()
         self.current: Current | None = None
         self.wanted: Wanted | None = None
+        self.asked: Asked | None = None
+        """What the fit that is under way was asked for."""
         self.is_opening = True
         self.is_closing = False
         self._job: Job | None = None
@@ -73,6 +75,7 @@ class Board:
             if self.status.is_under_way:
                 raise Conflict("a fit is under way; stop it first")
             self.wanted = Wanted(asked, again)
+            self.asked = asked
             step = 0 if again else self.status.step
             self.status = FitStatus("running", settings_json(asked.config), step)
             self.changed.notify_all()
@@ -151,6 +154,7 @@ class Board:
         with self.changed:
             if self.wanted is None:
                 self.status = status
+                self.asked = self.asked if status.is_under_way else None
             self.changed.notify_all()
         self.tell_fit()
 
@@ -163,10 +167,15 @@ class Board:
             self.changed.notify_all()
             return self.current
 
-    def due(self, current: Current, only_edited: bool = False) -> list[Placed]:
+    def due(self, current: Current) -> Group:
         """The points to track next, as `Following.due`."""
         with self.changed:
-            return self._following.due(current.number, only_edited)
+            return self._following.due(current.number)
+
+    def edited(self, after: int = 0) -> Group:
+        """The points that were edited last, as `Following.edited`."""
+        with self.changed:
+            return self._following.edited(after)
 
     def is_newest(self, point: Placed) -> bool:
         """Whether a point is still where it was."""
@@ -225,7 +234,7 @@ class Board:
         if not left:
             self._waiting = 0
             self._set_job(None, seldom=False)
-        elif self._waiting > GROUP:
+        elif self._waiting > MANY:
             self._set_job(Job("track", self._waiting - left, self._waiting))
 
     def _set_job(self, job: Job | None, seldom: bool = True) -> None:

@@ -56,9 +56,11 @@ class Fits:
         anew = self.project / ANEW
         return anew if checkpoint.is_kept(anew) else self.project / MODEL
 
-    def stored(self) -> Stored | None:
-        """The fit that is kept, finished or not. Raises InputError where it can't be read."""
-        return checkpoint.read(self.folder) if checkpoint.is_kept(self.folder) else None
+    def stored(self, folder: Path | None = None) -> Stored | None:
+        """The fit that is kept in a folder, by default in that of the project, finished or not.
+        Raises InputError where it can't be read."""
+        where = folder or self.folder
+        return checkpoint.read(where) if checkpoint.is_kept(where) else None
 
     def asked(self, wishes: FitWishes, video: Video) -> Asked:
         """What a fit is asked for, checked: to go on with the one that is kept, or to begin.

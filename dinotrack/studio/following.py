@@ -14,12 +14,25 @@ from dinotrack.progress import Progress
 from dinotrack.studio.document import Document, Placed, by_id
 from dinotrack.tracks import Tracks
 
-GROUP = 16
-"""Points that are tracked at a time. One takes half a second, 16 together less than a second, so an
-edit hardly waits for them. Numbers are added up in another order then, which moves a track by less
-than a thousandth of a pixel (docs/studio.md)."""
+FEW, MANY = 16, 64
+"""Points that are tracked at a time: those of an edit, which somebody waits for, and the rest. One
+point takes a third of a second, 16 take less than a second, and 64 less than three. Numbers are
+added up in another order in a group, which moves a track by less than a thousandth of a pixel
+(docs/studio.md)."""
 DECIMALS = 3
 """Of positions and confidence, as pages get them."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Points that are tracked together."""
+
+    points: tuple[Placed, ...] = ()
+    edit: int = 0
+    """The number of the edit that changed them, which grows from edit to edit; 0 for none."""
+
+
+NOTHING = Group()
 
 
 @dataclass(frozen=True)
@@ -77,20 +90,22 @@ class Following:
         """Whether a point is still where it was."""
         return self._points.get(placed.id) == placed
 
-    def due(self, fit: int, only_edited: bool = False) -> list[Placed]:
-        """The points to track next with a fit, those of the latest edit first, at most GROUP.
+    def edited(self, after: int = 0) -> Group:
+        """Some of the points of the latest edit that came after another, as far as they have no
+        track since."""
+        latest = max(self._edited.values(), default=0)
+        if latest <= after:
+            return NOTHING
+        chosen = [n for n, count in self._edited.items() if count == latest]
+        return Group(tuple(self._points[n] for n in chosen[:FEW]), latest)
 
-        only_edited: those alone that somebody edited since the first document, and that have no
-        track from where they are now.
-        """
-        if self._edited:
-            latest = max(self._edited.values())
-            chosen = [n for n, count in self._edited.items() if count == latest]
-        elif only_edited:
-            return []
-        else:
-            chosen = sorted(self.stale(self._points, fit), key=self._fit_of)
-        return [self._points[n] for n in chosen[:GROUP]]
+    def due(self, fit: int) -> Group:
+        """The points to track next with a fit: some of the latest edit, else some others."""
+        group = self.edited()
+        if group.points:
+            return group
+        chosen = sorted(self.stale(self._points, fit), key=self._fit_of)
+        return Group(tuple(self._points[n] for n in chosen[:MANY]))
 
     def stale(self, ids: Iterable[int], fit: int) -> list[int]:
         """Those of some points that have no track of this fit, from where they are now, and could

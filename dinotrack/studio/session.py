@@ -53,9 +53,15 @@ class Session:
         return [followed.as_json() for followed in self._board.followed(ids)]
 
     def losses(self) -> dict[str, list[float]]:
-        """The losses of the fit by step, as far as it has shown itself."""
-        current = self._board.current
-        return {} if current is None else current.fitted.state.losses
+        """The losses of the fit by step, as far as it was kept or has shown itself. Raises
+        InputError where what was kept can't be read."""
+        current, asked = self._board.current, self._board.asked
+        is_of_this = asked is None or self._board.status.preview
+        shown = current.fitted.state.losses if current is not None and is_of_this else {}
+        fits = self._workshop.fits
+        stored = fits.stored(asked.folder if asked is not None else fits.folder)
+        kept = {} if stored is None else stored.losses
+        return max(shown, kept, key=lambda losses: max(map(len, losses.values()), default=0))
 
     def tracked(self, ids: Sequence[int] | None = None) -> Tracks:
         """The tracks of some points or of all, with their names, once they are made. They are the

@@ -11,17 +11,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from dinotrack import api
-from dinotrack.errors import InputError, on_command_line
+from dinotrack.errors import DinotrackWarning, InputError, on_command_line
 from dinotrack.fitted import Fitted
 from dinotrack.studio.board import Board, Current
-from dinotrack.studio.document import Placed
 from dinotrack.studio.fits import Fits, settings_json
-from dinotrack.studio.following import follow
+from dinotrack.studio.following import Group, follow
+from dinotrack.studio.hearing import heard
 from dinotrack.studio.lessons import taught
 from dinotrack.studio.status import FitStatus
 from dinotrack.video import Video
@@ -51,7 +51,6 @@ class Workshop:
         self._base: Fitted | None = None
         self._previews = 0
         self._broken_off = 0
-        self._is_attending = False
         self._thread = threading.Thread(target=self._work, name=f"studio {project}", daemon=True)
 
     def start(self) -> None:
@@ -84,11 +83,11 @@ class Workshop:
             return self._fit
         if current is None:
             return None
-        if board.due(current, only_edited=True):
+        if board.edited().points:
             return self._track
         if current.lessons != board.document.lessons:
             return self._teach
-        return self._track if board.due(current) else None
+        return self._track if board.due(current).points else None
 
     # --- fits
 
@@ -102,15 +101,16 @@ class Workshop:
         self._previews = 0
         try:
             self.fits.make_room(asked, wanted.again)
-            fitted = api.fit(
-                self._video,
-                preset=asked.preset,
-                settings=asked.settings,
-                seed=asked.seed,
-                progress=self._on_fit,
-                folder=asked.folder,
-                preview=self._on_preview,
-            )
+            with heard(self._on_warning):
+                fitted = api.fit(
+                    self._video,
+                    preset=asked.preset,
+                    settings=asked.settings,
+                    seed=asked.seed,
+                    progress=self._on_fit,
+                    folder=asked.folder,
+                    preview=self._on_preview,
+                )
             self.fits.settle()
             self._has(fitted, fitted.steps)
         except Stopped:
@@ -153,6 +153,12 @@ class Workshop:
         board.tell_fit(seldom=True)
         self._heed()
 
+    def _on_warning(self, warning: DinotrackWarning) -> None:
+        """Tell what goes wrong while a fit is trained, such as a full disk. What is said before, as
+        that an unfinished fit goes on, everybody sees."""
+        if self._board.status.stage == "fit":
+            self._board.tell_problem(on_command_line(warning))
+
     def _on_preview(self, fitted: Fitted) -> None:
         """Track with a fit that still goes on, as many points as there is time for."""
         board = self._board
@@ -162,8 +168,8 @@ class Workshop:
         board.tell_fit()
         until = time.monotonic() + (LATER_PREVIEW if self._previews else FIRST_PREVIEW)
         self._previews += 1
-        while time.monotonic() < until and (points := board.due(current)):
-            self._track_these(points, current)
+        while time.monotonic() < until and (group := board.due(current)).points:
+            self._track_group(group, current)
             self._check()
 
     def _teach(self) -> None:
@@ -197,15 +203,16 @@ class Workshop:
         """Track a few points: those of the latest edit, or some whose tracks are of another fit."""
         current = self._board.current
         assert current is not None
-        self._track_these(self._board.due(current), current)
+        self._track_group(self._board.due(current), current)
 
-    def _track_these(self, points: Sequence[Placed], current: Current) -> None:
+    def _track_group(self, group: Group, current: Current) -> None:
         board = self._board
+        points = group.points
 
         def progress(stage: str, done: int, total: int) -> None:
             self._check()
             if len(points) > 1:
-                self._attend()
+                self._attend(group.edit)
             elif not board.is_newest(points[0]) and self._broken_off < MOST_BROKEN_OFF:
                 self._broken_off += 1
                 raise Stopped
@@ -233,18 +240,11 @@ class Workshop:
         if board.is_closing or board.wanted is not None or board.status.status == "stopping":
             raise Stopped
 
-    def _attend(self) -> None:
-        """Track a few points that were edited, amid other work."""
+    def _attend(self, after: int = 0) -> None:
+        """Track a few points that were edited after another edit, amid other work."""
         current = self._board.current
-        if self._is_attending or current is None:
-            return
-        points = self._board.due(current, only_edited=True)
-        if points:
-            self._is_attending = True
-            try:
-                self._track_these(points, current)
-            finally:
-                self._is_attending = False
+        if current is not None:
+            self._track_group(self._board.edited(after), current)
 
 
 def _kept(settings: dict[str, object], step: int) -> FitStatus:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
 
 import dinotrack
 from dinotrack.backbones import BACKBONES
@@ -76,7 +77,7 @@ def state(opened: At) -> Answer:
     return opened.state()
 
 
-@router.get("/projects/{project}/events", response_class=EventStream)
+@router.get("/projects/{project}/events", response_class=Response)
 async def events(opened: At, workspace: In) -> EventStream:
     """What happens to a project, as it happens."""
     return EventStream(workspace.hub, opened.project.id, opened.state)
