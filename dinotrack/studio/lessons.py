@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dinotrack import api
-from dinotrack.errors import InputError
+from dinotrack.errors import InputError, cause_of
 from dinotrack.fitted import Fitted
 from dinotrack.progress import Progress
 from dinotrack.studio.document import Lesson
@@ -54,8 +54,13 @@ def _learnt(fitted: Fitted, lesson: Lesson, progress: Progress) -> Fitted:
 
 
 def _names(folder: Path, lessons: Sequence[Lesson]) -> list[str]:
-    """What the fit after each of the lessons is called: a hash of all that made it."""
-    digest = hashlib.sha256((folder / checkpoint.FILE).read_bytes())
+    """What the fit after each of the lessons is called: a hash of all that made it. Raises
+    InputError where the fit that was taught first is not kept."""
+    try:
+        digest = hashlib.sha256((folder / checkpoint.FILE).read_bytes())
+    except OSError as error:
+        problem = f"the fit is not kept, and can't be taught ({cause_of(error)}); "
+        raise InputError(problem, "make room for it, and fit again") from error
     names = []
     for lesson in lessons:
         digest.update(json.dumps(lesson.as_json(), sort_keys=True).encode())
