@@ -253,3 +253,65 @@ def test_two_pages_show_one_state_and_a_killed_studio_loses_nothing(
     for driver in (first, second):
         driver.page.close()
     again.end(signal.SIGINT)
+
+
+def test_many_points_at_once_and_a_look_from_near(open_page: Any, clip: Path) -> None:
+    driver = open_page()
+    page = driver.page
+    upload(driver, clip)
+    page.click("[data-tool=grid]")
+    page.fill("#fill-spacing", "24")
+    driver.press("Enter")
+    driver.until("s.document.points.length === 12")
+    driver.has("12 selected", "#bulk-count")
+    page.locator("#bulk-colour").evaluate(
+        "input => { input.value = '#112233'; input.dispatchEvent(new Event('change')); }"
+    )
+    driver.until("s.document.points.every((point) => point.colour === '#112233')")
+    page.click("#bulk-remove")
+    driver.until("s.document.points.length === 0")
+    page.click("#undo")
+    driver.until("s.document.points.length === 12")
+
+    page.keyboard.down("Shift")
+    drag(driver, (2, 2), (50, 20))
+    page.keyboard.up("Shift")
+    inside = [p for p in driver.points() if 2 < p["x"] < 50 and 2 < p["y"] < 20]
+    assert len(inside) > 1
+    driver.has(f"{len(inside)} selected", "#bulk-count")
+    driver.press("Delete")
+    driver.until("s.document.points.length === given", 12 - len(inside))
+
+    driver.press("b")
+    drag(driver, (5, 5), (25, 15))
+    driver.has("1 point", "#fill-count")
+    driver.press("Escape", "p", "Escape")
+
+    aim = (70.37, 21.81)
+    page.mouse.move(*driver.on_screen(*aim))
+    before = driver.on_screen(*aim)
+    for _ in range(6):
+        page.mouse.wheel(0, -150)
+    page.wait_for_timeout(100)
+    assert driver.on_screen(*aim) == pytest.approx(before, abs=0.01)
+    page.click("[data-tool=place]")
+    page.mouse.click(*driver.on_screen(*aim))
+    driver.until("Math.abs(s.document.points.at(-1).x - given) < 0.5", aim[0])
+    last = driver.points()[-1]
+    assert (last["x"], last["y"]) == pytest.approx(aim, abs=0.002)
+
+    page.mouse.move(600, 565)  # over the ruler
+    page.mouse.wheel(0, 100)
+    page.wait_for_function("() => document.getElementById('frame-number').value === '1'")
+    page.mouse.click(*driver.on_screen(*aim), button="right")
+    page.wait_for_selector("#menu [role=menuitem]:focus")
+    driver.press("Escape")
+    assert page.evaluate("document.documentElement.scrollHeight <= innerHeight")
+
+
+def drag(driver: Driver, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Drag the mouse from one position of the video to another."""
+    driver.page.mouse.move(*driver.on_screen(*start))
+    driver.page.mouse.down()
+    driver.page.mouse.move(*driver.on_screen(*end), steps=3)
+    driver.page.mouse.up()

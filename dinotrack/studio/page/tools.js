@@ -5,7 +5,7 @@ import { offer } from "./fill.js";
 import { markAt } from "./marks.js";
 import { openMenu } from "./menu.js";
 import { change, on, placeAt, pointOf, points, state } from "./state.js";
-import { canvas, pan, under, zoom } from "./view.js";
+import { canvas, pan, toScreen, under, zoom } from "./view.js";
 
 const NEAR = 10; // px from a mark that count as on it
 const STILL = 3; // px that the mouse may move in a click
@@ -194,6 +194,16 @@ const LINE = 16; // px that a line of a mouse wheel counts
 export const turned = ({ deltaX, deltaY, deltaMode }) =>
   (Math.abs(deltaY) > Math.abs(deltaX) ? deltaY : deltaX) * (deltaMode === 1 ? LINE : 1);
 
+/** The place of the screen that a wheel zooms at. The event has it in whole pixels alone, which
+ * would shift what is under the cursor; where the mouse last moved is known better. */
+function anchor(event) {
+  const box = canvas.getBoundingClientRect();
+  const whole = [event.clientX - box.left, event.clientY - box.top];
+  if (!state.pointer) return whole;
+  const exact = toScreen(state.pointer.x, state.pointer.y);
+  return exact.every((value, axis) => Math.abs(value - whole[axis]) < 2) ? exact : whole;
+}
+
 canvas.addEventListener(
   "wheel",
   (event) => {
@@ -202,9 +212,8 @@ canvas.addEventListener(
     const by = turned(event);
     if (event.shiftKey) return step(Math.sign(by));
     if (event.altKey) return pan(-event.deltaX, -event.deltaY);
-    const box = canvas.getBoundingClientRect();
     const speed = event.ctrlKey ? 0.01 : 0.002; // a pinch comes as small turns with ctrl
-    zoom(Math.exp(-by * speed), event.clientX - box.left, event.clientY - box.top);
+    zoom(Math.exp(-by * speed), ...anchor(event));
   },
   { passive: false },
 );
