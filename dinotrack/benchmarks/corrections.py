@@ -86,8 +86,8 @@ def add_arguments(parser: options.OptionGroup) -> None:
     add = parser.add_argument
     times = "correct the first frame in which each point strays, K times in turn, from the truth"
     add("--corrections", type=int, metavar="K", help=times)
-    halves = "with --corrections: teach those of every other point, and judge the others"
-    add("--teach", action="store_true", help=halves)
+    lessons = "with --corrections: teach all; and those of every other point, to judge the others"
+    add("--teach", action="store_true", help=lessons)
 
 
 def run(args: argparse.Namespace, say: Say, make: MakeMethod) -> CorrectionsReport:
@@ -144,10 +144,16 @@ class Case:
                 for times, done in enumerate(rounds):
                     if len(rows):
                         yield self._outcome(truth, points, rows, times, done)
+            if teach and len(mended):
+                made = rounds[-1].made
+                taught = fitted.teach(made, queries=truth.queries)
+                done = Round(made, taught.track(truth.queries, corrections=made))
+                for points, rows in ((ALL, everything), (CORRECTED, mended)):
+                    yield self._outcome(truth, points, rows, self.times, done, taught=True)
             if teach:
-                yield from self._taught(fitted, truth, rounds)
+                yield from self._half_taught(fitted, truth, rounds)
 
-    def _taught(
+    def _half_taught(
         self, fitted: Pupil, truth: PointTruth, rounds: Sequence[Round]
     ) -> Iterator[Outcome]:
         """Every other point is corrected and taught. The others are judged before and after, and

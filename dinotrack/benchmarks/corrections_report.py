@@ -26,9 +26,10 @@ shows it. In each round, each point that strays is put where the truth is, in th
 in time to its query, before or after it. Then all points are tracked again. AJ, delta and OA are
 TAP-Vid's average Jaccard, position accuracy and visibility accuracy at 256 x 256; after occlusion
 is delta of points that had been hidden for 3 frames or more, pooled over clips. The places that
-were corrected are judged too. The corrected points are those that strayed in any round, and their
-row of no rounds is what they were before. The worst clips are those with the lowest AJ of all
-points before any correction."""
+were corrected are judged too. A row that says "taught" is of a fit that learned from all of these
+corrections, and tracks with them. The corrected points are those that strayed in any round, and
+their row of no rounds is what they were before. The worst clips are those with the lowest AJ of
+all points before any correction."""
 TEACHING = """\
 Of every other point, the corrections of all rounds were given and taught; where none of these
 strayed, there was nothing to teach. The others were neither corrected nor taught: what they gain
@@ -109,7 +110,7 @@ def mean_of(outcomes: Sequence[Outcome]) -> Scores:
 
 def _means(outcomes: Sequence[Outcome]) -> str:
     worst = worst_clips(outcomes)
-    rounds = sorted({one.corrections for one in outcomes})
+    rounds = sorted({(one.corrections, one.taught) for one in outcomes})
     groups: dict[str, Callable[[Outcome], bool]] = {
         ALL: lambda one: one.points == ALL,
         CORRECTED: lambda one: one.points == CORRECTED,
@@ -117,32 +118,34 @@ def _means(outcomes: Sequence[Outcome]) -> str:
     }
     rows = []
     for name, belongs in groups.items():
-        for k in rounds:
-            part = [one for one in outcomes if belongs(one) and one.corrections == k]
+        for k, taught in rounds:
+            kind = [one for one in outcomes if (one.corrections, one.taught) == (k, taught)]
+            part = [one for one in kind if belongs(one)]
             if part:
                 clips = len({one.clip for one in part})
-                rows.append([name, str(k), str(clips), *_cells(mean_of(part))])
+                times = f"{k}, taught" if taught else str(k)
+                rows.append([name, times, str(clips), *_cells(mean_of(part))])
     return report.table(["of", "rounds", "clips", *HEADER], rows)
 
 
 def _clips(outcomes: Sequence[Outcome]) -> str:
     """A row for each clip, with AJ of all its points and of the corrected ones by rounds."""
-    rounds = sorted({one.corrections for one in outcomes})
+    rounds = sorted({(one.corrections, one.taught) for one in outcomes})
     rows = []
     for name in dict.fromkeys(one.clip for one in outcomes):
         cells = [name]
         for points in (ALL, CORRECTED):
             own = [one for one in outcomes if one.clip == name and one.points == points]
-            last = [one for one in own if one.corrections == rounds[-1]]
+            last = [one for one in own if one.corrections == rounds[-1][0] and not one.taught]
             total = mean_of(last) if last else {"points": 0, "made": 0}
             cells.append(f"{total['points']:.0f}")
-            for k in rounds:
-                part = [one for one in own if one.corrections == k]
+            for kind in rounds:
+                part = [one for one in own if (one.corrections, one.taught) == kind]
                 jaccard = mean_of(part).get("average_jaccard") if part else None
                 cells.append(report.percent(jaccard))
         cells.append(f"{total['made']:.0f}")
         rows.append(cells)
-    by_round = [f"AJ {k}x" for k in rounds]
+    by_round = [f"AJ {k}x" + (", taught" if taught else "") for k, taught in rounds]
     header = ["clip", "points", *by_round, "corrected", *by_round, "corrections"]
     return report.table(header, rows)
 

@@ -55,7 +55,8 @@ function show() {
   const { fit } = state;
   const button = found("fit");
   button.textContent = ACTS[fit.status];
-  button.disabled = fit.status === "stopping" || fit.status === "done";
+  button.hidden = fit.status === "done";
+  button.disabled = fit.status === "stopping";
   found("again").hidden = !["done", "stopped", "failed"].includes(fit.status);
   for (const field of [...Object.keys(FIELDS), "fit-steps"]) found(field).disabled = isRunning();
   showProgress(fit);
@@ -71,13 +72,19 @@ function note({ status, problem, step, steps }) {
   return "";
 }
 
+const STAGES = {
+  read: "Reading", flow: "Motion", features: "Features", buddies: "Best buddies", fit: "Step",
+  refine: "Refining",
+};
+const stageOf = (stage) => STAGES[stage] ?? capital(stage);
+
 function showProgress(fit) {
   found("fit-state").hidden = !isRunning();
   const bar = found("fit-progress");
   if (fit.total) bar.value = fit.done / fit.total;
   else bar.removeAttribute("value");
   const counted = fit.total ? ` ${fit.done} of ${fit.total}` : "";
-  found("fit-stage").textContent = fit.stage ? `${capital(fit.stage)}${counted}` : "Beginning";
+  found("fit-stage").textContent = fit.stage ? `${stageOf(fit.stage)}${counted}` : "Beginning";
   found("fit-left").textContent = fit.seconds_left == null ? "" : left(fit.seconds_left);
 }
 

@@ -15,6 +15,7 @@ import "./looks.js";
 import "./mend.js";
 import "./take.js";
 import "./bar.js";
+import "./focus.js";
 import { begin } from "./start.js";
 import { change, state } from "./state.js";
 import { begin as beginTheme } from "./theme.js";
