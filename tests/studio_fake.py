@@ -121,9 +121,12 @@ class FakeSession:
 
     def close(self) -> None:
         self.is_closed = True
+        self.may_go_on.set()
 
     def _need_fit(self) -> None:
         assert self.may_go_on.wait(20)
+        if self.is_closed:
+            raise Conflict("the project is being closed")
         if self.status_of_fit == "none":
             raise Conflict("the video is not fitted yet; press Fit")
 

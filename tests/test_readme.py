@@ -71,7 +71,8 @@ def test_python_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     length, height, width = 14, 104, 208
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # so that `fast` is the default
-    quick = override(FAST, {"training.steps": 2, "training.steps_a_frame": 0.0})
+    few = {"training.steps": 2, "training.steps_a_frame": 0.0, "teaching.steps": 2}
+    quick = override(FAST, few)
     monkeypatch.setitem(PRESETS, "fast", quick)
     frames = generate((height, width), length, 2, seed=1, points=4).frames
     write_video("my.mp4", frames, 12.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import signal
@@ -121,6 +122,32 @@ def test_a_video_gets_the_folder_that_a_run_of_it_would_use(
     # and then the folder alone is enough
     code, again, _ = run_until(["mine/my"], ask, capfd)
     assert (code, again["opened"]) == (130, listing["opened"])
+
+
+def test_nobody_who_waits_holds_the_end_up(
+    quick: list[FakeSession], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = write_run(tmp_path, "clip", write_frames(tmp_path / "frames"))
+    waiting: list[threading.Thread] = []
+
+    def story(address: str) -> None:
+        at = f"api/projects/{ask(address)['opened']}"
+        quick[0].may_go_on.clear()
+        for kind in ("raw", "refined"):
+            thread = threading.Thread(target=refused, args=(address, f"{at}/pictures/{kind}/0"))
+            thread.start()
+            waiting.append(thread)
+        time.sleep(0.2)
+
+    def refused(address: str, path: str) -> None:
+        with pytest.raises((OSError, http.client.HTTPException)):
+            ask(address, path)
+
+    code, _, said = run_until([str(run)], story, capfd)
+    for thread in waiting:
+        thread.join(PATIENCE)
+    assert code == 130
+    assert "Traceback" not in said
 
 
 def test_nothing_is_named(

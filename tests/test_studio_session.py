@@ -30,6 +30,7 @@ from dinotrack.studio.following import (
     Following,
     corrections_of,
     hidden_of,
+    one_thread,
 )
 from dinotrack.studio.pictures import PICTURES
 from dinotrack.studio.session import Session
@@ -138,7 +139,8 @@ def queries_of(points: Sequence[Point]) -> dict[str, Any]:
 
 def alone(fitted: Fitted, point: Point) -> Tracks:
     """The track that a point has by itself."""
-    return fitted.track(**queries_of([point]))
+    with one_thread():
+        return fitted.track(**queries_of([point]))
 
 
 def test_a_fit_from_nothing_to_tracks(
@@ -162,6 +164,9 @@ def test_a_fit_from_nothing_to_tracks(
     kept = api.load(tmp_path / "model", video)
     together = kept.track(**queries_of(POINTS))
     np.testing.assert_allclose(tracks.xy, together.xy, atol=CLOSE)
+    plain = {"backbone.name": "none", "training.steps": STEPS}
+    api.fit(video, settings=plain, folder=tmp_path / "plain")
+    assert (tmp_path / "plain" / FILE).read_bytes() == (tmp_path / "model" / FILE).read_bytes()
     assert tracks.names == ("point_0", "tail", "point_3")
     assert not tracks.visible[2, 2:4].any()
     np.testing.assert_allclose(tracks.xy[2, 1], (44.0, 41.5))
@@ -364,6 +369,7 @@ def test_a_disk_that_is_full_is_told_of_and_the_fit_goes_on(
     opened: Callable[..., Session], heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warnings.simplefilter("always", DinotrackWarning)
+    monkeypatch.setattr(warnings, "showwarning", lambda *told, **more: None)
     session = opened()
     session.show(Document(POINTS))
     monkeypatch.setattr("dinotrack.training.checkpoint.save", raising(InputError("no space left")))

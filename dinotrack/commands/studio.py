@@ -43,7 +43,7 @@ def run(argv: Sequence[str]) -> int:
         _begin(workspace, args.what)
         with serving.listening(args.host, args.port) as place:
             app = serving.app_at(workspace, place)
-            with serving.served(app, place, workspace.hub) as ended:
+            with serving.served(app, place, workspace) as ended:
                 print(printable(f"the studio is at {place.address}; Ctrl-C closes it"), flush=True)
                 if not args.no_browser:
                     serving.show(place.address)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from dinotrack.fitted import Fitted
 from dinotrack.progress import Progress
@@ -19,6 +21,9 @@ FEW, MANY = 16, 64
 point takes a third of a second, 16 take less than a second, and 64 less than three. Numbers are
 added up in another order in a group, which moves a track by less than a thousandth of a pixel
 (docs/studio.md)."""
+ALONE = 4
+"""Points that one thread tracks. Several are hardly faster for so few, as they wait for each other
+after every small piece of work; and where a browser has a core busy, they wait for seconds."""
 DECIMALS = 3
 """Of positions and confidence, as pages get them."""
 
@@ -160,13 +165,25 @@ class Following:
 
 def follow(fitted: Fitted, points: Sequence[Placed], progress: Progress) -> list[Tracks]:
     """The tracks of some points, each as a value of its own. Raises InputError."""
-    tracks = fitted.track(
-        [[point.t, point.x, point.y] for point in points],
-        corrections=corrections_of(points),
-        hidden=hidden_of(points),
-        progress=progress,
-    )
+    with one_thread() if len(points) <= ALONE else nullcontext():
+        tracks = fitted.track(
+            [[point.t, point.x, point.y] for point in points],
+            corrections=corrections_of(points),
+            hidden=hidden_of(points),
+            progress=progress,
+        )
     return [tracks.chosen([n]) for n in range(len(points))]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let this thread compute alone, without the others that torch gives it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def corrections_of(points: Sequence[Placed]) -> list[list[float]]:

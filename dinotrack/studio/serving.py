@@ -20,7 +20,6 @@ from starlette.types import ASGIApp
 
 from dinotrack.errors import InputError, cause_of, shown
 from dinotrack.studio.app import make_app
-from dinotrack.studio.events import Hub
 from dinotrack.studio.security import LOOPBACK, Door
 from dinotrack.studio.workspace import Workspace
 
@@ -90,8 +89,9 @@ def app_at(workspace: Workspace, place: Place) -> ASGIApp:
 
 
 @contextlib.contextmanager
-def served(app: ASGIApp, place: Place, hub: Hub) -> Iterator[threading.Event]:
-    """Serve an application in a thread for as long as the block lasts.
+def served(app: ASGIApp, place: Place, workspace: Workspace) -> Iterator[threading.Event]:
+    """Serve the application of a workspace in a thread for as long as the block lasts, and close
+    the workspace then.
 
     Gives what is set where the server ends by itself. It is that which one waits for: where Python
     3.11 is interrupted while it waits for a thread, it takes the thread for one that has ended.
@@ -123,8 +123,9 @@ def served(app: ASGIApp, place: Place, hub: Hub) -> Iterator[threading.Event]:
             time.sleep(0.01)
         yield ended
     finally:
-        hub.close()  # or the streams of events would be waited for
         server.should_exit = True
+        workspace.hub.close()  # or the streams of events would be waited for,
+        workspace.close()  # and whoever waits for a session
         thread.join()
 
 
