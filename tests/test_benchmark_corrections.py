@@ -186,8 +186,12 @@ def test_corrections_bring_what_the_tracker_makes_of_them(method: Method, tmp_pa
 def test_half_of_the_points_teach_the_others(method: Method, tmp_path: Path) -> None:
     asked = arguments(tmp_path, "--corrections", "1", "--teach", "--table", str(tmp_path / "c.md"))
     report = accuracy.run(asked, print, method.make)
-    (lesson,) = method.stray.lessons
+    everything, lesson = method.stray.lessons
     all_made = corrected(method.stray, method.stray.truth, 1)[-1].made
+    assert everything.tolist() == all_made.tolist()
+    whole = [one for one in report.outcomes if one.points == ALL and one.corrections == 1]
+    assert [one.taught for one in whole] == [False, True]
+    assert whole[1].numbers["average_jaccard"] == 1
     assert lesson.tolist() == [row for row in all_made.tolist() if row[0] % 2 == 0]
     assert halves(5).tolist() == [True, False, True, False, True]
     others = [one for one in report.outcomes if one.points == OTHERS]

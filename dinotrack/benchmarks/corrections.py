@@ -144,13 +144,13 @@ class Case:
                 for times, done in enumerate(rounds):
                     if len(rows):
                         yield self._outcome(truth, points, rows, times, done)
-            if teach and len(mended):
+            if teach:
                 made = rounds[-1].made
-                taught = fitted.teach(made, queries=truth.queries)
+                taught = _taught(fitted, truth, made)
                 done = Round(made, taught.track(truth.queries, corrections=made))
                 for points, rows in ((ALL, everything), (CORRECTED, mended)):
-                    yield self._outcome(truth, points, rows, self.times, done, taught=True)
-            if teach:
+                    if len(rows):
+                        yield self._outcome(truth, points, rows, self.times, done, taught=True)
                 yield from self._half_taught(fitted, truth, rounds)
 
     def _half_taught(
@@ -161,9 +161,7 @@ class Case:
         half = halves(len(truth.queries))
         made = rounds[-1].made
         made = made[half[made[:, 0].astype(int)]]
-        taught = fitted
-        if len(made):
-            taught = fitted.teach(made, queries=truth.queries)
+        taught = _taught(fitted, truth, made)
         before = Round(made, fitted.track(truth.queries, corrections=made))
         after = Round(made, taught.track(truth.queries, corrections=made))
         mended = np.unique(made[:, 0]).astype(int)
@@ -187,6 +185,11 @@ class Case:
         numbers |= {"points": len(rows), "made": int(np.isin(done.made[:, 0], rows).sum())}
         place = (self.method, truth.dataset, self.clip.name, self.seed)
         return Outcome(*place, points, times, taught, numbers)
+
+
+def _taught(fitted: Pupil, truth: PointTruth, made: Made) -> Pupil:
+    """A fit that learned from corrections, or as it was where there are none."""
+    return fitted.teach(made, queries=truth.queries) if len(made) else fitted
 
 
 def corrected(fitted: Pupil, truth: PointTruth, times: int) -> list[Round]:
