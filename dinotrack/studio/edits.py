@@ -142,7 +142,7 @@ def _accept(document: Document, edit: Accept, clip: Clip) -> Document:
 
 
 def _teach(document: Document, edit: Teach, clip: Clip) -> Document:
-    told = tuple(point.placed for point in document.points if point.corrections or point.hidden)
+    told = tuple(point.placed for point in document.points if point.corrections)
     if not told:
         raise Conflict("there is nothing to teach yet; correct a point in a further frame first")
     if len(document.lessons) >= MOST_LESSONS:

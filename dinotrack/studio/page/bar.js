@@ -95,7 +95,7 @@ function whileFitting() {
 function fitted() {
   const [doubts, news] = [stretches().length, untaught().length];
   if (news) return [`${counted(news, "point")} corrected. Teach, and the others learn from it.`, "Teach", teach];
-  if (doubts) return [`${counted(doubts, "stretch")} unsure. Go there; where the mark is wrong, drag it.`, "Next unsure", () => nextUnsure(1)];
+  if (doubts) return [`${counted(doubts, "stretch")} unsure. Go there; drag the mark if it is wrong, or press H if the point is covered.`, "Next unsure", () => nextUnsure(1)];
   if (state.job?.what === "track") return ["The points are being followed."];
   if (state.fit.status === "stopped") return ["The fit was stopped. It goes on from where it was.", "Go on", fitOrStop];
   return ["Nothing is unsure.", "Take away", take];

@@ -66,7 +66,7 @@ function show() {
 function note({ status, problem, step, steps }) {
   if (problem) return sentence(problem);
   if (status === "none" && points().length === 0) return "Place points first, or fit now and place them later: the fit learns the video, not the points.";
-  if (status === "none") return "The tracker learns this video. A first preview comes within seconds and sharpens while it learns.";
+  if (status === "none") return "Press Fit, and the tracker learns this video. A first preview comes within seconds and sharpens while it learns.";
   if (status === "stopped") return `Stopped at step ${step} of ${steps}. What is learnt is kept.`;
   if (status === "done") return `Fitted in ${steps ?? step} steps. A click in the frame is followed at once.`;
   return "";
@@ -76,6 +76,7 @@ const STAGES = {
   read: "Reading", flow: "Motion", features: "Features", buddies: "Best buddies", fit: "Step",
   refine: "Refining",
 };
+const EARLY = 10; // steps after which the time left is worth saying: the first wait for the preview
 const stageOf = (stage) => STAGES[stage] ?? capital(stage);
 
 function showProgress(fit) {
@@ -85,7 +86,8 @@ function showProgress(fit) {
   else bar.removeAttribute("value");
   const counted = fit.total ? ` ${fit.done} of ${fit.total}` : "";
   found("fit-stage").textContent = fit.stage ? `${stageOf(fit.stage)}${counted}` : "Beginning";
-  found("fit-left").textContent = fit.seconds_left == null ? "" : left(fit.seconds_left);
+  const early = fit.seconds_left == null || (fit.stage === "fit" && fit.done < EARLY);
+  found("fit-left").textContent = early ? "" : left(fit.seconds_left);
 }
 
 found("fit").addEventListener("click", fitOrStop);

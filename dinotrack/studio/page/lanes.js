@@ -137,7 +137,7 @@ canvas.addEventListener("pointermove", (event) => {
   if (!point || event.offsetX < GUTTER) return void (canvas.title = point ? nameOf(point) : "");
   const t = frameAt(event.offsetX);
   const sure = state.tracks.get(point.id)?.confidence[t];
-  const told = sure === undefined ? "" : `, ${Math.round(100 * sure)} % sure`;
+  const told = sure === undefined ? "" : `, confidence ${sure.toFixed(2)}`;
   canvas.title = `${nameOf(point)}, frame ${t}${told}`;
 });
 wheelSteps(lanes, (event) => event.shiftKey || lanes.scrollHeight <= lanes.clientHeight);

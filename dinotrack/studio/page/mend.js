@@ -20,7 +20,7 @@ function told(point, t) {
   const where = `${place[0].toFixed(2)}, ${place[1].toFixed(2)}`;
   if (hiddenByHand(point, t)) return "hidden by hand";
   if (handAt(point, t)) return `${where}, placed by hand`;
-  const sure = `${Math.round(100 * confidenceAt(point, t))} % sure`;
+  const sure = `confidence ${confidenceAt(point, t).toFixed(2)}`;
   const doubt = unsureFrames(point)?.[t] ? ", unsure" : "";
   return `${where}, ${isVisible(point, t) ? "visible" : "hidden"}, ${sure}${doubt}`;
 }
@@ -46,14 +46,18 @@ function show() {
 }
 
 function showTeach() {
-  const news = untaught();
-  const corrections = news.reduce((sum, point) => sum + point.corrections.length + point.hidden.length, 0);
-  found("teach").disabled = corrections === 0 || !isFitted() || state.job?.what === "teach";
-  found("teach-note").textContent = corrections
-    ? `${counted(corrections, "correction")} of ${counted(news.length, "point")}, for the other points to learn from`
-    : state.document.lessons.length
-      ? "Every correction is taught."
-      : "Drag a mark where it is wrong; then all points can learn from it.";
+  const [news, teaching] = [untaught(), state.job?.what === "teach"];
+  found("teach").disabled = news.length === 0 || !isFitted() || teaching;
+  found("teach-note").textContent = noteOfTeaching(news, teaching);
+}
+
+function noteOfTeaching(news, teaching) {
+  const corrections = news.reduce((sum, point) => sum + point.corrections.length, 0);
+  const many = `${counted(corrections, "correction")} of ${counted(news.length, "point")}`;
+  if (corrections) return `${many}, for the other points to learn from`;
+  if (teaching) return "The tracker learns from your corrections.";
+  if (state.document.lessons.length) return "Every correction is taught.";
+  return "Drag a mark where it is wrong; then all points can learn from it.";
 }
 
 on(["document", "tracks", "chosen", "frame", "fit", "job", "held", "video"], show);

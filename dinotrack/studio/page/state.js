@@ -132,9 +132,8 @@ export const isTaught = (point) => {
   return Boolean(then) && told(then) === told(point);
 };
 
-/** Points with corrections or hidden stretches that no lesson holds yet. */
-export const untaught = () =>
-  points().filter((p) => (p.corrections.length || p.hidden.length) && !isTaught(p));
+/** Points that a hand placed anew and no lesson holds as they are. Hiding alone teaches nothing. */
+export const untaught = () => points().filter((p) => p.corrections.length && !isTaught(p));
 
 export const isRunning = () => ["running", "stopping"].includes(state.fit.status);
 

@@ -6,6 +6,7 @@ import { FONT, fresh, niceStep, soon } from "./paint.js";
 import { change, lastFrame, on, state } from "./state.js";
 import { ink } from "./theme.js";
 import { doubts, stretches } from "./unsure.js";
+import { canvas } from "./view.js";
 
 const found = (id) => document.getElementById(id);
 const ruler = found("ruler");
@@ -81,6 +82,9 @@ found("unsure-next").addEventListener("click", () => nextUnsure(1));
 number.addEventListener("change", () => {
   goTo(Number(number.value) || 0);
   number.value = state.frame;
+});
+number.addEventListener("keydown", ({ key }) => { // then keys are those of the frame again
+  if (key === "Enter") canvas.focus({ preventScroll: true });
 });
 
 scrub(ruler);
