@@ -485,7 +485,7 @@ def test_points_of_the_latest_edit_come_first_and_none_twice() -> None:
     following = Following()
     following.show(points_at(*range(100)))
     assert following.edited() == NOTHING
-    assert [p.id for p in following.due(1).points] == list(range(MANY))
+    assert [p.id for p in following.due(1).points] == list(range(FEW))
     following.show(points_at(*range(200)))
     grid = following.due(1)
     assert [p.id for p in grid.points] == list(range(100, 100 + FEW))
@@ -498,6 +498,12 @@ def test_points_of_the_latest_edit_come_first_and_none_twice() -> None:
     for placed in grid.points:
         following.put(placed, 1, some_tracks())
     assert [p.id for p in following.due(1).points] == list(range(116, 132))
+    for placed in (*points_at(*range(199)).points, newest):
+        following.put(placed.placed if isinstance(placed, Point) else placed, 1, some_tracks())
+    taught = following.due(2).points
+    assert [p.id for p in taught] == [199, *range(100, 99 + FEW)]  # what was edited last first
+    following.put(taught[0], 2, some_tracks())
+    assert len(following.due(2).points) == MANY
 
 
 def test_an_older_track_does_not_take_the_place_of_a_newer_one() -> None:

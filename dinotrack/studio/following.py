@@ -71,6 +71,7 @@ class Following:
         self._points: dict[int, Placed] = {}
         self._tracks: dict[int, Followed] = {}
         self._edited: dict[int, int] = {}
+        self._touched: dict[int, int] = {}
         self._refused: set[tuple[int, Placed]] = set()
         self._count = -1
         self._version = time.time_ns() // 1_000_000
@@ -80,10 +81,12 @@ class Following:
         self._count += 1
         before, self._points = self._points, {p.id: p.placed for p in document.points}
         if self._count:  # the points of the first document are as good as each other
-            changed = (n for n, placed in self._points.items() if before.get(n) != placed)
+            changed = [n for n, placed in self._points.items() if before.get(n) != placed]
             self._edited |= dict.fromkeys(changed, self._count)
+            self._touched |= dict.fromkeys(changed, self._count)
         for number in before.keys() - self._points.keys():
             self._edited.pop(number, None)
+            self._touched.pop(number, None)
             self._tracks.pop(number, None)
 
     @property
@@ -105,12 +108,15 @@ class Following:
         return Group(tuple(self._points[n] for n in chosen[:FEW]), latest)
 
     def due(self, fit: int) -> Group:
-        """The points to track next with a fit: some of the latest edit, else some others."""
+        """The points to track next with a fit: some of the latest edit, else some others, those
+        that were edited last first, and few where none has a track of this fit yet."""
         group = self.edited()
         if group.points:
             return group
-        chosen = sorted(self.stale(self._points, fit), key=self._fit_of)
-        return Group(tuple(self._points[n] for n in chosen[:MANY]))
+        stale = self.stale(self._points, fit)
+        stale.sort(key=lambda n: (self._fit_of(n), -self._touched.get(n, 0)))
+        most = FEW if len(stale) == len(self._points) else MANY
+        return Group(tuple(self._points[n] for n in stale[:most]))
 
     def stale(self, ids: Iterable[int], fit: int) -> list[int]:
         """Those of some points that have no track of this fit, from where they are now, and could
