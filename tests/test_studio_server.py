@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -363,7 +364,8 @@ def test_refuses_other_types_of_content(kind: str, studio: Studio) -> None:
 def test_refuses_bytes_where_json_is_wanted(studio: Studio) -> None:
     for path in ("edits", "fit"):
         answer = studio.browser.post(f"{studio.at}/{path}", content=b"{}", headers=VIDEO)
-        problem_of(answer, 422)
+        problem_of(answer, 415)
+    problem_of(studio.browser.post("/api/projects?name=a.gif", json={}), 415)
 
 
 def test_refuses_other_methods(studio: Studio) -> None:
@@ -393,7 +395,7 @@ def test_refuses_a_wrong_token(token: str, far_studio: Studio) -> None:
     given = token.encode("utf-8", "surrogateescape")
     query = "".join(f"%{byte:02x}" for byte in given)
     problem_of(far_studio.browser.get(f"/?token={query}"), 401)
-    cookie = b"%s=%s" % (Door(token=TOKEN).cookie.encode(), given)
+    cookie = b'%s="%s"' % (Door(token=TOKEN).cookie.encode(), given)
     problem_of(far_studio.browser.get("/api/projects", headers={b"cookie": cookie}), 401)
 
 
@@ -409,6 +411,16 @@ def test_a_token_in_the_address_becomes_a_cookie(far_studio: Studio) -> None:
     assert browser.get("/api/projects").status_code == 200
     assert browser.get("/api/projects", headers={"host": "studio.example:1"}).status_code == 200
     problem_of(browser.get("/api/projects", headers={"host": "192.168.0.1"}), 403)
+
+
+@pytest.mark.parametrize("other", ['{"a":1}', "a b", '"', "é", "=", "a\x01"])
+def test_cookies_of_other_servers_of_the_machine_shut_nobody_out(
+    other: str, far_studio: Studio
+) -> None:
+    own = f"{Door(token=TOKEN).cookie}={TOKEN}"
+    for cookie in (f"other={other}; {own}", f"{own}; other={other}"):
+        headers = {b"cookie": cookie.encode()}
+        assert far_studio.browser.get("/api/projects", headers=headers).status_code == 200
 
 
 def test_hosts_of_a_studio_at_every_address() -> None:
@@ -487,6 +499,12 @@ def test_refuses_linked_files(studio: Studio) -> None:
 
 
 # --- what it refuses: limits
+
+
+def test_refuses_large_bodies_that_are_called_a_video(studio: Studio) -> None:
+    for path in posts(studio):
+        sent = studio.browser.post(path, content=bytes(MOST_JSON + 1), headers=VIDEO)
+        assert sent.status_code in (413, 415)
 
 
 def test_refuses_large_bodies(studio: Studio) -> None:
@@ -714,3 +732,28 @@ def test_projects_whose_files_are_nonsense_are_listed_all_the_same(studio: Studi
     told = studio.browser.get("/api/projects").json()["projects"]
     assert [each["name"] for each in told] == ["a", "b", "c", "clip", "d"]
     assert all(each["frames"] in (None, FRAMES) for each in told)
+
+
+def test_a_folder_whose_name_is_no_text_hides_no_other(studio: Studio) -> None:
+    folder = studio.runs / os.fsdecode(b"a\xff")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes only text for names")
+    (folder / "run.json").write_text("{}")
+    told = studio.browser.get("/api/projects").json()["projects"]
+    assert [each["name"] for each in told] == ["a\\udcff", "clip"]
+    assert "a\\udcff" in problem_of(studio.browser.get(f"/api/projects/{told[0]['id']}"), 422)
+
+
+def test_edits_are_refused_once_the_folder_is_gone(studio: Studio) -> None:
+    studio.edit("add", points=[POINT])
+    kept = studio.run.rename(studio.folder / "kept")
+    assert "was removed" in problem_of(studio.post("undo"), 422)
+    shutil.copytree(kept, studio.run)
+    assert "replaced" in problem_of(studio.post("edits", {"kind": "remove", "ids": [0]}), 422)
+    assert len(studio.get("").json()["document"]["points"]) == 1
+    shutil.rmtree(studio.run)
+    kept.rename(studio.run)
+    studio.edit("remove", ids=[0])
+    assert not read_journal(studio.run / JOURNAL).history.document.points

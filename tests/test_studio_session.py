@@ -457,6 +457,34 @@ def test_files_hold_what_the_page_shows(
     assert session.status()["job"] is None
 
 
+def test_nothing_is_left_of_files_that_could_not_be_written(
+    opened: Callable[..., Session],
+    fitted_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise InputError("the disk is full")
+
+    folder = tmp_path_factory.mktemp("taken")
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    session = opened(fitted_folder)
+    session.show(Document(POINTS))
+    for name, make in (
+        ("dinotrack.tracks.Tracks.save", lambda: session.export("json", ExportWishes())),
+        ("dinotrack.overlay.render", lambda: session.overlay("points")),
+        ("dinotrack.studio.exports.write_report", session.report),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(name, fail)
+            with pytest.raises(InputError, match="the disk is full"):
+                make()
+        assert not list(folder.iterdir())
+    folder.rmdir()
+    with pytest.raises(InputError, match="make room there, or set TMPDIR"):
+        session.report()
+
+
 def test_what_is_not_there_is_not_waited_for(opened: Callable[..., Session]) -> None:
     session = opened()
     session.show(Document(POINTS))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from dinotrack import overlay
 from dinotrack.errors import InputError
+from dinotrack.files import unwritable
 from dinotrack.fitted import Fitted
 from dinotrack.formats import FORMATS
 from dinotrack.progress import Progress
@@ -17,42 +21,51 @@ from dinotrack.tracks import Tracks
 from dinotrack.video import Video
 
 
-def write_tracks(
-    name: str, tracks: Tracks, format: str, wishes: ExportWishes, video: Video
-) -> Path:
-    """Tracks as a file of another program, in a new folder. Raises InputError.
-
-    name: of the project, with which the file's name begins.
-    """
+def write_tracks(tracks: Tracks, format: str, wishes: ExportWishes, video: Video) -> Path:
+    """Tracks as a file of another program, in a new folder. Raises InputError."""
     known = FORMATS.get(format)
     if known is None or known.write is None:
         raise InputError(f"tracks are not written as {format!r}; choose one of the list")
-    path = _new_folder() / f"{name}_{format}{known.ending}"
-    tracks.save(
-        path,
-        format,
-        start_frame=wishes.start_frame,
-        only_visible=wishes.only_visible,
-        video=video.path,
-    )
+    with _new_file(f"tracks{known.ending}") as path:
+        tracks.save(
+            path,
+            format,
+            start_frame=wishes.start_frame,
+            only_visible=wishes.only_visible,
+            video=video.path,
+        )
     return path
 
 
-def write_overlay(name: str, tracks: Tracks, style: str, video: Video, progress: Progress) -> Path:
+def write_overlay(tracks: Tracks, style: str, video: Video, progress: Progress) -> Path:
     """A video of the tracks over the frames, in a new folder. Raises InputError."""
-    path = _new_folder() / f"{name}.mp4"
-    overlay.render(video, tracks, path, style, progress)
+    with _new_file("overlay.mp4") as path:
+        overlay.render(video, tracks, path, style, progress)
     return path
 
 
 def write_page(name: str, tracks: Tracks, fitted: Fitted, progress: Progress) -> Path:
-    """The report of a fit and its tracks, in a new folder. Raises InputError."""
-    path = _new_folder() / f"{name}.html"
+    """The report of a fit and its tracks, in a new folder. Raises InputError.
+
+    name: of the project, with which the page is headed.
+    """
     record = fitted.record | {"device": str(fitted.run.device)}
-    write_report(path, Story(name, fitted, tracks, record), progress)
+    with _new_file("report.html") as path:
+        write_report(path, Story(name, fitted, tracks, record), progress)
     return path
 
 
-def _new_folder() -> Path:
-    """A new folder, which nobody else can look into."""
-    return Path(tempfile.mkdtemp(prefix="dinotrack-"))
+@contextlib.contextmanager
+def _new_file(name: str) -> Iterator[Path]:
+    """The path of a file in a new folder, which nobody else can look into, and of which nothing is
+    left where writing the file fails. Raises InputError where there can be no such folder."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="dinotrack-"))
+    except OSError as error:
+        advice = "make room there, or set TMPDIR to another folder"
+        raise unwritable("the temporary folder", error, advice) from error
+    try:
+        yield folder / name
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

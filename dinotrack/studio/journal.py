@@ -10,6 +10,7 @@ Only who holds the lock of the folder may open a journal.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -137,12 +138,26 @@ class Journal:
         """Write a line to the disk, and only then know of the history after it."""
         end = self._length + len(line) + 1
         try:
+            self._check_there()
             _append(self._file, self._length, line + b"\n")
+        except InputError:
+            raise
         except (OSError, ValueError) as error:  # ValueError: it was closed
             raise unwritable(self.path, error, "nothing was changed; make room there") from error
         self._length = end
         self.history = history
         return history
+
+    def _check_there(self) -> None:
+        """Raise InputError where the file was removed or replaced: a line of it would be lost."""
+        own = os.fstat(self._file.fileno())
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(own, self.path.stat()):
+                return
+        raise InputError(
+            f"{self.path} was removed or replaced while the studio had it open; nothing was "
+            "changed; put it back, or start the studio anew"
+        )
 
 
 def _whole_lines(content: bytes) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dinotrack.errors import InputError, shown
+from dinotrack.errors import InputError, printable, shown
 from dinotrack.files import leftovers, make_folder, sweep
 from dinotrack.locks import HOLDER, LOCK, InUse, locked
 from dinotrack.studio.journal import JOURNAL, read_journal
@@ -48,8 +48,8 @@ class Project:
 
     @property
     def name(self) -> str:
-        """What people call it."""
-        return Path(os.path.realpath(self.folder)).name
+        """What people call it. Bytes of a folder's name that are no text are written out."""
+        return printable(Path(os.path.realpath(self.folder)).name)
 
     @property
     def journal(self) -> Path:

@@ -13,13 +13,15 @@ import hashlib
 import ipaddress
 import secrets
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dinotrack.errors import printable
 
 LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
 MOST_JSON = 1 << 20
@@ -28,6 +30,8 @@ OURS = "x-dinotrack"
 """A header that our page adds to what changes anything. Its value is 1."""
 JSON = "application/json"
 BYTES = "application/octet-stream"
+UPLOADS = "/api/projects"
+"""Where videos are sent. Nothing else takes bytes, or more than MOST_JSON of them."""
 
 HEADERS = {
     "content-security-policy": (
@@ -94,12 +98,13 @@ class Guard:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        limit = MOST_JSON if _kind(headers) != BYTES else self._door.most_upload
+        kind = BYTES if scope["path"] == UPLOADS else JSON
+        limit = self._door.most_upload if kind == BYTES else MOST_JSON
         try:
             _check_host(headers, self._door)
             _check_origin(headers, scope["scheme"])
             entered = self._check_token(scope, headers)
-            _check_method(scope["method"], headers)
+            _check_method(scope["method"], headers, kind)
             _check_length(headers, limit)
         except HTTPException as error:
             await problem(error.status_code, error.detail)(scope, receive, send)
@@ -130,7 +135,7 @@ class Guard:
 
 def problem(status: int, sentence: str) -> Response:
     """The answer that says what is wrong."""
-    return JSONResponse({"problem": sentence}, status_code=status)
+    return JSONResponse({"problem": printable(sentence)}, status_code=status)
 
 
 def _check_host(headers: Headers, door: Door) -> None:
@@ -174,8 +179,11 @@ def _check_origin(headers: Headers, scheme: str) -> None:
         raise HTTPException(403, "another site has asked for this, which it may not")
 
 
-def _check_method(method: str, headers: Headers) -> None:
-    """Raise HTTPException for what changes something and does not come from our page."""
+def _check_method(method: str, headers: Headers, wanted: str) -> None:
+    """Raise HTTPException for what changes something and does not come from our page.
+
+    wanted: the type of the content.
+    """
     if method in ("GET", "HEAD"):
         return
     if method != "POST":
@@ -184,8 +192,8 @@ def _check_method(method: str, headers: Headers) -> None:
         raise HTTPException(403, "the header X-Dinotrack: 1 is missing, which our page sends")
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
     kind = _kind(headers)
-    if kind not in (JSON, BYTES) and (kind or has_body):
-        raise HTTPException(415, f"send {JSON}, or for a video {BYTES}")
+    if kind != wanted and (kind or has_body):
+        raise HTTPException(415, f"send {wanted} to this address")
 
 
 def _kind(headers: Headers) -> str:
@@ -235,8 +243,6 @@ def _with_headers(send: Send) -> Send:
 
 
 def _cookie(headers: Headers, name: str) -> str | None:
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(name)
-    except CookieError:
-        return None
-    return None if found is None else found.value
+    """A cookie of ours, whatever those of others look like: all of a machine's servers share them,
+    at every port."""
+    return cookie_parser(headers.get("cookie", "")).get(name)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dinotrack.errors import InputError
+from dinotrack.errors import InputError, printable
 from dinotrack.studio import exports, pictures
 from dinotrack.studio.board import Board
 from dinotrack.studio.document import Conflict, Document, by_id
@@ -25,7 +25,7 @@ class Session:
 
     def __init__(self, folder: Path, video: Video, publish: Publish) -> None:
         """folder: of the project. publish: is called from any thread, and returns at once."""
-        self._name = folder.resolve().name
+        self._name = printable(folder.resolve().name)
         self._video = video
         self._board = Board(publish)
         self._workshop = Workshop(folder, video, self._board)
@@ -94,13 +94,13 @@ class Session:
         """A file of the tracks in a new folder of its own, which the caller removes. It waits for
         the tracks. Raises InputError."""
         tracks = self.tracked(wishes.points)
-        return exports.write_tracks(self._name, tracks, format, wishes, self._video)
+        return exports.write_tracks(tracks, format, wishes, self._video)
 
     def overlay(self, style: str) -> Path:
         """A video of the tracks, as `export`."""
         tracks = self.tracked()
         with self._board.telling("overlay") as progress:
-            return exports.write_overlay(self._name, tracks, style, self._video, progress)
+            return exports.write_overlay(tracks, style, self._video, progress)
 
     def report(self) -> Path:
         """A page about the fit, as `export`."""
