@@ -99,7 +99,7 @@ def refused(capfd: pytest.CaptureFixture[str], *argv: object) -> str:
 def test_the_fit_is_taught_and_all_results_are_written(made: Path, taught: Path) -> None:
     before, old = fit_of(made / "run"), results(made / "run")
     run, printed = taught, (made / "printed").read_text()
-    assert "taught 3 corrections of 3 points in 4 steps" in printed
+    assert "taught in 4 steps; corrections: 3, points: 3" in printed
     assert f"wrote {run}: tracks.npz, tracks.csv, {CORRECTIONS}, tracks_nuke.nk" in printed
     assert fit_of(run) != before
     assert (history.fit_before(run / "model", 1) / FILE).read_bytes() == before

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from dinotrack.benchmarks.machine import cache_in
 from dinotrack.benchmarks.report import Say
-from dinotrack.cache import FOLDER_VARIABLE
 from dinotrack.points import grid_queries
 from dinotrack.studio.document import Document, Lesson, Point
 from dinotrack.studio.engine import FitWishes
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace, say: Say) -> None:
         for name, measure in ANSWERS.items():
             _tell(say, name, measure(desk))
     if not args.no_fit:
-        with tempfile.TemporaryDirectory() as cache, _elsewhere(cache), _opened(video) as desk:
+        with tempfile.TemporaryDirectory() as empty, cache_in(Path(empty)), _opened(video) as desk:
             for name, seconds in _fit(desk).items():
                 _tell(say, name, seconds)
 
@@ -143,19 +143,6 @@ def _opened(video: Video, model: Path | None = None) -> Iterator[Desk]:
             yield desk
         finally:
             session.close()
-
-
-@contextmanager
-def _elsewhere(cache: str) -> Iterator[None]:
-    """An empty cache."""
-    before = os.environ.get(FOLDER_VARIABLE)
-    os.environ[FOLDER_VARIABLE] = cache
-    try:
-        yield
-    finally:
-        os.environ.pop(FOLDER_VARIABLE)
-        if before is not None:
-            os.environ[FOLDER_VARIABLE] = before
 
 
 def new_points(desk: Desk) -> list[float]:

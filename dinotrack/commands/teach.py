@@ -151,7 +151,7 @@ def _teach(args: argparse.Namespace, display: Display) -> Iterator[str]:
         history.put_taught(model, fitted.state, taught.state, fitted.identity)
         taught = replace(taught, steps_trained_now=steps)
         points = len(set(asked.corrections[:, 0].tolist()))
-        yield f"taught {len(asked.corrections)} corrections of {points} points in {steps} steps"
+        yield f"taught in {steps} steps; corrections: {len(asked.corrections)}, points: {points}"
     yield from work.written(args.run, taught, Watch(display))
 
 

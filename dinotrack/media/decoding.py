@@ -41,8 +41,8 @@ SCALING = "bicubic+accurate_rnd"
 SIGHTS = re.compile(r"n: *\d+ .*?fmt:(\S+) .*?s:(\d+)x(\d+) ")
 """What showinfo says of a frame: its format, its width and its height."""
 TRIES = 8
-"""How often FFmpeg is started anew where its threads wrote into each other's lines. Once in some
-ten thousand starts they do, on a busy machine."""
+"""How often FFmpeg is started, at most, where its threads write into each other's lines. They do
+so seldom, and on busy machines."""
 
 
 @dataclass(frozen=True)

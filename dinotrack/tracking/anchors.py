@@ -7,6 +7,7 @@ what a point looks like is known from each. See docs/method.md 8 "Corrections".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -33,6 +34,19 @@ class Anchors:
     def given(self) -> Bool[Tensor, "N T"]:
         """Whether a frame holds an anchor of a point."""
         return (self.before == self.after) & (self.before >= 0)
+
+    @cached_property
+    def is_alone(self) -> Bool[Tensor, " N"]:
+        """Whether a point has one anchor alone."""
+        return self.point.bincount(minlength=len(self.before)) == 1
+
+    @cached_property
+    def share_of_next(self) -> Float[Tensor, "N T"]:
+        """How much each point's next anchor counts in a frame, from 0 to 1; the last one counts the
+        rest, and each as much as it is near."""
+        past, future = self.distances()
+        share = (past / (past + future).clamp(min=1)).nan_to_num(0.0)
+        return torch.where(past.isinf(), 1.0, share)
 
     def distances(self) -> tuple[Float[Tensor, "N T"], Float[Tensor, "N T"]]:
         """Frames since each point's last anchor, and until its next one; infinite without one."""
@@ -92,12 +106,10 @@ class Looks:
         if self.each is None or self.anchors is None:
             return self.all
         before, after = self.anchors.before[:, t], self.anchors.after[:, t]
-        past, future = (sides[:, t] for sides in self.anchors.distances())
-        share = (past / (past + future).clamp(min=1)).nan_to_num(0.0)
-        share = torch.where(past.isinf(), 1.0, share)[:, None]
+        share = self.anchors.share_of_next[:, t, None]
         near = torch.lerp(self.each[before], self.each[after], share)
-        alone = self.anchors.point.bincount(minlength=len(self.all)) == 1
-        return torch.where(alone[:, None], self.all, normalise(near + self.all, dim=1))
+        alone = self.anchors.is_alone[:, None]
+        return torch.where(alone, self.all, normalise(near + self.all, dim=1))
 
 
 def looks_of(anchors: Anchors, units: Float[Tensor, "A C"]) -> Looks:
