@@ -19,10 +19,11 @@ import torch
 
 from dinotrack import overlay, pipeline
 from dinotrack.cache import open_cache
-from dinotrack.config import override
+from dinotrack.config import Config, override
 from dinotrack.errors import Argument, DinotrackWarning, InputError
 from dinotrack.features import resolve_name
 from dinotrack.fitted import Fitted
+from dinotrack.focusing import focused
 from dinotrack.masks import as_masks
 from dinotrack.mishaps import enough_memory
 from dinotrack.options import (
@@ -54,6 +55,7 @@ def fit(
     folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
     preview: Callable[[Fitted], None] | None = None,
+    queries: npt.ArrayLike | None = None,
 ) -> Fitted:
     """Fit a tracker to one video.
 
@@ -65,11 +67,11 @@ def fit(
     foreground: bool [T, H, W] in px of the video, where you know better than we find what moves.
     progress: a function of (stage, done, total) that is told how far the fit is.
     folder: where the fit is kept. A finished fit of the same video, settings and seed in there is
-    loaded instead of trained, and an unfinished one goes on, with a DinotrackWarning that says from
-    where. Whatever ends a fit early, Ctrl-C or an exception of `progress`, leaves it there.
+    loaded, and an unfinished one goes on, with a DinotrackWarning that says from where. Whatever
+    ends a fit early, Ctrl-C or an exception of `progress`, leaves it there.
     resume: it changes nothing, as an unfinished fit always goes on.
-    preview: a function that is given the tracker as it is before its first step, and ever more
-    seldom while it is trained, which changes no byte of the fit.
+    preview: a function that is given the tracker at its start and ever more seldom after that.
+    queries: points, as `track` takes them, which the last steps look at above all: `Fitted.focus`.
 
     Raises InputError for whatever the user can mend.
     """
@@ -80,18 +82,31 @@ def fit(
     watch = Watch(choose_progress(progress))
     with watch.stage("read"):
         clip = read_video(video, watch.progress)
-    if not settings or "training.steps" not in settings:
-        config = with_default_steps(config, len(clip.frames))
-    config = override(config, {"backbone.name": resolve_name(config.backbone, where)})
-    shape = clip.frames.shape[:3]
-    masks = None if foreground is None else as_masks(foreground, shape, "foreground")
+    config = _settled(config, settings, clip, where)
+    asked = None if queries is None else choose_queries(clip, queries)
+    masks = None if foreground is None else _masks(foreground, clip)
     fingerprint = content_hash(clip)
     identity = Identity(config, number, fingerprint, checkpoint.hash_masks(masks), clip.path)
     with checkpoint.opened(kept, identity) as store, enough_memory(config):
         run = Run(config, where, number, watch, open_cache(fingerprint), preset is not None)
         made = partial(Fitted.of, clip, identity, run, store.step)
         show = None if preview is None else (lambda learnt: preview(made(learnt)))
-        return made(pipeline.learn(clip, run, masks, store, show))
+        fitted = made(pipeline.learn(clip, run, masks, store, show))
+    return fitted if asked is None else focused(fitted, asked, kept)
+
+
+def _settled(
+    config: Config, settings: Mapping[str, Any] | None, video: Video, device: torch.device
+) -> Config:
+    """A config with as many steps as a video is to have, and with the ViT that is at hand."""
+    if not settings or "training.steps" not in settings:
+        config = with_default_steps(config, len(video.frames))
+    return override(config, {"backbone.name": resolve_name(config.backbone, device)})
+
+
+def _masks(foreground: npt.ArrayLike, video: Video) -> pipeline.Masks:
+    """The user's foreground, checked."""
+    return as_masks(foreground, (len(video.frames), *video.size), "foreground")
 
 
 def load(
@@ -161,8 +176,8 @@ def track(
 ) -> Tracks:
     """Fit a tracker to a video and track points through it.
 
-    This is `fit`, which takes the further options, and `Fitted.track` in one. Queries, names and
-    corrections are checked before the fit begins.
+    This is `fit` with these queries, which takes the further options, and `Fitted.track` in one.
+    Queries, names and corrections are checked before the fit begins.
     """
     told = choose_progress(progress)
     clip = read_video(video, told)
@@ -170,7 +185,7 @@ def track(
     called = choose_names(names, len(asked))
     made = check_corrections(corrections, clip, len(asked))
     stretches = check_hidden(hidden, clip, len(asked))
-    fitted = fit(clip, progress=told, **options)
+    fitted = fit(clip, queries=asked, progress=told, **options)
     return fitted.track(asked, names=called, corrections=made, hidden=stretches)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence
@@ -39,9 +40,14 @@ from dinotrack.run import Run
 from dinotrack.tracking import TrackedVideo
 from dinotrack.tracks import Tracks, hidden_frames
 from dinotrack.training import State, checkpoint
-from dinotrack.training.lessons import NOTHING_TAUGHT
+from dinotrack.training.lessons import FOCUS
 from dinotrack.training.stored import Identity
 from dinotrack.video import Video
+
+NOTHING_TAUGHT = (
+    "there is nothing to teach, as no corrected point is known in two frames; correct a point in "
+    "another frame than its query's, in which it is seen"
+)
 
 
 @dataclass(frozen=True)
@@ -179,11 +185,36 @@ class Fitted:
                 self.learnt,
                 points,
                 torch.from_numpy(unseen).to(points.xy.device),
-                self.identity.seed ^ int(lesson[:8], 16),
+                lesson,
                 run,
             )
-        state = replace(learnt.state, lessons=(*self.state.lessons, lesson))
-        return replace(self, learnt=replace(learnt, state=state))
+        if learnt is self.learnt:
+            raise InputError(NOTHING_TAUGHT)
+        return replace(self, learnt=learnt)
+
+    def focus(self, queries: npt.ArrayLike, *, progress: Progress | None = None) -> Fitted:
+        """The same tracker, which looks at these points above all, and finds them better.
+
+        The fit goes on for a few seconds. It learns from its own tracks of the points, in the
+        frames in which these are sure (docs/method.md 8 "Focus"). This tracker stays as it is, and
+        is what comes back where nothing is sure, or config.focus.share is 0.
+
+        queries: as `track` takes them. Of more than config.focus.points, so many teach, evenly
+        taken.
+        progress: who is told how far it is; by default the one that `fit` was given.
+
+        The same points give the same bytes. Raises InputError for queries outside the video.
+        """
+        asked = choose_queries(self.video, queries)
+        lesson = focus_name(asked, self.config)
+        if not self.config.focus.share or lesson in self.state.lessons:
+            return self
+        run = self._told(progress)
+        taken = np.linspace(0, len(asked) - 1, min(len(asked), self.config.focus.points))
+        points = self.working_queries(asked[taken.round().astype(int)])
+        with enough_memory(run.config):
+            learnt = pipeline.focus(self.video, self.learnt, points, lesson, run)
+        return replace(self, learnt=learnt)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the fit into a folder, for `load`: weights, optimizer, step, settings, seed, and
@@ -262,3 +293,10 @@ def lesson_name(
     for rows in (queries, corrections, hidden):
         digest.update(str(rows.shape).encode() + rows.astype("<f8").tobytes())
     return f"{digest.hexdigest()}-{steps}"
+
+
+def focus_name(queries: Float[np.ndarray, "N 3"], config: Config) -> str:
+    """What tells what points teach from all other lessons: a hash of them, and how they do."""
+    digest = hashlib.sha256(queries.astype("<f8").tobytes()).hexdigest()
+    how = dataclasses.astuple(config.focus)
+    return "-".join((f"{FOCUS}{digest}", *map(str, how)))

@@ -81,8 +81,9 @@ class Learnt:
     timeline: Timeline
     """Which frames of the video show something."""
     video: TrackedVideo
-    """These frames as points are tracked in them. What was only learned from is not held any
-    more."""
+    """These frames as points are tracked in them."""
+    learned_from: tuple[Inputs, TrainingData] | None = None
+    """Held where more may be learned from it soon, unless the user gave the foreground."""
 
 
 Preview = Callable[[Learnt], None]
@@ -98,8 +99,12 @@ def learn(
     """
     if store.is_finished:
         return recall(video, run, store.stored)
-    inputs, state = _fitted(video, run, masks, store, preview)
-    return ready_to_track(inputs, state, run)
+    fit = prepare(video, run, masks, store.stored)
+    show = None if preview is None else _shown(fit.inputs, run.unwatched(), preview)
+    train(fit.data, fit.state, run, store, show)
+    learnt = ready_to_track(fit.inputs, fit.state, run)
+    goes_on = run.config.focus.share > 0 and masks is None
+    return replace(learnt, learned_from=(fit.inputs, fit.data)) if goes_on else learnt
 
 
 def recall(video: Video, run: Run, stored: Stored | None) -> Learnt:
@@ -150,7 +155,8 @@ def observe(video: Video, run: Run, finds_foreground: bool) -> Inputs:
 
 def track(learnt: Learnt, queries: Queries, run: Run) -> Trajectories:
     """Where queries in working px are in every frame, and where they are visible."""
-    found = track_video(learnt.video, learnt.timeline.queries(queries), run)
+    asked = learnt.timeline.queries(queries)
+    found = track_video(learnt.video, asked, _as_taught(run, learnt.state))
     return learnt.timeline.tracks(found)
 
 
@@ -159,38 +165,86 @@ def teach(
     learnt: Learnt,
     corrected: Queries,
     hidden: Bool[Tensor, "N T"],
-    seed: int,
+    lesson: str,
     run: Run,
 ) -> Learnt:
     """A tracker that has learned, besides, from points which a hand corrected.
 
-    Each round tracks these points with what the round before learnt, and learns from the tracks
-    where they are sure. hidden: where a hand says that a point is not seen.
-
-    Raises InputError where that leaves nothing to learn.
+    hidden: where a hand says that a point is not seen. lesson: the name of what is taught. Where
+    that leaves nothing to learn, it is the tracker as it was.
     """
-    inputs = observe(video, run, finds_foreground=True)
-    data = material(inputs, None, run)
-    asked = learnt.timeline.queries(corrected)
+    return _go_on(video, learnt, Lessons(corrected, hidden, lesson, "teach"), run)
+
+
+def focus(video: Video, learnt: Learnt, queries: Queries, lesson: str, run: Run) -> Learnt:
+    """A tracker that has learned, besides, from its own tracks of points, where they are sure.
+
+    lesson: the name of what they teach. Where nothing is sure, it is the tracker as it was.
+    """
+    focus = run.config.focus
+    run = run.with_settings(
+        {
+            "teaching.steps": round(focus.share * run.config.training.steps),
+            "teaching.rounds": focus.rounds,
+            "teaching.sure": focus.sure,
+            # what is sure enough needs neither votes of points around it nor a second pass
+            "inference.support.reach": 0.0,
+            "inference.memory.weight": 0.0,
+        }
+    )
+    nowhere = queries.frame.new_zeros((len(queries), len(video.frames))).bool()
+    return _go_on(video, learnt, Lessons(queries, nowhere, lesson, "focus"), run)
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What a tracker learns from, in rounds."""
+
+    points: Queries
+    """In working px."""
+    hidden: Bool[Tensor, "N T"]
+    """Where somebody says that a point is not seen."""
+    name: str
+    stage: str
+    """What is told of how far it is."""
+
+
+def _go_on(video: Video, learnt: Learnt, lessons: Lessons, run: Run) -> Learnt:
+    """A tracker that has learned from lessons, too, or as it was where there is nothing to learn.
+
+    Each round tracks the points with what the round before learnt, and learns from the tracks
+    where they are sure.
+    """
+    if learnt.learned_from is None:
+        inputs = observe(video, run, finds_foreground=True)
+        data = material(inputs, None, run)
+    else:
+        inputs, data = learnt.learned_from
+    asked = learnt.timeline.queries(lessons.points)
+    hidden = lessons.hidden[:, learnt.timeline.shown]
     teaching = run.config.teaching
+    names = (*learnt.state.lessons, lessons.name)
     for number in range(teaching.rounds):
         ends = [teaching.steps * k // teaching.rounds for k in (number, number + 1)]
-        found = track_video(learnt.video, asked, run)
-        lesson = lesson_of(asked, found, hidden[:, learnt.timeline.shown], inputs.size, teaching)
-        taught = replace(data, lesson=lesson)
-        state = go_on(taught, learnt.state, seed, range(*ends), run)
-        learnt = ready_to_track(inputs, state, run)
+        with run.stage(lessons.stage):
+            quiet = _as_taught(run, learnt.state).unwatched()
+            found = track_video(learnt.video, asked, quiet)
+            lesson = lesson_of(asked, found, hidden, inputs.size, teaching)
+            if lesson is None:
+                break
+            taught = replace(data, lesson=lesson)
+            state = go_on(taught, learnt.state, lessons.name, range(*ends), run, lessons.stage)
+        learnt = ready_to_track(inputs, replace(state, lessons=names), run)
     return learnt
 
 
-def _fitted(
-    video: Video, run: Run, masks: Masks | None, store: Store, preview: Preview | None
-) -> tuple[Inputs, State]:
-    """A fit after its last step. What was learned from makes room for the refined features."""
-    fit = prepare(video, run, masks, store.stored)
-    show = None if preview is None else _shown(fit.inputs, run.unwatched(), preview)
-    train(fit.data, fit.state, run, store, show)
-    return fit.inputs, fit.state
+def _as_taught(run: Run, state: State) -> Run:
+    """The run as a fit is to be tracked in. What learned from its own tracks is surer of itself
+    than it has reason to be, which is made up for."""
+    if not state.lessons:
+        return run
+    confidence = run.config.inference.confidence
+    return run.with_settings({"inference.confidence.bias": confidence.bias + confidence.taught})
 
 
 def _shown(inputs: Inputs, run: Run, preview: Preview) -> Callable[[State], None]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
 from dinotrack.cache import Cache
-from dinotrack.config import Config
+from dinotrack.config import Config, override
 from dinotrack.progress import Progress, Watch
 
 
@@ -38,6 +40,10 @@ class Run:
     def stage(self, name: str) -> AbstractContextManager[None]:
         """Note what happens inside under the name of a stage."""
         return self.watch.stage(name)
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Run:
+        """The same run with some settings changed, by their keys."""
+        return replace(self, config=override(self.config, settings))
 
     def unwatched(self) -> Run:
         """The same run, of which nobody is told how far it is, and which notes nothing."""

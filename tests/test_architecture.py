@@ -32,6 +32,7 @@ LAYERS: list[set[str]] = [
     {"tracking", "training"},
     {"pipeline"},
     {"fitted"},
+    {"focusing"},
     {"api"},
     {"report"},
     {"terminal"},

@@ -32,7 +32,7 @@ from dinotrack.tracking.joining import join
 HELP = "the weights of confidence, from truth"
 DECAY = 1e-4
 """Of the squared weights, so that they stay finite where truth is separable."""
-WEIGHTS = tuple(name for name in ConfidenceConfig.kinds if name != "visible")
+WEIGHTS = tuple(name for name in ConfidenceConfig.kinds if name not in ("visible", "taught"))
 """The names of the weights, in the order of the evidence's features."""
 
 

@@ -95,8 +95,8 @@ class Configuration:
         queries: Float[np.ndarray, "N 3"],
         seed: int,
     ) -> Tracks:
-        """Fit, then track."""
-        return self.fit(clip, video, seed).track(queries)
+        """Fit, look at the points, and track them."""
+        return self.fit(clip, video, seed).focus(queries).track(queries)
 
 
 def _configuration(options: Options, name: str, ablation: str | None = None) -> Configuration:

@@ -163,15 +163,17 @@ def _undo(args: argparse.Namespace, display: Display) -> Iterator[str]:
     with held():
         from dinotrack.terminal import outputs
         from dinotrack.training import checkpoint, history
+        from dinotrack.training.lessons import is_focus
 
     model = args.run / outputs.MODEL
-    lessons = len(checkpoint.read(model).lessons)
-    if not lessons:
+    lessons = checkpoint.read(model).lessons
+    given = [number for number, name in enumerate(lessons, start=1) if not is_focus(name)]
+    if not given:
         raise InputError(f"the fit in {model} was never taught; there is nothing to undo")
-    work = _work(args, history.fit_before(model, lessons), display)
+    work = _work(args, history.fit_before(model, given[-1]), display)
     lines = list(work.written(args.run, work.fitted, Watch(display)))
-    history.go_back(model, lessons)
-    yield f"went back to the fit from before lesson {lessons}"
+    history.go_back(model, given[-1])
+    yield f"went back to the fit from before lesson {len(given)}"
     yield from lines
 
 

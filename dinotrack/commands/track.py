@@ -89,6 +89,7 @@ def _run(args: argparse.Namespace, display: Display, again: bool) -> bool:
             foreground=foreground,
             progress=display,
             folder=out / outputs.MODEL,
+            queries=asked.queries,
         )
         record = write_results(out, args, asked, fitted, watch, {"request": request})
     for line in report.summary(out, record):

@@ -118,6 +118,7 @@ class ConfidenceConfig(Section, key="inference.confidence"):
 
     visible: Share = 0.4  # a point is visible from this confidence on
     bias: float = -1.241
+    taught: float = -0.5  # added to the bias where a fit learned from its own tracks, and is surer
     cosine: float = 2.089  # similarity between the features at the point and at the query
     cycle_error: float = -0.685  # log(1 + px) between the query and its match from the point
     followed: float = -0.004  # flow from the query reached the point unbroken

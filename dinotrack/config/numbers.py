@@ -237,6 +237,18 @@ class TeachingConfig(Section, key="teaching"):
 
 
 @dataclass(frozen=True)
+class FocusConfig(Section, key="focus"):
+    """How a fit goes on with the points that are asked for (docs/method.md 8 "Focus")."""
+
+    # Of the fit's steps so many more are taken, in all rounds together; 0: none, as in the paper.
+    share: Share = 0.0
+    # Each round tracks these points with what the one before learnt, and learns from that.
+    rounds: OneOrFew = 2
+    sure: Share = 0.8  # confidence from which a frame of a track is a label
+    points: AtLeastOne = 64  # that are learned from; of more, so many are taken evenly
+
+
+@dataclass(frozen=True)
 class Config(Section, key=""):
     """Everything that describes one fit and how its points are tracked."""
 
@@ -251,4 +263,5 @@ class Config(Section, key=""):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     teaching: TeachingConfig = TeachingConfig()
+    focus: FocusConfig = FocusConfig()
     inference: InferenceConfig = InferenceConfig()

@@ -10,6 +10,7 @@ from dinotrack.config.numbers import (
     BuddyConfig,
     Config,
     FlowConfig,
+    FocusConfig,
     ForegroundConfig,
     ModelConfig,
     TrainingConfig,
@@ -61,8 +62,8 @@ FAST = Config(
         temperature=0.2,
     ),
     training=TrainingConfig(
-        steps=300,
-        steps_a_frame=3.0,
+        steps=200,
+        steps_a_frame=2.0,
         batch=512,
         frames=3,
         shared_frames=True,
@@ -85,6 +86,7 @@ FAST = Config(
         norm_weight=0.0,
         angle_weight=0.0,
     ),
+    focus=FocusConfig(share=0.5),
     inference=InferenceConfig(method="join"),
 )
 
@@ -100,6 +102,7 @@ QUALITY = replace(
     flow=FlowConfig(name="auto"),
     trajectories=replace(FAST.trajectories, step=2),
     training=replace(FAST.training, steps=1200, steps_a_frame=8.0, batch=1024),
+    focus=FocusConfig(share=0.25),
 )
 
 PRESETS: dict[str, Config] = {"fast": FAST, "quality": QUALITY, "paper": PAPER}

@@ -62,7 +62,7 @@ Of a list, each number has a key of its own now; another value stands under each
 GONE: dict[str, str] = {"training.save_every": "training.save_seconds"}
 """Keys of older versions whose values mean nothing any more, and what is set instead."""
 
-NOT_OF_A_FIT = ("inference.", "training.save_seconds")
+NOT_OF_A_FIT = ("inference.", "focus.", "training.save_seconds")
 """Keys that begin so do not change what is learned, only how it is saved or used later."""
 
 

@@ -11,6 +11,7 @@ from dinotrack.config import PRESETS, flatten
 from dinotrack.errors import printable
 from dinotrack.report import markup
 from dinotrack.report.story import Story
+from dinotrack.training.lessons import is_focus
 
 
 def repeating_section(story: Story) -> str:
@@ -33,7 +34,7 @@ def repeating_section(story: Story) -> str:
 
 def _lessons(story: Story) -> str:
     """What the command does not do again: lessons, of which the fit keeps hashes alone."""
-    count = len(story.fitted.state.lessons)
+    count = sum(not is_focus(name) for name in story.fitted.state.lessons)
     if not count:
         return ""
     times = "once" if count == 1 else f"{count} times"

@@ -22,6 +22,7 @@ from dinotrack.run import Run
 from dinotrack.training import loop
 from dinotrack.training.checkpoint import Store
 from dinotrack.training.keeping import Keeper
+from dinotrack.training.lessons import seed_of
 from dinotrack.training.loop import State
 from dinotrack.training.previews import Previews
 from dinotrack.training.sampling import TrainingData
@@ -137,11 +138,14 @@ def train(
         raise
 
 
-def go_on(data: TrainingData, state: State, seed: int, steps: range, run: Run) -> State:
-    """The stage: a copy of a fit that has learned from data with a lesson. The fit stays as it was.
+def go_on(
+    data: TrainingData, state: State, lesson: str, steps: range, run: Run, stage: str
+) -> State:
+    """A copy of a fit that has learned from data with a lesson. The fit stays as it was.
 
-    seed: of the random numbers. steps: which of the config's steps of teaching these are. Learning
-    rates rise and fall once, as in a fit.
+    lesson: its name, from which the random numbers follow. steps: which of the config's steps of
+    teaching these are. Learning rates rise and fall once, as in a fit. stage: what is told of how
+    far it is.
 
     Raises InputError where the numbers of the fit are not finite.
     """
@@ -151,10 +155,10 @@ def go_on(data: TrainingData, state: State, seed: int, steps: range, run: Run) -
     taught = loop.initial_state(copy.deepcopy(state.tracker), training)
 
     def on_step(taught: State) -> None:
-        run.progress("teach", steps.start + taught.step, config.teaching.steps)
+        run.progress(stage, steps.start + taught.step, config.teaching.steps)
 
-    with run.stage("teach"):
-        loop.train_steps(data, replace(config, training=training), seed, taught, on_step)
+    seed = seed_of(lesson, run.seed)
+    loop.train_steps(data, replace(config, training=training), seed, taught, on_step)
     taught = replace(state, tracker=taught.tracker, optimizer=taught.optimizer)
     if not is_finite(taught):
         raise astray("the numbers of the fit", config)

@@ -51,17 +51,31 @@ def fit_before(folder: Path, lessons: int) -> Path:
     return folder / f"before-{lessons}"
 
 
-def go_back(folder: Path, lessons: int) -> None:
+def go_back(folder: Path, lessons: int) -> bool:
     """Put the fit from before the last of so many lessons in the place of the one that was taught.
 
-    Raises InputError where the folder is in use or can't be written.
+    Returns whether it was there; where somebody removed it, nothing changes. Those from before
+    later lessons go. Raises InputError where the folder is in use or can't be written.
     """
     kept = fit_before(folder, lessons)
     with locked(folder), held():
         try:
             os.replace(kept / FILE, folder / FILE)
+        except FileNotFoundError:
+            return False
         except OSError as error:
             raise unwritable(folder, error) from error
-        with contextlib.suppress(OSError):  # somebody's own files are in it
-            sweep(kept)
-            kept.rmdir()
+        while _dropped(kept):
+            lessons += 1
+            kept = fit_before(folder, lessons)
+        return True
+
+
+def _dropped(kept: Path) -> bool:
+    """Remove the folder of a fit, if there is one; returns whether that was done."""
+    with contextlib.suppress(OSError):  # somebody's own files are in it
+        sweep(kept)
+        (kept / FILE).unlink(missing_ok=True)
+        kept.rmdir()
+        return True
+    return False

@@ -1,4 +1,8 @@
-"""What a hand's corrections teach: where points are, in the frames in which that is sure."""
+"""What a fit learns from beyond flow: where points are, in the frames in which that is sure.
+
+A lesson is made of points that a hand corrected ("Teaching"), or of those that are asked for
+("Focus"); see docs/method.md 8.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,21 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dinotrack.config import TeachingConfig
-from dinotrack.errors import InputError
 from dinotrack.geometry import in_picture
 from dinotrack.queries import Queries, Trajectories
 
-NOTHING_TAUGHT = (
-    "there is nothing to teach, as no corrected point is known in two frames; correct a point in "
-    "another frame than its query's, in which it is seen"
-)
+FOCUS = "focus-"
+"""What the name of a lesson begins with that no hand gave."""
+
+
+def is_focus(lesson: str) -> bool:
+    """Whether a lesson of that name is of points that were asked for, and of no hand's."""
+    return lesson.startswith(FOCUS)
+
+
+def seed_of(lesson: str, seed: int) -> int:
+    """The seed of a lesson's random numbers. lesson: its name. seed: that of the fit."""
+    return seed ^ int(lesson.removeprefix(FOCUS)[:8], 16)
 
 
 @dataclass(frozen=True)
@@ -40,15 +51,13 @@ def lesson_of(
     hidden: Bool[Tensor, "N T"],
     size: tuple[int, int],
     config: TeachingConfig,
-) -> Lesson:
-    """What corrections and the tracks that they make sure of teach.
+) -> Lesson | None:
+    """What points teach: where they were given, and where their tracks are sure.
 
-    Of the queries, which all were corrected, those are taken of which two places are known.
+    Of the queries, those are taken of which two places are known. Without any, there is no lesson.
 
-    found: their tracks, which pass through the corrections, in px of working frames of size (H, W),
-    as the queries are. hidden: where a hand says that a point is not seen.
-
-    Raises InputError where nothing is left of that.
+    found: their tracks, which pass through their corrections, in px of working frames of size
+    (H, W), as the queries are. hidden: where a hand says that a point is not seen.
     """
     xy = found.xy.clone()
     sure = found.visible & (found.confidence >= config.sure)
@@ -64,5 +73,5 @@ def lesson_of(
     weight = weight * (~hidden & in_picture(xy, size))
     known = (weight > 0).sum(dim=1) > 1
     if not known.any():
-        raise InputError(NOTHING_TAUGHT)
+        return None
     return Lesson(xy[known].cpu(), weight[known].cpu())

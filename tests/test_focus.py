@@ -1,0 +1,327 @@
+"""Fits that look at the points which are asked for: what they learn from, that it is the same every
+time, and what folders keep of it."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+import dinotrack
+from dinotrack import pipeline
+from dinotrack.cli import main
+from dinotrack.config import override
+from dinotrack.errors import InputError
+from dinotrack.fitted import Fitted, focus_name
+from dinotrack.media.encoding import write_video
+from dinotrack.queries import Queries
+from dinotrack.tracks import Tracks
+from dinotrack.training import checkpoint, history
+from dinotrack.training.checkpoint import FILE
+from dinotrack.training.lessons import is_focus, seed_of
+
+QUICK = {
+    "training.steps": 4, "backbone.name": "none", "teaching.steps": 2,
+    "model.widths": (8, 16), "model.dims": 16, "model.blocks": 1, "training.batch": 32,
+    "focus.share": 1.0, "focus.sure": 0.0,
+}  # fmt: skip
+"""Few steps. Everything that is visible is sure enough, as such a fit is never sure."""
+HERE = [[0, 40, 30], [0, 60, 40], [1, 30, 20]]
+THERE = [[2, 20, 50], [0, 70, 20]]
+CORRECTIONS = [[0, 5, 50, 35], [1, 3, 66, 43]]
+
+
+@pytest.fixture(scope="module")
+def video() -> UInt8[np.ndarray, "T H W 3"]:
+    rng = np.random.default_rng(0)
+    still = rng.integers(0, 255, (80, 96, 3), dtype=np.uint8)
+    return np.stack([np.roll(still, (t, 2 * t), axis=(0, 1)) for t in range(6)])
+
+
+def fit(video: UInt8[np.ndarray, "T H W 3"], folder: Path | None = None, **more: object) -> Fitted:
+    settings = {**QUICK, **dict(more.pop("settings", {}))}  # type: ignore[call-overload]
+    return dinotrack.fit(
+        video, preset="fast", settings=settings, device="cpu", folder=folder, **more
+    )
+
+
+@pytest.fixture(scope="module")
+def fitted(video: UInt8[np.ndarray, "T H W 3"]) -> Fitted:
+    return fit(video)
+
+
+def numbers(tracker: Fitted) -> list[Float[Tensor, "..."]]:
+    return [values.clone() for values in tracker.state.tracker.state_dict().values()]
+
+
+def lessons_in(folder: Path) -> tuple[str, ...]:
+    return checkpoint.read(folder).lessons
+
+
+# --- the same tracker, that looks at points
+
+
+def test_it_is_another_tracker_and_leaves_this_one(fitted: Fitted) -> None:
+    before, plain = numbers(fitted), fitted.track(HERE)
+    attentive = fitted.focus(HERE)
+    assert all(map(torch.equal, before, numbers(fitted)))
+    assert fitted.track(HERE) == plain
+    assert not all(map(torch.equal, before, numbers(attentive)))
+    assert [is_focus(name) for name in attentive.state.lessons] == [True]
+    assert fitted.state.lessons == ()
+    assert attentive.steps == fitted.steps
+    assert fitted.record["seconds"]["focus"] > 0
+
+
+def test_it_is_the_same_in_one_go_and_every_time(
+    fitted: Fitted, video: UInt8[np.ndarray, "T H W 3"]
+) -> None:
+    tracks = fitted.focus(HERE).track(HERE)
+    assert fitted.focus(HERE).track(HERE) == tracks
+    assert fit(video, queries=HERE).track(HERE) == tracks
+    whole = dinotrack.track(video, HERE, preset="fast", settings=QUICK, device="cpu")
+    assert whole == tracks
+
+
+def test_it_looks_once_at_the_same_points(fitted: Fitted) -> None:
+    attentive = fitted.focus(HERE)
+    assert attentive.focus(HERE) is attentive
+    further = attentive.focus(THERE)
+    assert further.state.lessons[:-1] == attentive.state.lessons
+    assert len(set(further.state.lessons)) == 2
+
+
+def test_it_sees_no_more_than_was_seen_for_the_fit(
+    fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was learned from is at hand; a fit that was loaded sees it anew, which is the same."""
+    without = replace(fitted, learnt=replace(fitted.learnt, learned_from=None))
+    anew = numbers(without.focus(HERE))
+
+    def refused(*args: object, **kwargs: object) -> None:
+        raise AssertionError("the video was looked at again")
+
+    monkeypatch.setattr(pipeline, "observe", refused)
+    assert all(map(torch.equal, anew, numbers(fitted.focus(HERE))))
+
+
+def test_a_share_of_the_steps_is_taken(fitted: Fitted) -> None:
+    told: list[tuple[str, int, int]] = []
+    with_rounds = with_settings(fitted, {"focus.share": 0.75, "focus.rounds": 2})
+    with_rounds.focus(HERE, progress=lambda *step: told.append(step))
+    assert [step for step in told if step[0] == "focus"] == [
+        ("focus", 1, 3), ("focus", 2, 3), ("focus", 3, 3),
+    ]  # fmt: skip
+    assert not any(step[0] == "track" for step in told)
+
+
+def with_settings(fitted: Fitted, settings: dict[str, object]) -> Fitted:
+    config = override(fitted.config, settings)
+    run, identity = replace(fitted.run, config=config), replace(fitted.identity, config=config)
+    return replace(fitted, run=run, identity=identity)
+
+
+@pytest.mark.parametrize("settings", [{"focus.share": 0.0}, {"focus.sure": 1.0}])
+def test_nothing_to_look_at_changes_nothing(fitted: Fitted, settings: dict[str, object]) -> None:
+    """Where it is not wanted, and where nothing is sure."""
+    asked = with_settings(fitted, settings)
+    assert asked.focus(HERE) is asked or numbers_alike(asked, asked.focus(HERE))
+    assert asked.focus(HERE).state.lessons == ()
+
+
+def numbers_alike(one: Fitted, two: Fitted) -> bool:
+    return all(map(torch.equal, numbers(one), numbers(two)))
+
+
+def test_a_single_frame_is_no_lesson(video: UInt8[np.ndarray, "T H W 3"]) -> None:
+    with pytest.warns(dinotrack.DinotrackWarning, match="one frame"):
+        attentive = fit(video[:1], queries=[[0, 5, 5]])
+    assert attentive.state.lessons == ()
+
+
+def test_many_points_teach_evenly(fitted: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Queries] = []
+
+    def noted(video: object, learnt: object, queries: Queries, *more: object) -> object:
+        seen.append(queries)
+        return learnt
+
+    monkeypatch.setattr(pipeline, "focus", noted)
+    many = [[0, float(x), 10] for x in range(90)]
+    with_settings(fitted, {"focus.points": 10}).focus(many)
+    assert len(seen[0]) == 10
+    gaps = seen[0].xy[:, 0].diff() * fitted.video.size[1] / fitted.learnt.video.size[1]
+    assert gaps.min() > 8
+    assert gaps.max() < 11
+
+
+@pytest.mark.parametrize(
+    ("queries", "said"), [([[0, 400, 30]], "x = 400"), ([[9, 4, 3]], "t = 9"), ([], "at least 1")]
+)
+def test_wrong_points_are_one_sentence(fitted: Fitted, queries: list, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        fitted.focus(queries)
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_points_are_said_before_the_fit(video: UInt8[np.ndarray, "T H W 3"]) -> None:
+    with pytest.raises(InputError, match="x = 400"):
+        fit(video, queries=[[0, 400, 30]], preview=lambda fitted: pytest.fail("it was begun"))
+
+
+def test_it_is_less_sure_of_itself(fitted: Fitted) -> None:
+    """The odds are divided by exp(-taught), where nothing else depends on confidence."""
+    alone = {"inference.memory.weight": 0.0, "inference.support.reach": 0.0}
+    attentive = with_settings(fitted.focus(HERE), alone)
+
+    def logits(taught: float) -> Float[np.ndarray, "N T"]:
+        tracks = with_settings(attentive, {"inference.confidence.taught": taught}).track(HERE)
+        return np.log(tracks.confidence / (1 - tracks.confidence.clip(max=1 - 1e-7)))
+
+    inside = logits(0.0) < 10  # not the queries, which are certain
+    difference = (logits(-0.7) - logits(0.0))[inside]
+    np.testing.assert_allclose(difference, -0.7, atol=1e-3)
+    plain = with_settings(fitted, alone)
+    assert with_settings(plain, {"inference.confidence.taught": 3.0}).track(HERE) == plain.track(
+        HERE
+    )
+
+
+# --- names
+
+
+def test_names_tell_points_and_settings_apart(fitted: Fitted) -> None:
+    config = fitted.config
+    one = np.array(HERE, np.float32)
+    names = {
+        focus_name(one, config),
+        focus_name(one + 1, config),
+        focus_name(one[:2], config),
+        focus_name(one, override(config, {"focus.sure": 0.5})),
+        focus_name(one, override(config, {"focus.rounds": 3})),
+        focus_name(one, override(config, {"focus.points": 2})),
+    }
+    assert len(names) == 6
+    assert focus_name(one, config) == focus_name(one.copy(), config)
+    assert len({seed_of(name, 3) for name in names}) > 1
+    assert not is_focus("0" * 64 + "-100")
+
+
+# --- folders
+
+
+def test_the_folder_keeps_both(video: UInt8[np.ndarray, "T H W 3"], tmp_path: Path) -> None:
+    fit(video, tmp_path / "plain")
+    first = fit(video, tmp_path / "run", queries=HERE)
+    assert lessons_in(tmp_path / "run") == first.state.lessons
+    kept = history.fit_before(tmp_path / "run", 1) / FILE
+    assert kept.read_bytes() == (tmp_path / "plain" / FILE).read_bytes()
+    before = (tmp_path / "run" / FILE).read_bytes()
+    again = fit(video, tmp_path / "run", queries=HERE)
+    assert again.steps_trained_now == 0
+    assert "focus" not in again.record["seconds"]
+    assert (tmp_path / "run" / FILE).read_bytes() == before
+    assert dinotrack.load(tmp_path / "run", video).track(HERE) == first.track(HERE)
+
+
+def test_other_points_start_from_the_fit_before(
+    video: UInt8[np.ndarray, "T H W 3"], tmp_path: Path
+) -> None:
+    """What a folder went through before changes nothing."""
+    fit(video, tmp_path / "one", queries=THERE)
+    for queries in (HERE, THERE):
+        fit(video, tmp_path / "two", queries=queries)
+    assert (tmp_path / "one" / FILE).read_bytes() == (tmp_path / "two" / FILE).read_bytes()
+    kept = [history.fit_before(tmp_path / name, 1) / FILE for name in ("one", "two")]
+    assert kept[0].read_bytes() == kept[1].read_bytes()
+
+
+def test_a_fit_before_that_is_gone_is_not_needed(
+    video: UInt8[np.ndarray, "T H W 3"], tmp_path: Path
+) -> None:
+    first = fit(video, tmp_path, queries=HERE).state.lessons
+    shutil.rmtree(history.fit_before(tmp_path, 1))
+    lessons = fit(video, tmp_path, queries=THERE).state.lessons
+    assert (lessons[0], len(lessons)) == (first[0], 2)
+
+
+def test_what_a_hand_taught_stays(video: UInt8[np.ndarray, "T H W 3"], tmp_path: Path) -> None:
+    """Points that are asked for later are looked at on top of it."""
+    first = fit(video, tmp_path, queries=HERE)
+    taught = first.teach(CORRECTIONS, queries=HERE)
+    history.put_taught(tmp_path, first.state, taught.state, first.identity)
+    assert fit(video, tmp_path, queries=HERE).state.lessons == taught.state.lessons
+    later = fit(video, tmp_path, queries=THERE).state.lessons
+    assert (later[:2], len(later)) == (taught.state.lessons, 3)
+    assert fit(video, tmp_path, queries=[[0, 11, 11]]).state.lessons[:2] == taught.state.lessons
+    assert len(lessons_in(tmp_path)) == 3
+
+
+def test_a_fit_without_points_is_kept_as_it_is(
+    video: UInt8[np.ndarray, "T H W 3"], tmp_path: Path
+) -> None:
+    first = fit(video, tmp_path, queries=HERE)
+    assert fit(video, tmp_path).state.lessons == first.state.lessons
+
+
+def test_other_numbers_of_looking_are_no_other_fit(
+    video: UInt8[np.ndarray, "T H W 3"], tmp_path: Path
+) -> None:
+    first = fit(video, tmp_path, queries=HERE).state.lessons
+    second = fit(video, tmp_path, queries=HERE, settings={"focus.sure": 0.1}).state.lessons
+    assert (len(second), second == first) == (1, False)
+    assert fit(video, tmp_path, settings={"focus.share": 0.0}).state.lessons == second
+
+
+def test_stopped_amid_it_the_fit_is_whole(
+    video: UInt8[np.ndarray, "T H W 3"], tmp_path: Path
+) -> None:
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "focus":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(video, tmp_path / "run", queries=HERE, progress=stop)
+    assert lessons_in(tmp_path / "run") == ()
+    again = fit(video, tmp_path / "run", queries=HERE)
+    assert again.steps_trained_now == 0
+    assert again.track(HERE) == fit(video, queries=HERE).track(HERE)
+
+
+# --- the command line
+
+
+def test_undo_goes_back_to_before_a_hands_lesson(
+    video: UInt8[np.ndarray, "T H W 3"], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_video(tmp_path / "clip.mp4", video, 12.0)
+    (tmp_path / "here.csv").write_text("t,x,y\n0,40,30\n0,60,40\n")
+    (tmp_path / "there.csv").write_text("t,x,y\n0,50,50\n0,70,40\n1,40,60\n")
+    (tmp_path / "c.csv").write_text("point,t,x,y\n0,5,50,35\n")
+    run = tmp_path / "run"
+    quick = [f"{key}={text(value)}" for key, value in QUICK.items()]
+
+    def track(queries: str) -> Tracks:
+        words = [str(tmp_path / "clip.mp4"), "--queries", str(tmp_path / queries), "--no-overlay"]
+        assert main([*words, "--out", str(run), "--set", *quick]) == 0
+        return dinotrack.load_tracks(run / "tracks.npz")
+
+    first = track("here.csv")
+    assert main(["teach", str(run), "--undo"]) == 2
+    assert "was never taught" in capfd.readouterr().err
+    assert main(["teach", str(run), "--corrections", str(tmp_path / "c.csv")]) == 0
+    track("there.csv")
+    assert [is_focus(name) for name in lessons_in(run / "model")] == [True, False, True]
+    assert main(["teach", str(run), "--undo"]) == 0
+    assert "went back to the fit from before lesson 1\n" in capfd.readouterr().out
+    assert [is_focus(name) for name in lessons_in(run / "model")] == [True]
+    assert [path.name for path in sorted((run / "model").glob("before-*"))] == ["before-1"]
+    assert track("here.csv") == first
+
+
+def text(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
