@@ -19,7 +19,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from dinotrack import pipeline
-from dinotrack.config import Config, override
+from dinotrack.config import Config, FocusConfig, override
 from dinotrack.errors import InputError
 from dinotrack.flow import VideoFlow
 from dinotrack.maps import FeatureMaps
@@ -32,6 +32,7 @@ from dinotrack.points import (
     choose_names,
     choose_queries,
     corrected_alone,
+    coverage,
     whole_number,
 )
 from dinotrack.progress import Progress
@@ -197,7 +198,8 @@ class Fitted:
 
         The fit goes on for a few seconds. It learns from its own tracks of the points, in the
         frames in which these are sure (docs/method.md 8 "Focus"). This tracker stays as it is, and
-        is what comes back where nothing is sure, or config.focus.share is 0.
+        is what comes back where the points lie all over the picture (config.focus.spread), where
+        nothing is sure, or where config.focus.share is 0.
 
         queries: as `track` takes them. Of more than config.focus.points, so many teach, evenly
         taken.
@@ -206,8 +208,8 @@ class Fitted:
         The same points give the same bytes. Raises InputError for queries outside the video.
         """
         asked = choose_queries(self.video, queries)
-        lesson = focus_name(asked, self.config)
-        if not self.config.focus.share or lesson in self.state.lessons:
+        lesson = self.focus_on(asked)
+        if lesson is None or lesson in self.state.lessons:
             return self
         run = self._told(progress)
         taken = np.linspace(0, len(asked) - 1, min(len(asked), self.config.focus.points))
@@ -215,6 +217,16 @@ class Fitted:
         with enough_memory(run.config):
             learnt = pipeline.focus(self.video, self.learnt, points, lesson, run)
         return replace(self, learnt=learnt)
+
+    def focus_on(self, rows: Float[np.ndarray, "N 3"]) -> str | None:
+        """The name of what points teach; None where no place of the picture is special.
+
+        rows: checked queries, px of the video.
+        """
+        focus = self.config.focus
+        if not focus.share or coverage(rows, self.video.size) > focus.spread:
+            return None
+        return focus_name(rows, focus)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the fit into a folder, for `load`: weights, optimizer, step, settings, seed, and
@@ -295,8 +307,7 @@ def lesson_name(
     return f"{digest.hexdigest()}-{steps}"
 
 
-def focus_name(queries: Float[np.ndarray, "N 3"], config: Config) -> str:
+def focus_name(queries: Float[np.ndarray, "N 3"], config: FocusConfig) -> str:
     """What tells what points teach from all other lessons: a hash of them, and how they do."""
     digest = hashlib.sha256(queries.astype("<f8").tobytes()).hexdigest()
-    how = dataclasses.astuple(config.focus)
-    return "-".join((f"{FOCUS}{digest}", *map(str, how)))
+    return "-".join((f"{FOCUS}{digest}", *map(str, dataclasses.astuple(config))))

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dinotrack import pipeline
-from dinotrack.fitted import Fitted, focus_name
+from dinotrack.fitted import Fitted
 from dinotrack.training import checkpoint, history
 from dinotrack.training.lessons import is_focus
 
@@ -28,7 +28,7 @@ def focused(fitted: Fitted, asked: Float[np.ndarray, "N 3"], folder: Path | None
     if folder is None:
         return fitted.focus(asked)
     lessons = fitted.state.lessons
-    if not fitted.config.focus.share or focus_name(asked, fitted.config) in lessons:
+    if fitted.focus_on(asked) in lessons:
         return fitted
     if lessons and is_focus(lessons[-1]) and history.go_back(folder, len(lessons)):
         before = pipeline.recall(fitted.video, fitted.run, checkpoint.read(folder))

@@ -21,6 +21,8 @@ from dinotrack.video import Video
 MOST_POINTS = 1_000_000
 """That are tracked at once. A point takes about 50 ms for each 24 small frames, so a million of
 them are half a day even there, and each takes 13 bytes a frame of memory and of tracks.npz."""
+FIELDS = 6
+"""By so many fields to each side a picture is divided, to see how much of it points cover."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,13 @@ def corrected_alone(
     stretches = hidden[np.isin(hidden[:, 0], points)]
     stretches[:, 0] = np.searchsorted(points, stretches[:, 0])
     return queries[points], made, stretches
+
+
+def coverage(rows: Float[np.ndarray, "N 3"], size: tuple[int, int]) -> float:
+    """In which share of the fields of a picture of size (H, W) there are points, in any frame."""
+    height, width = size
+    fields = ((rows[:, 1:] + 0.5) / (width, height) * FIELDS).astype(int).clip(0, FIELDS - 1)
+    return len(np.unique(fields, axis=0)) / FIELDS**2
 
 
 def _rows_of(values: Any, name: str, shape: str, columns: tuple[str, ...]) -> FileRows:

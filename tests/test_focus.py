@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -18,6 +21,7 @@ from dinotrack.config import override
 from dinotrack.errors import InputError
 from dinotrack.fitted import Fitted, focus_name
 from dinotrack.media.encoding import write_video
+from dinotrack.points import FIELDS, choose_queries, coverage
 from dinotrack.queries import Queries
 from dinotrack.tracks import Tracks
 from dinotrack.training import checkpoint, history
@@ -143,6 +147,37 @@ def test_a_single_frame_is_no_lesson(video: UInt8[np.ndarray, "T H W 3"]) -> Non
     assert attentive.state.lessons == ()
 
 
+def test_points_everywhere_are_looked_at_as_all_others(
+    fitted: Fitted, video: UInt8[np.ndarray, "T H W 3"], tmp_path: Path
+) -> None:
+    """Where no place is special, a fit stays as it is, or becomes what it was before a focus."""
+    everywhere = choose_queries(fitted.video, grid=6)
+    assert coverage(everywhere, fitted.video.size) == 1
+    assert fitted.focus(everywhere) is fitted
+    assert with_settings(fitted, {"focus.spread": 1.0}).focus(everywhere) is not fitted
+    fit(video, tmp_path / "plain")
+    fit(video, tmp_path / "run", queries=HERE)
+    assert fit(video, tmp_path / "run", queries=everywhere).state.lessons == ()
+    one, two = ((tmp_path / name / FILE).read_bytes() for name in ("run", "plain"))
+    assert one == two
+
+
+@given(
+    rows=arrays(np.float32, (7, 3), elements=st.floats(0, 1, width=32)),
+    size=st.tuples(st.integers(1, 500), st.integers(1, 500)),
+)
+def test_coverage_counts_fields(rows: Float[np.ndarray, "7 3"], size: tuple[int, int]) -> None:
+    """As one would count: the fields that a point lies in, whose edges are those of pixels."""
+    height, width = size
+    placed = rows * (1, width, height) - (0, 0.5, 0.5)
+    held = set()
+    for _, x, y in placed:
+        column = min(int((x + 0.5) / width * FIELDS), FIELDS - 1)
+        row = min(int((y + 0.5) / height * FIELDS), FIELDS - 1)
+        held.add((column, row))
+    assert coverage(placed.astype(np.float64), size) == len(held) / FIELDS**2
+
+
 def test_many_points_teach_evenly(fitted: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Queries] = []
 
@@ -195,17 +230,15 @@ def test_it_is_less_sure_of_itself(fitted: Fitted) -> None:
 
 
 def test_names_tell_points_and_settings_apart(fitted: Fitted) -> None:
-    config = fitted.config
+    config = fitted.config.focus
     one = np.array(HERE, np.float32)
     names = {
         focus_name(one, config),
         focus_name(one + 1, config),
         focus_name(one[:2], config),
-        focus_name(one, override(config, {"focus.sure": 0.5})),
-        focus_name(one, override(config, {"focus.rounds": 3})),
-        focus_name(one, override(config, {"focus.points": 2})),
+        *(focus_name(one, replace(config, **more)) for more in ({"sure": 0.5}, {"rounds": 3})),
     }
-    assert len(names) == 6
+    assert len(names) == 5
     assert focus_name(one, config) == focus_name(one.copy(), config)
     assert len({seed_of(name, 3) for name in names}) > 1
     assert not is_focus("0" * 64 + "-100")

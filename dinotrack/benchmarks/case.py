@@ -87,7 +87,8 @@ class Faults:
 
 
 def compare(name: str, fitted: Fitted, truth: PointTruth) -> Case:
-    """Track a truth's queries, and see how far off they are."""
+    """Look at a truth's queries and track them, and see how far off they are."""
+    fitted = fitted.focus(truth.queries)
     tracks = fitted.track(truth.queries)
     part = np.s_[:, : truth.frames]
     error = np.where(truth.points.visible, truth.distance(tracks.xy), 0.0)

@@ -47,6 +47,10 @@ class Pupil(Protocol):
         """Tracks that pass through the corrections."""
         ...
 
+    def focus(self, queries: Float[np.ndarray, "N 3"]) -> "Pupil":
+        """The same fit, after it looked at points."""
+        ...
+
     def teach(self, corrections: Made, *, queries: Float[np.ndarray, "N 3"]) -> "Pupil":
         """The same fit, taught."""
         ...
@@ -137,6 +141,7 @@ class Case:
     def outcomes(self, fitted: Pupil, teach: bool) -> Iterator[Outcome]:
         """How good the tracks of a fit are, without and with corrections."""
         for truth in self.clip.point_truths:
+            fitted = fitted.focus(truth.queries)
             rounds = corrected(fitted, truth, self.times)
             mended = np.unique(rounds[-1].made[:, 0]).astype(int)
             everything = np.arange(len(truth.queries))

@@ -49,8 +49,10 @@ class Watched:
     ) -> Tracks:
         with fresh_cache():
             fitted = self.configuration.fit(clip, video, seed)
-            tracks = fitted.track(queries)
-        self.fits.append(Effort(fitted.record["seconds"].get("fit", 0.0), fitted.steps))
+            tracks = fitted.focus(queries).track(queries)
+        seconds = fitted.record["seconds"]
+        learning = sum(seconds.get(stage, 0.0) for stage in ("fit", "focus"))
+        self.fits.append(Effort(learning, fitted.steps))
         return tracks
 
 

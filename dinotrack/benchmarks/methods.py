@@ -160,6 +160,7 @@ ABLATIONS: dict[str, Settings] = {
     "without-joining": {"inference.method": "match"},
     "without-memory": {"inference.memory.weight": 0},
     "without-support": {"inference.support.reach": 0},
+    "without-focus": {"focus.share": 0},
     # layers are counted in blocks, so these name the ViT too: the one of `paper`, whose 24 blocks
     # end with 23
     "layer-first-third": {"backbone.name": "dinov2_vitl14", "backbone.layer": 7},

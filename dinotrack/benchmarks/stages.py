@@ -24,6 +24,7 @@ from dinotrack.benchmarks.truth import PointTruth
 from dinotrack.errors import InputError
 from dinotrack.media.encoding import write_video
 from dinotrack.metrics import Scores
+from dinotrack.points import choose_queries
 from dinotrack.progress import peak_memory
 from dinotrack.synthesis.scene import FPS, build_scene
 
@@ -133,13 +134,14 @@ def run_pipeline(work: Work) -> PipelineRun:
     begun = time.perf_counter()
     with cache_in(work.folder / "cache"):
         fitted = work.configuration.fit(work.video.stem, work.video, work.seed)
-        tracks = fitted.track(grid=8) if truth is None else fitted.track(truth.queries)
+        queries = choose_queries(fitted.video, grid=8) if truth is None else truth.queries
+        tracks = fitted.focus(queries).track(queries)
         with fitted.run.watch.stage("overlay"):
             render(fitted.video, tracks, work.folder / "overlay.mp4")
     whole = time.perf_counter() - begun
     seconds: dict[str, float] = fitted.record["seconds"]
     peaks: dict[str, float] = fitted.record["peak_megabytes"]
-    but_fit = whole - seconds.get("fit", 0.0)
+    but_fit = whole - sum(seconds.get(stage, 0.0) for stage in ("fit", "focus"))
     on_gpu = torch.cuda.is_available()
     return PipelineRun(
         frames=len(fitted.video.frames),

@@ -245,7 +245,9 @@ class FocusConfig(Section, key="focus"):
     # Each round tracks these points with what the one before learnt, and learns from that.
     rounds: OneOrFew = 2
     sure: Share = 0.8  # confidence from which a frame of a track is a label
-    points: AtLeastOne = 64  # that are learned from; of more, so many are taken evenly
+    points: AtLeastOne = 256  # that are learned from; of more, so many are taken evenly
+    # Points in a larger share of 6 x 6 fields of the picture are everywhere: no place is special.
+    spread: Share = 0.6
 
 
 @dataclass(frozen=True)

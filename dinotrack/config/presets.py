@@ -62,8 +62,8 @@ FAST = Config(
         temperature=0.2,
     ),
     training=TrainingConfig(
-        steps=200,
-        steps_a_frame=2.0,
+        steps=300,
+        steps_a_frame=3.0,
         batch=512,
         frames=3,
         shared_frames=True,
@@ -86,7 +86,7 @@ FAST = Config(
         norm_weight=0.0,
         angle_weight=0.0,
     ),
-    focus=FocusConfig(share=0.5),
+    focus=FocusConfig(share=0.33),
     inference=InferenceConfig(method="join"),
 )
 
