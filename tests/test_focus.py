@@ -282,6 +282,33 @@ def test_a_fit_before_that_is_gone_is_not_needed(
     assert (lessons[0], len(lessons)) == (first[0], 2)
 
 
+def test_a_fit_that_cannot_be_kept_is_tracked_with(
+    video: UInt8[np.ndarray, "T H W 3"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk: what was learned is not lost, and the folder is as it was."""
+    fit(video, tmp_path)
+    expected = fit(video, queries=HERE)
+
+    def full(*args: object) -> None:
+        raise InputError("no space left")
+
+    monkeypatch.setattr(history.checkpoint, "save", full)
+    with pytest.warns(dinotrack.DinotrackWarning, match="not kept .no space left."):
+        attentive = fit(video, tmp_path, queries=HERE)
+    assert attentive.track(HERE) == expected.track(HERE)
+    assert lessons_in(tmp_path) == ()
+
+
+def test_a_damaged_fit_before_is_told_of(
+    video: UInt8[np.ndarray, "T H W 3"], tmp_path: Path
+) -> None:
+    fit(video, tmp_path, queries=HERE)
+    (history.fit_before(tmp_path, 1) / FILE).write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"before-1.*damaged.*remove it"):
+        fit(video, tmp_path, queries=THERE)
+    assert len(lessons_in(tmp_path)) == 1
+
+
 def test_what_a_hand_taught_stays(video: UInt8[np.ndarray, "T H W 3"], tmp_path: Path) -> None:
     """Points that are asked for later are looked at on top of it."""
     first = fit(video, tmp_path, queries=HERE)

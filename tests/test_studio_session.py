@@ -165,7 +165,8 @@ def test_a_fit_from_nothing_to_tracks(
     together = kept.track(**queries_of(POINTS))
     np.testing.assert_allclose(tracks.xy, together.xy, atol=CLOSE)
     plain = {"backbone.name": "none", "training.steps": STEPS}
-    api.fit(video, settings=plain, folder=tmp_path / "plain")
+    places = queries_of(POINTS)["queries"]
+    api.fit(video, settings=plain, folder=tmp_path / "plain", queries=places)
     assert (tmp_path / "plain" / FILE).read_bytes() == (tmp_path / "model" / FILE).read_bytes()
     assert tracks.names == ("point_0", "tail", "point_3")
     assert not tracks.visible[2, 2:4].any()
@@ -175,6 +176,27 @@ def test_a_fit_from_nothing_to_tracks(
     assert [track["id"] for track in shown] == [3]
     np.testing.assert_allclose(shown[0]["xy"], tracks.xy[2], atol=5.1e-4)
     assert shown[0]["visible"] == tracks.visible[2].astype(int).tolist()
+
+
+@pytest.mark.parametrize("points", [POINTS, ()])
+def test_a_fit_looks_at_the_points_that_are_there(
+    points: tuple[Point, ...],
+    opened: Callable[..., Session],
+    heard: Heard,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+
+    def noted(*args: object, queries: object, **more: object) -> None:
+        asked.append(queries)
+        raise InputError("noted")
+
+    monkeypatch.setattr(api, "fit", noted)
+    session = opened()
+    session.show(Document(points))
+    session.fit(WISHES)
+    heard.wait("fit", lambda fit: fit["problem"] is not None)
+    assert asked == [queries_of(points)["queries"] or None]
 
 
 def test_what_was_fitted_before_is_opened_and_a_correction_is_answered_alone(

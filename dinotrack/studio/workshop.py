@@ -98,6 +98,7 @@ class Workshop:
             wanted, board.wanted = board.wanted, None
         assert wanted is not None
         asked = wanted.asked
+        places = [[point.t, point.x, point.y] for point in board.document.points]
         self._previews = 0
         try:
             self.fits.make_room(asked, wanted.again)
@@ -110,6 +111,7 @@ class Workshop:
                     progress=self._on_fit,
                     folder=asked.folder,
                     preview=self._on_preview,
+                    queries=places or None,
                 )
             self.fits.settle()
             self._has(fitted, fitted.steps)

@@ -22,27 +22,29 @@ from dinotrack.training.loop import State
 from dinotrack.training.stored import ELSEWHERE, Identity
 
 
-def put_taught(folder: Path, before: State, taught: State, identity: Identity) -> None:
-    """Write a fit that was taught in the place of the one that it was taught from, which is kept.
+def put_taught(folder: Path, there: State, taught: State, identity: Identity) -> None:
+    """Write a fit that was taught in the place of the one that lies in a folder.
 
-    before: the fit that lies in the folder. Whatever ends this early leaves that one there.
+    there: that one. It is kept as the one from before, unless both had as many lessons, so that
+    what came before the last one is kept already. Whatever ends this early leaves it in its place.
 
     Raises InputError where another fit lies there by now, and where the folder is in use or can't
     be written.
     """
     with locked(folder):
         sweep(folder)
-        there = checkpoint.find(folder, identity)
-        if there is None or (there.step, there.lessons) != (before.step, before.lessons):
+        found = checkpoint.find(folder, identity)
+        if found is None or (found.step, found.lessons) != (there.step, there.lessons):
             raise InputError(f"the fit in {folder} has changed meanwhile; give the command again")
         with held():
             if not (folder / FILE).exists():  # a fit of an older form, which is written anew
-                checkpoint.save(folder, before, identity)
-            kept = fit_before(folder, len(taught.lessons))
-            make_folder(kept, *ELSEWHERE)
-            sweep(kept)
-            with replacing(kept / FILE) as part:
-                shutil.copyfile(folder / FILE, part)
+                checkpoint.save(folder, there, identity)
+            if len(taught.lessons) > len(there.lessons):
+                kept = fit_before(folder, len(taught.lessons))
+                make_folder(kept, *ELSEWHERE)
+                sweep(kept)
+                with replacing(kept / FILE) as part:
+                    shutil.copyfile(folder / FILE, part)
             checkpoint.save(folder, taught, identity)
 
 
@@ -51,24 +53,21 @@ def fit_before(folder: Path, lessons: int) -> Path:
     return folder / f"before-{lessons}"
 
 
-def go_back(folder: Path, lessons: int) -> bool:
+def go_back(folder: Path, lessons: int) -> None:
     """Put the fit from before the last of so many lessons in the place of the one that was taught.
 
-    Returns whether it was there; where somebody removed it, nothing changes. Those from before
-    later lessons go. Raises InputError where the folder is in use or can't be written.
+    Those from before later lessons go. Raises InputError where the folder is in use or can't be
+    written.
     """
     kept = fit_before(folder, lessons)
     with locked(folder), held():
         try:
             os.replace(kept / FILE, folder / FILE)
-        except FileNotFoundError:
-            return False
         except OSError as error:
             raise unwritable(folder, error) from error
         while _dropped(kept):
             lessons += 1
             kept = fit_before(folder, lessons)
-        return True
 
 
 def _dropped(kept: Path) -> bool:

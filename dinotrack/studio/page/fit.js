@@ -65,7 +65,7 @@ function show() {
 
 function note({ status, problem, step, steps }) {
   if (problem) return sentence(problem);
-  if (status === "none" && points().length === 0) return "Place points first, or fit now and place them later: the fit learns the video, not the points.";
+  if (status === "none" && points().length === 0) return "Place points first, and the fit looks at them above all; or fit now and place them later.";
   if (status === "none") return "Press Fit, and the tracker learns this video. A first preview comes within seconds and sharpens while it learns.";
   if (status === "stopped") return `Stopped at step ${step} of ${steps}. What is learnt is kept.`;
   if (status === "done") return `Fitted in ${steps ?? step} steps. A click in the frame is followed at once.`;
@@ -74,7 +74,7 @@ function note({ status, problem, step, steps }) {
 
 const STAGES = {
   read: "Reading", flow: "Motion", features: "Features", buddies: "Best buddies", fit: "Step",
-  refine: "Refining",
+  refine: "Refining", focus: "Looking at your points",
 };
 const EARLY = 10; // steps after which the time left is worth saying: the first wait for the preview
 const stageOf = (stage) => STAGES[stage] ?? capital(stage);
