@@ -91,7 +91,7 @@ def fit(
         run = Run(config, where, number, watch, open_cache(fingerprint), preset is not None)
         made = partial(Fitted.of, clip, identity, run, store.step)
         show = None if preview is None else (lambda learnt: preview(made(learnt)))
-        fitted = made(pipeline.learn(clip, run, masks, store, show))
+        fitted = made(pipeline.learn(clip, run, masks, store, show, asked is not None))
     return fitted if asked is None else focused(fitted, asked, kept)
 
 

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from dinotrack import pipeline
-from dinotrack.config import Config, FocusConfig, override
+from dinotrack.config import Config, flatten, override
 from dinotrack.errors import InputError
 from dinotrack.flow import VideoFlow
 from dinotrack.maps import FeatureMaps
@@ -41,7 +41,7 @@ from dinotrack.run import Run
 from dinotrack.tracking import TrackedVideo
 from dinotrack.tracks import Tracks, hidden_frames
 from dinotrack.training import State, checkpoint
-from dinotrack.training.lessons import FOCUS
+from dinotrack.training.lessons import FOCUS, is_focus
 from dinotrack.training.stored import Identity
 from dinotrack.video import Video
 
@@ -49,6 +49,8 @@ NOTHING_TAUGHT = (
     "there is nothing to teach, as no corrected point is known in two frames; correct a point in "
     "another frame than its query's, in which it is seen"
 )
+LEARNS_BY = ("focus.", "teaching.", "inference.")
+"""What the keys of the settings begin with by which a finished fit learns from its own tracks."""
 
 
 @dataclass(frozen=True)
@@ -209,24 +211,29 @@ class Fitted:
         """
         asked = choose_queries(self.video, queries)
         lesson = self.focus_on(asked)
-        if lesson is None or lesson in self.state.lessons:
+        if lesson is None or lesson == self.looks_at:
             return self
         run = self._told(progress)
         taken = np.linspace(0, len(asked) - 1, min(len(asked), self.config.focus.points))
         points = self.working_queries(asked[taken.round().astype(int)])
         with enough_memory(run.config):
             learnt = pipeline.focus(self.video, self.learnt, points, lesson, run)
-        return replace(self, learnt=learnt)
+        return self if learnt is self.learnt else replace(self, learnt=learnt)
+
+    @property
+    def looks_at(self) -> str | None:
+        """The name of what the points taught that were looked at last; None where none were."""
+        return next((name for name in reversed(self.state.lessons) if is_focus(name)), None)
 
     def focus_on(self, rows: Float[np.ndarray, "N 3"]) -> str | None:
         """The name of what points teach; None where no place of the picture is special.
 
         rows: checked queries, px of the video.
         """
-        focus = self.config.focus
-        if not focus.share or coverage(rows, self.video.size) > focus.spread:
+        config = self.config
+        if not config.focus_steps or coverage(rows, self.video.size) > config.focus.spread:
             return None
-        return focus_name(rows, focus)
+        return focus_name(rows, config)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the fit into a folder, for `load`: weights, optimizer, step, settings, seed, and
@@ -307,7 +314,10 @@ def lesson_name(
     return f"{digest.hexdigest()}-{steps}"
 
 
-def focus_name(queries: Float[np.ndarray, "N 3"], config: FocusConfig) -> str:
-    """What tells what points teach from all other lessons: a hash of them, and how they do."""
-    digest = hashlib.sha256(queries.astype("<f8").tobytes()).hexdigest()
-    return "-".join((f"{FOCUS}{digest}", *map(str, dataclasses.astuple(config))))
+def focus_name(queries: Float[np.ndarray, "N 3"], config: Config) -> str:
+    """What tells what points teach from all other lessons: a hash of them, and one of all settings
+    by which a finished fit learns from them."""
+    settings = {key: value for key, value in flatten(config).items() if key.startswith(LEARNS_BY)}
+    points = hashlib.sha256(queries.astype("<f8").tobytes()).hexdigest()
+    how = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return f"{FOCUS}{points}-{how}"

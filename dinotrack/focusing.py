@@ -18,40 +18,65 @@ from dinotrack.errors import DinotrackWarning, InputError
 from dinotrack.fitted import Fitted
 from dinotrack.training import checkpoint, history
 from dinotrack.training.lessons import is_focus
+from dinotrack.training.stored import Stored
 
 
 def focused(fitted: Fitted, asked: Float[np.ndarray, "N 3"], folder: Path | None) -> Fitted:
     """A finished fit that looks at some points above all, and is kept so in its folder, if any.
 
-    asked: checked rows of (t, x, y), px of the video. Where it can't be kept, that is a
-    DinotrackWarning.
-
-    Raises InputError where the fit from before is damaged.
+    asked: checked rows of (t, x, y), px of the video.
     """
     if folder is None:
         return fitted.focus(asked)
-    if fitted.focus_on(asked) in fitted.state.lessons:
-        return fitted
-    before = _before(fitted, folder)
-    attentive = before.focus(asked)
-    try:
-        if attentive is not before:
-            history.put_taught(folder, fitted.state, attentive.state, fitted.identity)
-        elif before is not fitted:
-            history.go_back(folder, len(fitted.state.lessons))
-    except InputError as error:
-        unkept = f"what the fit learned of these points is not kept ({error}); give it room, or "
-        again = "it is learned again the next time"
-        warnings.warn(DinotrackWarning(unkept + again), stacklevel=2)
+    attentive = looking(fitted, asked, folder)
+    keep(folder, fitted, attentive)
     return attentive
 
 
-def _before(fitted: Fitted, folder: Path) -> Fitted:
-    """The fit as it was before it looked at other points, where that is kept."""
+def looking(fitted: Fitted, asked: Float[np.ndarray, "N 3"], folder: Path) -> Fitted:
+    """A fit of a folder as it is when it looks at some points above all, and at no others.
+
+    Where the fit from before it looked at others is lost, that is a DinotrackWarning.
+    """
     lessons = fitted.state.lessons
-    if not lessons or not is_focus(lessons[-1]):
-        return fitted
-    kept = checkpoint.find(history.fit_before(folder, len(lessons)), fitted.identity)
+    if not lessons or not is_focus(lessons[-1]) or fitted.focus_on(asked) == lessons[-1]:
+        return fitted.focus(asked)
+    where = history.fit_before(folder, len(lessons))
+    kept = _kept_before(where, fitted)
     if kept is None:
-        return fitted
-    return replace(fitted, learnt=pipeline.recall(fitted.video, fitted.run, kept))
+        lost = f"{where} does not hold the fit from before it looked at other points; "
+        advice = "it goes on from there, and a fit in another folder may be better"
+        warnings.warn(DinotrackWarning(lost + advice), stacklevel=2)
+        return fitted.focus(asked)
+    before = pipeline.recall(fitted.video, fitted.run, kept)
+    return replace(fitted, learnt=replace(before, masks=fitted.learnt.masks)).focus(asked)
+
+
+def keep(folder: Path, there: Fitted, now: Fitted) -> None:
+    """Put a fit that looks at points in the place of the one that lies in its folder.
+
+    Where it can't be kept, that is a DinotrackWarning.
+    """
+    if now.state.lessons == there.state.lessons:
+        return
+    try:
+        if len(now.state.lessons) < len(there.state.lessons):
+            history.go_back(folder, len(there.state.lessons))
+        elif checkpoint.is_kept(folder):
+            history.put_taught(folder, there.state, now.state, there.identity)
+        else:
+            checkpoint.put(folder, now.state, now.identity)
+    except InputError as error:
+        unkept = f"{folder} keeps the fit as it was before it looked at these points ({error})"
+        warnings.warn(DinotrackWarning(f"{unkept}; their tracks are as good"), stacklevel=2)
+
+
+def _kept_before(where: Path, fitted: Fitted) -> Stored | None:
+    """The fit from before the last lesson of another, if it is there and whole."""
+    try:
+        kept = checkpoint.find(where, fitted.identity)
+    except InputError:
+        return None
+    if kept is None or kept.lessons != fitted.state.lessons[:-1] or kept.step != fitted.steps:
+        return None
+    return kept

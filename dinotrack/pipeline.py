@@ -82,8 +82,10 @@ class Learnt:
     """Which frames of the video show something."""
     video: TrackedVideo
     """These frames as points are tracked in them."""
+    masks: Masks | None = None
+    """The foreground, where the user gave it."""
     learned_from: tuple[Inputs, TrainingData] | None = None
-    """Held where more may be learned from it soon, unless the user gave the foreground."""
+    """Held where more is learned from it soon."""
 
 
 Preview = Callable[[Learnt], None]
@@ -91,19 +93,24 @@ Preview = Callable[[Learnt], None]
 
 
 def learn(
-    video: Video, run: Run, masks: Masks | None, store: Store, preview: Preview | None = None
+    video: Video,
+    run: Run,
+    masks: Masks | None,
+    store: Store,
+    preview: Preview | None = None,
+    goes_on: bool = False,
 ) -> Learnt:
     """Learn to track one video. This is the method as the paper's abstract tells it.
 
-    A fit that was found in the store is continued, and a finished one is taken as it is.
+    A fit that was found in the store is continued, and a finished one is taken as it is. goes_on:
+    whether more is learned soon, so that what was learned from is held.
     """
     if store.is_finished:
-        return recall(video, run, store.stored)
+        return replace(recall(video, run, store.stored), masks=masks)
     fit = prepare(video, run, masks, store.stored)
     show = None if preview is None else _shown(fit.inputs, run.unwatched(), preview)
     train(fit.data, fit.state, run, store, show)
-    learnt = ready_to_track(fit.inputs, fit.state, run)
-    goes_on = run.config.focus.share > 0 and masks is None
+    learnt = replace(ready_to_track(fit.inputs, fit.state, run), masks=masks)
     return replace(learnt, learned_from=(fit.inputs, fit.data)) if goes_on else learnt
 
 
@@ -184,7 +191,7 @@ def focus(video: Video, learnt: Learnt, queries: Queries, lesson: str, run: Run)
     focus = run.config.focus
     run = run.with_settings(
         {
-            "teaching.steps": round(focus.share * run.config.training.steps),
+            "teaching.steps": run.config.focus_steps,
             "teaching.rounds": focus.rounds,
             "teaching.sure": focus.sure,
             # what is sure enough needs neither votes of points around it nor a second pass
@@ -216,8 +223,8 @@ def _go_on(video: Video, learnt: Learnt, lessons: Lessons, run: Run) -> Learnt:
     where they are sure.
     """
     if learnt.learned_from is None:
-        inputs = observe(video, run, finds_foreground=True)
-        data = material(inputs, None, run)
+        inputs = observe(video, run, finds_foreground=learnt.masks is None)
+        data = material(inputs, learnt.masks, run)
     else:
         inputs, data = learnt.learned_from
     asked = learnt.timeline.queries(lessons.points)
@@ -234,7 +241,8 @@ def _go_on(video: Video, learnt: Learnt, lessons: Lessons, run: Run) -> Learnt:
                 break
             taught = replace(data, lesson=lesson)
             state = go_on(taught, learnt.state, lessons.name, range(*ends), run, lessons.stage)
-        learnt = ready_to_track(inputs, replace(state, lessons=names), run)
+        ready = ready_to_track(inputs, replace(state, lessons=names), run)
+        learnt = replace(ready, masks=learnt.masks)
     return learnt
 
 

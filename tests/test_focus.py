@@ -4,6 +4,7 @@ time, and what folders keep of it."""
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,11 +23,16 @@ from dinotrack.errors import InputError
 from dinotrack.fitted import Fitted, focus_name
 from dinotrack.media.encoding import write_video
 from dinotrack.points import FIELDS, choose_queries, coverage
-from dinotrack.queries import Queries
+from dinotrack.queries import Queries, Trajectories
+from dinotrack.report.repeating import repeating_section
+from dinotrack.report.story import Story
+from dinotrack.run import Run
+from dinotrack.tracking import TrackedVideo
 from dinotrack.tracks import Tracks
 from dinotrack.training import checkpoint, history
 from dinotrack.training.checkpoint import FILE
-from dinotrack.training.lessons import is_focus, seed_of
+from dinotrack.training.lessons import Lesson, is_focus, seed_of
+from dinotrack.video import Video
 
 QUICK = {
     "training.steps": 4, "backbone.name": "none", "teaching.steps": 2,
@@ -100,17 +106,62 @@ def test_it_looks_once_at_the_same_points(fitted: Fitted) -> None:
 
 
 def test_it_sees_no_more_than_was_seen_for_the_fit(
-    fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+    fitted: Fitted, video: UInt8[np.ndarray, "T H W 3"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was learned from is at hand; a fit that was loaded sees it anew, which is the same."""
-    without = replace(fitted, learnt=replace(fitted.learnt, learned_from=None))
-    anew = numbers(without.focus(HERE))
+    seen: list[str] = []
+    observe = pipeline.observe
 
-    def refused(*args: object, **kwargs: object) -> None:
-        raise AssertionError("the video was looked at again")
+    def noted(video: Video, *more: Any, **options: Any) -> pipeline.Inputs:
+        seen.append(video.name)
+        return observe(video, *more, **options)
 
-    monkeypatch.setattr(pipeline, "observe", refused)
-    assert all(map(torch.equal, anew, numbers(fitted.focus(HERE))))
+    monkeypatch.setattr(pipeline, "observe", noted)
+    whole = fit(video, queries=HERE)
+    assert len(seen) == 1
+    assert numbers_alike(whole, fitted.focus(HERE))
+    assert len(seen) == 2
+
+
+def test_points_are_tracked_alone_in_as_many_rounds_as_are_wished(
+    fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without support and memory, and after the first round with the doubt of what was taught."""
+    seen: list[tuple[float, float, float]] = []
+    track_video = pipeline.track_video
+
+    def noted(video: TrackedVideo, queries: Queries, run: Run) -> Trajectories:
+        config = run.config.inference
+        seen.append((config.support.reach, config.memory.weight, config.confidence.bias))
+        return track_video(video, queries, run)
+
+    monkeypatch.setattr(pipeline, "track_video", noted)
+    asked = with_settings(fitted, {"focus.rounds": 3})
+    attentive = asked.focus(HERE)
+    confidence = fitted.config.inference.confidence
+    doubt = confidence.bias + confidence.taught
+    assert seen == [(0, 0, confidence.bias), (0, 0, doubt), (0, 0, doubt)]
+    attentive.track(HERE)
+    inference = fitted.config.inference
+    assert seen[3:] == [(inference.support.reach, inference.memory.weight, doubt)]
+
+
+def test_blank_frames_are_passed_over(
+    video: UInt8[np.ndarray, "T H W 3"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blank = np.insert(video, 2, 0, axis=0)
+    seen: list[tuple[list[int], tuple[int, ...]]] = []
+    lesson_of = pipeline.lesson_of
+
+    def noted(queries: Queries, found: Trajectories, hidden: Tensor, *more: Any) -> Lesson | None:
+        seen.append((queries.frame.tolist(), tuple(hidden.shape)))
+        return lesson_of(queries, found, hidden, *more)
+
+    monkeypatch.setattr(pipeline, "lesson_of", noted)
+    with pytest.warns(dinotrack.DinotrackWarning, match="blank"):
+        fit(blank, queries=[[0, 40, 30], [4, 48, 34]])
+    assert set(seen[0][0]) == {0, 3}
+    assert seen[0][1] == (2, len(video))
 
 
 def test_a_share_of_the_steps_is_taken(fitted: Fitted) -> None:
@@ -129,12 +180,13 @@ def with_settings(fitted: Fitted, settings: dict[str, object]) -> Fitted:
     return replace(fitted, run=run, identity=identity)
 
 
-@pytest.mark.parametrize("settings", [{"focus.share": 0.0}, {"focus.sure": 1.0}])
+@pytest.mark.parametrize(
+    "settings", [{"focus.share": 0.0}, {"focus.share": 0.1}, {"focus.sure": 1.0}]
+)
 def test_nothing_to_look_at_changes_nothing(fitted: Fitted, settings: dict[str, object]) -> None:
-    """Where it is not wanted, and where nothing is sure."""
+    """Where it is not wanted, where its share is less than a step, and where nothing is sure."""
     asked = with_settings(fitted, settings)
-    assert asked.focus(HERE) is asked or numbers_alike(asked, asked.focus(HERE))
-    assert asked.focus(HERE).state.lessons == ()
+    assert asked.focus(HERE) is asked
 
 
 def numbers_alike(one: Fitted, two: Fitted) -> bool:
@@ -226,21 +278,29 @@ def test_it_is_less_sure_of_itself(fitted: Fitted) -> None:
     )
 
 
+def test_a_report_tells_of_no_hand(fitted: Fitted) -> None:
+    attentive = fitted.focus(HERE)
+    story = Story("clip", attentive, attentive.track(HERE), {})
+    assert "was then taught" not in repeating_section(story)
+
+
 # --- names
 
 
 def test_names_tell_points_and_settings_apart(fitted: Fitted) -> None:
-    config = fitted.config.focus
+    config = fitted.config
     one = np.array(HERE, np.float32)
+    changes = ("focus.sure=0.5", "focus.rounds=3", "teaching.share=0.1", "inference.method=match")
     names = {
         focus_name(one, config),
         focus_name(one + 1, config),
         focus_name(one[:2], config),
-        *(focus_name(one, replace(config, **more)) for more in ({"sure": 0.5}, {"rounds": 3})),
+        *(focus_name(one, override(config, [change])) for change in changes),
     }
-    assert len(names) == 5
-    assert focus_name(one, config) == focus_name(one.copy(), config)
-    assert len({seed_of(name, 3) for name in names}) > 1
+    assert len(names) == 3 + len(changes)
+    other = override(config, {"shots.cut_colours": 0.3})  # of the fit, which has a name of its own
+    assert focus_name(one, config) == focus_name(one.copy(), other)
+    assert len({seed_of(name, 3) for name in names}) == 3
     assert not is_focus("0" * 64 + "-100")
 
 
@@ -273,12 +333,25 @@ def test_other_points_start_from_the_fit_before(
     assert kept[0].read_bytes() == kept[1].read_bytes()
 
 
-def test_a_fit_before_that_is_gone_is_not_needed(
-    video: UInt8[np.ndarray, "T H W 3"], tmp_path: Path
+@pytest.mark.parametrize("lost", ["gone", "damaged", "of another video", "focused"])
+def test_a_fit_before_that_is_lost_is_told_of(
+    lost: str, video: UInt8[np.ndarray, "T H W 3"], tmp_path: Path
 ) -> None:
-    first = fit(video, tmp_path, queries=HERE).state.lessons
-    shutil.rmtree(history.fit_before(tmp_path, 1))
-    lessons = fit(video, tmp_path, queries=THERE).state.lessons
+    """What lies there goes on, so that no run ends for it."""
+    run = tmp_path / "run"
+    first = fit(video, run, queries=HERE).state.lessons
+    kept = history.fit_before(run, 1)
+    if lost == "gone":
+        shutil.rmtree(kept)
+    elif lost == "damaged":
+        (kept / FILE).write_bytes(b"nothing")
+    else:
+        other = video[::-1] if lost == "of another video" else video
+        queries = HERE if lost == "focused" else None
+        fit(other, tmp_path / "other", queries=queries)
+        shutil.copy(tmp_path / "other" / FILE, kept / FILE)
+    with pytest.warns(dinotrack.DinotrackWarning, match="before-1 does not hold"):
+        lessons = fit(video, run, queries=THERE).state.lessons
     assert (lessons[0], len(lessons)) == (first[0], 2)
 
 
@@ -293,20 +366,41 @@ def test_a_fit_that_cannot_be_kept_is_tracked_with(
         raise InputError("no space left")
 
     monkeypatch.setattr(history.checkpoint, "save", full)
-    with pytest.warns(dinotrack.DinotrackWarning, match="not kept .no space left."):
+    with pytest.warns(dinotrack.DinotrackWarning, match=r"as it was before.*no space left"):
         attentive = fit(video, tmp_path, queries=HERE)
     assert attentive.track(HERE) == expected.track(HERE)
     assert lessons_in(tmp_path) == ()
 
 
-def test_a_damaged_fit_before_is_told_of(
+def test_the_same_points_are_looked_at_again_after_others(
     video: UInt8[np.ndarray, "T H W 3"], tmp_path: Path
 ) -> None:
-    fit(video, tmp_path, queries=HERE)
-    (history.fit_before(tmp_path, 1) / FILE).write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"before-1.*damaged.*remove it"):
-        fit(video, tmp_path, queries=THERE)
-    assert len(lessons_in(tmp_path)) == 1
+    """Also on top of what a hand taught, where the fit looked at them before the others."""
+    first = fit(video, tmp_path, queries=HERE)
+    taught = first.teach(CORRECTIONS, queries=HERE)
+    history.put_taught(tmp_path, first.state, taught.state, first.identity)
+    expected = (tmp_path / FILE).read_bytes()
+    fit(video, tmp_path, queries=THERE)
+    assert fit(video, tmp_path, queries=HERE).track(HERE) == taught.track(HERE)
+    assert (tmp_path / FILE).read_bytes() == expected
+
+
+def test_masks_are_learned_from_in_one_go_and_later(
+    video: UInt8[np.ndarray, "T H W 3"], tmp_path: Path
+) -> None:
+    masks = np.zeros(video.shape[:3], bool)
+    masks[:, 10:60, 10:60] = True
+    whole = fit(video, tmp_path / "one", queries=HERE, foreground=masks)
+    fit(video, tmp_path / "two", foreground=masks)
+    later = fit(video, tmp_path / "two", queries=HERE, foreground=masks)
+    assert numbers_alike(whole, later)
+    without = fit(video, tmp_path / "three", foreground=masks).focus(HERE)
+    assert numbers_alike(whole, without)
+
+
+def test_what_was_learned_from_is_held_no_longer_than_needed(fitted: Fitted) -> None:
+    assert fitted.learnt.learned_from is None
+    assert fitted.focus(HERE).learnt.learned_from is None
 
 
 def test_what_a_hand_taught_stays(video: UInt8[np.ndarray, "T H W 3"], tmp_path: Path) -> None:
@@ -365,10 +459,10 @@ def test_undo_goes_back_to_before_a_hands_lesson(
     run = tmp_path / "run"
     quick = [f"{key}={text(value)}" for key, value in QUICK.items()]
 
-    def track(queries: str) -> Tracks:
+    def track(queries: str, out: Path = run) -> Tracks:
         words = [str(tmp_path / "clip.mp4"), "--queries", str(tmp_path / queries), "--no-overlay"]
-        assert main([*words, "--out", str(run), "--set", *quick]) == 0
-        return dinotrack.load_tracks(run / "tracks.npz")
+        assert main([*words, "--out", str(out), "--set", *quick]) == 0
+        return dinotrack.load_tracks(out / "tracks.npz")
 
     first = track("here.csv")
     assert main(["teach", str(run), "--undo"]) == 2
@@ -379,6 +473,9 @@ def test_undo_goes_back_to_before_a_hands_lesson(
     assert main(["teach", str(run), "--undo"]) == 0
     assert "went back to the fit from before lesson 1\n" in capfd.readouterr().out
     assert [is_focus(name) for name in lessons_in(run / "model")] == [True]
+    fresh = track("there.csv", tmp_path / "fresh")  # the points of the run are what is looked at
+    assert dinotrack.load_tracks(run / "tracks.npz") == fresh
+    assert lessons_in(run / "model") == lessons_in(tmp_path / "fresh" / "model")
     assert [path.name for path in sorted((run / "model").glob("before-*"))] == ["before-1"]
     assert track("here.csv") == first
 

@@ -141,8 +141,8 @@ class Case:
     def outcomes(self, fitted: Pupil, teach: bool) -> Iterator[Outcome]:
         """How good the tracks of a fit are, without and with corrections."""
         for truth in self.clip.point_truths:
-            fitted = fitted.focus(truth.queries)
-            rounds = corrected(fitted, truth, self.times)
+            attentive = fitted.focus(truth.queries)
+            rounds = corrected(attentive, truth, self.times)
             mended = np.unique(rounds[-1].made[:, 0]).astype(int)
             everything = np.arange(len(truth.queries))
             for points, rows in ((ALL, everything), (CORRECTED, mended)):
@@ -151,12 +151,12 @@ class Case:
                         yield self._outcome(truth, points, rows, times, done)
             if teach:
                 made = rounds[-1].made
-                taught = _taught(fitted, truth, made)
+                taught = _taught(attentive, truth, made)
                 done = Round(made, taught.track(truth.queries, corrections=made))
                 for points, rows in ((ALL, everything), (CORRECTED, mended)):
                     if len(rows):
                         yield self._outcome(truth, points, rows, self.times, done, taught=True)
-                yield from self._half_taught(fitted, truth, rounds)
+                yield from self._half_taught(attentive, truth, rounds)
 
     def _half_taught(
         self, fitted: Pupil, truth: PointTruth, rounds: Sequence[Round]

@@ -161,6 +161,7 @@ def _undo(args: argparse.Namespace, display: Display) -> Iterator[str]:
     That is done at the very end, so that whatever ends this early, the command can be given again.
     """
     with held():
+        from dinotrack import focusing
         from dinotrack.terminal import outputs
         from dinotrack.training import checkpoint, history
         from dinotrack.training.lessons import is_focus
@@ -171,8 +172,10 @@ def _undo(args: argparse.Namespace, display: Display) -> Iterator[str]:
     if not given:
         raise InputError(f"the fit in {model} was never taught; there is nothing to undo")
     work = _work(args, history.fit_before(model, given[-1]), display)
-    lines = list(work.written(args.run, work.fitted, Watch(display)))
+    fitted = focusing.looking(work.fitted, work.asked.queries, model)
+    lines = list(work.written(args.run, fitted, Watch(display)))
     history.go_back(model, given[-1])
+    focusing.keep(model, work.fitted, fitted)
     yield f"went back to the fit from before lesson {len(given)}"
     yield from lines
 

@@ -267,3 +267,8 @@ class Config(Section, key=""):
     teaching: TeachingConfig = TeachingConfig()
     focus: FocusConfig = FocusConfig()
     inference: InferenceConfig = InferenceConfig()
+
+    @property
+    def focus_steps(self) -> int:
+        """How many steps look at the points that are asked for, after those of the fit."""
+        return round(self.focus.share * self.training.steps)

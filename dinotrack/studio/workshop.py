@@ -96,9 +96,9 @@ class Workshop:
         board = self._board
         with board.changed:
             wanted, board.wanted = board.wanted, None
+            places = [[point.t, point.x, point.y] for point in board.document.points]
         assert wanted is not None
         asked = wanted.asked
-        places = [[point.t, point.x, point.y] for point in board.document.points]
         self._previews = 0
         try:
             self.fits.make_room(asked, wanted.again)
@@ -158,7 +158,7 @@ class Workshop:
     def _on_warning(self, warning: DinotrackWarning) -> None:
         """Tell what goes wrong while a fit is trained, such as a full disk. What is said before, as
         that an unfinished fit goes on, everybody sees."""
-        if self._board.status.stage == "fit":
+        if self._board.status.stage in ("fit", "refine", "focus"):
             self._board.tell_problem(on_command_line(warning))
 
     def _on_preview(self, fitted: Fitted) -> None:

@@ -1,8 +1,9 @@
 """The fits from before lessons, each kept in a folder of its own, so that one can go back.
 
-In the folder of a fit that was taught twice, before-1 holds the fit from before its first lesson,
-and before-2 the one from before its second. A fit knows how often it was taught, so what is in
-these folders is never in doubt, whenever a process was killed.
+A lesson is what a hand taught, or points that were looked at. In the folder of a fit that was
+taught twice, before-1 holds the fit from before its first lesson, and before-2 the one from before
+its second. A fit knows how often it was taught, so what is in these folders is never in doubt,
+whenever a process was killed.
 """
 
 from __future__ import annotations
