@@ -70,6 +70,9 @@ class Stray:
         rows = np.asarray(queries, np.float32)
         return Tracks(xy.astype(np.float32), self.truth.points.visible, ones, rows, SIZE, 24.0)
 
+    def focus(self, queries: Any) -> "Stray":
+        return self
+
     def teach(self, corrections: Any, *, queries: Any) -> "Stray":
         self.lessons.append(np.asarray(corrections))
         return dataclasses.replace(self, taught=True)

@@ -535,7 +535,7 @@ def test_what_a_killed_run_left_is_removed(clip: Path, tmp_path: Path) -> None:
     (out / "model" / ".checkpoint.safetensors.0123456789abcdef.part").write_text("half")
     (out / ".unfinished-link").symlink_to(others)
     (out / "notes.txt").write_text("mine")
-    assert cli.main([str(clip), "--out", str(out), *QUICK]) == 0
+    assert cli.main([str(clip), "--out", str(out), *QUICK, "--set", "focus.share=0"]) == 0
     left = {name for name in content(out) if not name.endswith(".lock")}
     assert left == {*RESULTS, outputs.RECORD, "model/checkpoint.safetensors", "notes.txt"}
     assert content(others) == {"photo.png": b"mine"}

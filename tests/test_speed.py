@@ -88,7 +88,8 @@ def test_every_stage_at_every_length(grown: StagesPart) -> None:
         assert {"read", "flow", "refine", "track", "overlay", "whole"} <= seconds.keys()
         named = sum(value for stage, value in seconds.items() if not stage.startswith("whole"))
         assert 0 < named <= seconds["whole"]
-        assert seconds["whole but fit"] == pytest.approx(seconds["whole"] - seconds.get("fit", 0.0))
+        learning = seconds.get("fit", 0.0) + seconds.get("focus", 0.0)
+        assert seconds["whole but fit"] == pytest.approx(seconds["whole"] - learning)
         assert 0 < peak["start"] <= peak["read"] <= peak["overlay"] <= peak["whole"]
         assert row.size == SIZE
         assert row.points <= 9
