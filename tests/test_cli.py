@@ -27,7 +27,7 @@ from dinotrack.video import read_video
 
 HEIGHT, WIDTH, FRAMES = 48, 64, 6
 STEPS = 6
-QUICK = ["--set", f"training.steps={STEPS}", "--no-overlay"]
+QUICK = ["--set", f"training.steps={STEPS}", "focus.share=0", "--no-overlay"]
 
 Write = Callable[[str, str], str]
 

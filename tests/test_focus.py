@@ -207,6 +207,8 @@ def test_points_everywhere_are_looked_at_as_all_others(
     assert coverage(everywhere, fitted.video.size) == 1
     assert fitted.focus(everywhere) is fitted
     assert with_settings(fitted, {"focus.spread": 1.0}).focus(everywhere) is not fitted
+    just = coverage(np.array(HERE, np.float64), fitted.video.size)
+    assert with_settings(fitted, {"focus.spread": just}).focus(HERE) is not fitted
     fit(video, tmp_path / "plain")
     fit(video, tmp_path / "run", queries=HERE)
     assert fit(video, tmp_path / "run", queries=everywhere).state.lessons == ()
