@@ -44,7 +44,7 @@ LONG = {
     "testsrc2_hdr.mp4": (60, ""),
     "truncated_faststart.mp4": (53, "damaged"),
 }
-QUICK = ["--grid", "4", "--set", "training.steps=2", "video.area=20000"]
+QUICK = ["--grid", "4", "--set", "training.steps=2", "video.area=20000", "focus.share=0"]
 
 
 def test_no_file_is_forgotten(shared_data: Path) -> None:
