@@ -19,7 +19,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from dinotrack import pipeline
-from dinotrack.config import Config, flatten, override
+from dinotrack.config import Config, flatten
 from dinotrack.errors import InputError
 from dinotrack.flow import VideoFlow
 from dinotrack.maps import FeatureMaps
@@ -175,7 +175,7 @@ class Fitted:
         run = self._told(progress)
         usual = run.config.teaching.steps
         count = usual if steps is None else whole_number(steps, "steps", usual)
-        run = replace(run, config=override(run.config, {"teaching.steps": count}))
+        run = run.with_settings({"teaching.steps": count})
         lesson = lesson_name(asked, made, stretches, count)
         asked, made, stretches = corrected_alone(asked, made, stretches)
         if not len(asked):

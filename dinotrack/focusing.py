@@ -24,16 +24,17 @@ from dinotrack.training.stored import Stored
 def focused(fitted: Fitted, asked: Float[np.ndarray, "N 3"], folder: Path | None) -> Fitted:
     """A finished fit that looks at some points above all, and is kept so in its folder, if any.
 
-    asked: checked rows of (t, x, y), px of the video.
+    asked: checked rows of (t, x, y), px of the video. What was learned from is let go.
     """
     if folder is None:
-        return fitted.focus(asked)
-    attentive = looking(fitted, asked, folder)
-    keep(folder, fitted, attentive)
-    return attentive
+        attentive = fitted.focus(asked)
+    else:
+        attentive = refocused(fitted, asked, folder)
+        keep(folder, fitted, attentive)
+    return replace(attentive, learnt=replace(attentive.learnt, learned_from=None))
 
 
-def looking(fitted: Fitted, asked: Float[np.ndarray, "N 3"], folder: Path) -> Fitted:
+def refocused(fitted: Fitted, asked: Float[np.ndarray, "N 3"], folder: Path) -> Fitted:
     """A fit of a folder as it is when it looks at some points above all, and at no others.
 
     Where the fit from before it looked at others is lost, that is a DinotrackWarning.
@@ -44,9 +45,9 @@ def looking(fitted: Fitted, asked: Float[np.ndarray, "N 3"], folder: Path) -> Fi
     where = history.fit_before(folder, len(lessons))
     kept = _kept_before(where, fitted)
     if kept is None:
-        lost = f"{where} does not hold the fit from before it looked at other points; "
-        advice = "it goes on from there, and a fit in another folder may be better"
-        warnings.warn(DinotrackWarning(lost + advice), stacklevel=2)
+        lost = f"{where} does not hold the fit from before other points were looked at; "
+        effect = "it goes on from after that, so that tracks differ from those of a new folder"
+        warnings.warn(DinotrackWarning(lost + effect), stacklevel=2)
         return fitted.focus(asked)
     before = pipeline.recall(fitted.video, fitted.run, kept)
     return replace(fitted, learnt=replace(before, masks=fitted.learnt.masks)).focus(asked)
@@ -67,8 +68,9 @@ def keep(folder: Path, there: Fitted, now: Fitted) -> None:
         else:
             checkpoint.put(folder, now.state, now.identity)
     except InputError as error:
-        unkept = f"{folder} keeps the fit as it was before it looked at these points ({error})"
-        warnings.warn(DinotrackWarning(f"{unkept}; their tracks are as good"), stacklevel=2)
+        unkept = f"{folder} keeps the fit from before these points were looked at ({error}); "
+        effect = "tracks do not suffer, but the next run looks at the points again"
+        warnings.warn(DinotrackWarning(unkept + effect), stacklevel=2)
 
 
 def _kept_before(where: Path, fitted: Fitted) -> Stored | None:

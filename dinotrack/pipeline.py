@@ -88,6 +88,19 @@ class Learnt:
     """Held where more is learned from it soon."""
 
 
+@dataclass(frozen=True)
+class Course:
+    """Points that a tracker learns from, in rounds."""
+
+    points: Queries
+    """In working px."""
+    hidden: Bool[Tensor, "N T"]
+    """Where somebody says that a point is not seen."""
+    name: str
+    stage: str
+    """What is told of how far it is."""
+
+
 Preview = Callable[[Learnt], None]
 """Is shown a fit before its first step and now and then while it goes on."""
 
@@ -107,11 +120,11 @@ def learn(
     """
     if store.is_finished:
         return replace(recall(video, run, store.stored), masks=masks)
-    fit = prepare(video, run, masks, store.stored)
-    show = None if preview is None else _shown(fit.inputs, run.unwatched(), preview)
-    train(fit.data, fit.state, run, store, show)
-    learnt = replace(ready_to_track(fit.inputs, fit.state, run), masks=masks)
-    return replace(learnt, learned_from=(fit.inputs, fit.data)) if goes_on else learnt
+    inputs, state, data = _fitted(video, run, masks, store, preview)
+    held = (inputs, data) if goes_on else None
+    del data  # else it makes room for the refined features
+    learnt = ready_to_track(inputs, state, run)
+    return replace(learnt, masks=masks, learned_from=held)
 
 
 def recall(video: Video, run: Run, stored: Stored | None) -> Learnt:
@@ -180,7 +193,7 @@ def teach(
     hidden: where a hand says that a point is not seen. lesson: the name of what is taught. Where
     that leaves nothing to learn, it is the tracker as it was.
     """
-    return _go_on(video, learnt, Lessons(corrected, hidden, lesson, "teach"), run)
+    return _go_on(video, learnt, Course(corrected, hidden, lesson, "teach"), run)
 
 
 def focus(video: Video, learnt: Learnt, queries: Queries, lesson: str, run: Run) -> Learnt:
@@ -200,24 +213,11 @@ def focus(video: Video, learnt: Learnt, queries: Queries, lesson: str, run: Run)
         }
     )
     nowhere = queries.frame.new_zeros((len(queries), len(video.frames))).bool()
-    return _go_on(video, learnt, Lessons(queries, nowhere, lesson, "focus"), run)
+    return _go_on(video, learnt, Course(queries, nowhere, lesson, "focus"), run)
 
 
-@dataclass(frozen=True)
-class Lessons:
-    """What a tracker learns from, in rounds."""
-
-    points: Queries
-    """In working px."""
-    hidden: Bool[Tensor, "N T"]
-    """Where somebody says that a point is not seen."""
-    name: str
-    stage: str
-    """What is told of how far it is."""
-
-
-def _go_on(video: Video, learnt: Learnt, lessons: Lessons, run: Run) -> Learnt:
-    """A tracker that has learned from lessons, too, or as it was where there is nothing to learn.
+def _go_on(video: Video, learnt: Learnt, course: Course, run: Run) -> Learnt:
+    """A tracker that has learned from more, too, or as it was where there is nothing to learn.
 
     Each round tracks the points with what the round before learnt, and learns from the tracks
     where they are sure.
@@ -227,20 +227,20 @@ def _go_on(video: Video, learnt: Learnt, lessons: Lessons, run: Run) -> Learnt:
         data = material(inputs, learnt.masks, run)
     else:
         inputs, data = learnt.learned_from
-    asked = learnt.timeline.queries(lessons.points)
-    hidden = lessons.hidden[:, learnt.timeline.shown]
+    asked = learnt.timeline.queries(course.points)
+    hidden = course.hidden[:, learnt.timeline.shown]
     teaching = run.config.teaching
-    names = (*learnt.state.lessons, lessons.name)
+    names = (*learnt.state.lessons, course.name)
     for number in range(teaching.rounds):
         ends = [teaching.steps * k // teaching.rounds for k in (number, number + 1)]
-        with run.stage(lessons.stage):
+        with run.stage(course.stage):
             quiet = _as_taught(run, learnt.state).unwatched()
             found = track_video(learnt.video, asked, quiet)
             lesson = lesson_of(asked, found, hidden, inputs.size, teaching)
             if lesson is None:
                 break
             taught = replace(data, lesson=lesson)
-            state = go_on(taught, learnt.state, lessons.name, range(*ends), run, lessons.stage)
+            state = go_on(taught, learnt.state, course.name, range(*ends), run, course.stage)
         ready = ready_to_track(inputs, replace(state, lessons=names), run)
         learnt = replace(ready, masks=learnt.masks)
     return learnt
@@ -253,6 +253,16 @@ def _as_taught(run: Run, state: State) -> Run:
         return run
     confidence = run.config.inference.confidence
     return run.with_settings({"inference.confidence.bias": confidence.bias + confidence.taught})
+
+
+def _fitted(
+    video: Video, run: Run, masks: Masks | None, store: Store, preview: Preview | None
+) -> tuple[Inputs, State, TrainingData]:
+    """A fit after its last step."""
+    fit = prepare(video, run, masks, store.stored)
+    show = None if preview is None else _shown(fit.inputs, run.unwatched(), preview)
+    train(fit.data, fit.state, run, store, show)
+    return fit.inputs, fit.state, fit.data
 
 
 def _shown(inputs: Inputs, run: Run, preview: Preview) -> Callable[[State], None]:

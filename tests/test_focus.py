@@ -368,7 +368,7 @@ def test_a_fit_that_cannot_be_kept_is_tracked_with(
         raise InputError("no space left")
 
     monkeypatch.setattr(history.checkpoint, "save", full)
-    with pytest.warns(dinotrack.DinotrackWarning, match=r"as it was before.*no space left"):
+    with pytest.warns(dinotrack.DinotrackWarning, match=r"from before these points.*no space left"):
         attentive = fit(video, tmp_path, queries=HERE)
     assert attentive.track(HERE) == expected.track(HERE)
     assert lessons_in(tmp_path) == ()
@@ -400,9 +400,21 @@ def test_masks_are_learned_from_in_one_go_and_later(
     assert numbers_alike(whole, without)
 
 
-def test_what_was_learned_from_is_held_no_longer_than_needed(fitted: Fitted) -> None:
-    assert fitted.learnt.learned_from is None
-    assert fitted.focus(HERE).learnt.learned_from is None
+def test_what_was_learned_from_is_held_no_longer_than_needed(
+    fitted: Fitted, video: UInt8[np.ndarray, "T H W 3"], tmp_path: Path
+) -> None:
+    """Also where it turned out that there is nothing to look at."""
+    everywhere = choose_queries(fitted.video, grid=6)
+    unsure = {"focus.sure": 1.0}
+    for found in (
+        fitted,
+        fitted.focus(HERE),
+        fit(video, queries=HERE),
+        fit(video, queries=everywhere),
+        fit(video, tmp_path, queries=everywhere),
+        fit(video, queries=HERE, settings=unsure),
+    ):
+        assert found.learnt.learned_from is None
 
 
 def test_what_a_hand_taught_stays(video: UInt8[np.ndarray, "T H W 3"], tmp_path: Path) -> None:

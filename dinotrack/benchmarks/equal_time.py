@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 
 from dinotrack.benchmarks.accuracy import evaluate
 from dinotrack.benchmarks.machine import fresh_cache
-from dinotrack.benchmarks.methods import Configuration
+from dinotrack.benchmarks.methods import Configuration, seconds_of_learning
 from dinotrack.benchmarks.summary import Row
 from dinotrack.benchmarks.truth import AnnotatedClip
 from dinotrack.tracks import Tracks
@@ -50,9 +50,7 @@ class Watched:
         with fresh_cache():
             fitted = self.configuration.fit(clip, video, seed)
             tracks = fitted.focus(queries).track(queries)
-        seconds = fitted.record["seconds"]
-        learning = sum(seconds.get(stage, 0.0) for stage in ("fit", "focus"))
-        self.fits.append(Effort(learning, fitted.steps))
+        self.fits.append(Effort(seconds_of_learning(fitted), fitted.steps))
         return tracks
 
 

@@ -99,6 +99,12 @@ class Configuration:
         return self.fit(clip, video, seed).focus(queries).track(queries)
 
 
+def seconds_of_learning(fitted: Fitted) -> float:
+    """How long a fit was trained in this process, with the steps that look at points."""
+    seconds: dict[str, float] = fitted.record["seconds"]
+    return sum(seconds.get(stage, 0.0) for stage in ("fit", "focus"))
+
+
 def _configuration(options: Options, name: str, ablation: str | None = None) -> Configuration:
     """A preset with the settings asked for and, above these, the ablation's.
 

@@ -18,7 +18,7 @@ import torch
 from dinotrack.api import render
 from dinotrack.benchmarks.datasets import generated_clip
 from dinotrack.benchmarks.machine import Apart, cache_in, in_fresh_process
-from dinotrack.benchmarks.methods import Configuration
+from dinotrack.benchmarks.methods import Configuration, seconds_of_learning
 from dinotrack.benchmarks.report import Say
 from dinotrack.benchmarks.truth import PointTruth
 from dinotrack.errors import InputError
@@ -141,7 +141,7 @@ def run_pipeline(work: Work) -> PipelineRun:
     whole = time.perf_counter() - begun
     seconds: dict[str, float] = fitted.record["seconds"]
     peaks: dict[str, float] = fitted.record["peak_megabytes"]
-    but_fit = whole - sum(seconds.get(stage, 0.0) for stage in ("fit", "focus"))
+    but_fit = whole - seconds_of_learning(fitted)
     on_gpu = torch.cuda.is_available()
     return PipelineRun(
         frames=len(fitted.video.frames),

@@ -172,7 +172,7 @@ def _undo(args: argparse.Namespace, display: Display) -> Iterator[str]:
     if not given:
         raise InputError(f"the fit in {model} was never taught; there is nothing to undo")
     work = _work(args, history.fit_before(model, given[-1]), display)
-    fitted = focusing.looking(work.fitted, work.asked.queries, model)
+    fitted = focusing.refocused(work.fitted, work.asked.queries, model)
     lines = list(work.written(args.run, fitted, Watch(display)))
     history.go_back(model, given[-1])
     focusing.keep(model, work.fitted, fitted)

@@ -240,7 +240,7 @@ class TeachingConfig(Section, key="teaching"):
 class FocusConfig(Section, key="focus"):
     """How a fit goes on with the points that are asked for (docs/method.md 8 "Focus")."""
 
-    # Of the fit's steps so many more are taken, in all rounds together; 0: none, as in the paper.
+    # Steps on top of those of the fit, in all rounds, as a share of them; 0: none, as in the paper.
     share: Share = 0.0
     # Each round tracks these points with what the one before learnt, and learns from that.
     rounds: OneOrFew = 2

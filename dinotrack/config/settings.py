@@ -63,7 +63,8 @@ GONE: dict[str, str] = {"training.save_every": "training.save_seconds"}
 """Keys of older versions whose values mean nothing any more, and what is set instead."""
 
 NOT_OF_A_FIT = ("inference.", "focus.", "training.save_seconds")
-"""Keys that begin so do not change what is learned, only how it is saved or used later."""
+"""Keys that begin so do not change what a fit learns before points are asked for, only how that is
+saved or used later."""
 
 
 def override(config: Config, assignments: Iterable[str] | Mapping[str, Any]) -> Config:
