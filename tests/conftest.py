@@ -18,6 +18,11 @@ if not torch.cuda.is_available():
     # Triton reads this when it is imported: kernels then run in its interpreter, on the CPU
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # several processes run tests at once, one for each core, and so do the commands that they run
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Every call checks that arguments and results have the shapes that their types say. Kernels are

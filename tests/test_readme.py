@@ -188,7 +188,7 @@ def test_two_commands_for_a_fresh_machine() -> None:
     assert "pip install" in job
     assert job.endswith("track.py videos/demo.mp4")
     assert "pip install" in tests
-    assert tests.endswith("-m pytest")
+    assert tests.endswith("-m pytest -n auto")
 
 
 # --- settings -------------------------------------------------------------------------------------
