@@ -96,7 +96,7 @@ class Fitted:
 
     @property
     def flow(self) -> VideoFlow:
-        """Flow between neighbouring frames, in working px."""
+        """Flow between neighbouring frames, and over leaps, in working px."""
         return self.learnt.video.flow
 
     @property

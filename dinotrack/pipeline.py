@@ -23,7 +23,7 @@ from dinotrack.queries import Queries, Trajectories
 from dinotrack.refinement import refined_features
 from dinotrack.run import Run
 from dinotrack.shots import Timeline, cut_flow, find_blank
-from dinotrack.tracking import TrackedVideo, track_video
+from dinotrack.tracking import TrackedVideo, track_video, with_leaps
 from dinotrack.training import (
     State,
     Store,
@@ -52,7 +52,7 @@ class Inputs:
     estimator: FlowEstimator
     """Computes flow between any two of the frames."""
     flow: VideoFlow
-    """Between neighbouring frames."""
+    """Between neighbouring frames, and over leaps."""
     features: FeatureMaps | None
     """Frozen features of a ViT; None without a ViT."""
     foreground: Bool[Tensor, "T h w"] | None
@@ -167,6 +167,7 @@ def observe(video: Video, run: Run, finds_foreground: bool) -> Inputs:
     backbone = make_backbone(run.config.backbone, run.device)
     run = timeline.known_to(run)
     flow = cut_flow(video_flow(estimator, run), frames, timeline, run)
+    flow = with_leaps(flow, frames, estimator, run)
     features = video_features(frames, backbone, run, finds_foreground)
     if features is None:
         return Inputs(timeline, frames, estimator, flow, None, None)

@@ -52,6 +52,7 @@ CONFIG = InferenceConfig(
         likeness=0.0,
         disagreement=0.0,
         neighbours=0.0,
+        contrast=0.0,
     ),
 )
 """The tests' own numbers: presets may change theirs."""

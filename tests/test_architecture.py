@@ -25,7 +25,7 @@ LAYERS: list[set[str]] = [
     {"weights"},
     {"queries", "cache", "state_dicts", "metrics", "pairs", "delta_dino", "backbones"},
     {"maps", "video", "run", "kernels", "certainty", "eight_bits", "vit_positions"},
-    {"correlation", "working", "points", "overlay", "vits"},
+    {"correlation", "working", "points", "overlay", "vits", "flow_methods"},
     {"losses", "flow", "formats"},
     {"model", "foreground", "chains", "shots"},
     {"refinement", "features", "buddies", "labels"},

@@ -93,11 +93,12 @@ def test_weights_have_the_names_of_their_evidence() -> None:
 
 
 def test_what_is_observed_is_what_is_judged() -> None:
-    """The features make the confidence that tracks have."""
+    """The features make the confidence that tracks have, but for contrast."""
     arguments = {"size": (48, 64), "frames": 5, "seed": 1, "points": 12}
     clip = generated_clip("made", "made", arguments)
     (truth,) = clip.point_truths
-    fitted = fit(clip.video, preset="fast", settings=TINY, device="cpu")
+    plain = {**TINY, "inference.confidence.contrast": 0.0}
+    fitted = fit(clip.video, preset="fast", settings=plain, device="cpu")
     sample = observe(fitted, truth)
     certainty = truth.certainty(*_tracked(fitted, truth))
     weights = [getattr(fitted.config.inference.confidence, name) for name in WEIGHTS]

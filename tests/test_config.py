@@ -400,7 +400,8 @@ def test_old_keys_of_a_checkpoint_are_read() -> None:
     assert inference.smoothing.restart == 9
     assert inference.pin_query is False
     confidence = dataclasses.asdict(inference.confidence)
-    assert (confidence.pop("visible"), confidence.pop("taught")) == (0.4, -0.5)
+    later = {"visible": 0.4, "taught": -0.5, "contrast": 0.3, "usual": 2.2}
+    assert {name: confidence.pop(name) for name in later} == later
     assert list(confidence.values()) == weights
     with pytest.raises(InputError, match="8 numbers, not 5"):
         from_dict({"preset": "own", "inference": {"confidence_weights": [1, 2, 3, 4, 5]}})

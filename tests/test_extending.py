@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 import dinotrack
-from dinotrack import cli, features, flow, formats, overlay
+from dinotrack import cli, features, flow_methods, formats, overlay
 from dinotrack.config import BackboneConfig
 from dinotrack.media.frames import Frame
 from dinotrack.synthesis import Clip, generate
@@ -57,7 +57,7 @@ def drift(first: Tensor, second: Tensor) -> Tensor:
 
 
 def test_a_flow(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(flow.FLOWS, "drift", lambda config, device: drift)
+    monkeypatch.setitem(flow_methods.FLOWS, "drift", lambda config, device: drift)
     settings = SMALL | {"flow.name": "drift"}
     fitted = dinotrack.fit(clip.frames, preset="fast", settings=settings, device="cpu")
     assert (fitted.flow.forward[:, 0] > 0).all()

@@ -11,19 +11,15 @@ from torchvision.models import optical_flow
 
 from dinotrack.config import FAST, FlowConfig, override
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.flow import (
+from dinotrack.flow import Flow, FlowEstimator, VideoFlow, make_flow_estimator, video_flow
+from dinotrack.flow_methods import (
     FLOWS,
-    Flow,
-    FlowEstimator,
     FlowFunction,
-    VideoFlow,
     dis,
-    make_flow_estimator,
     raft_estimator,
     raft_origin,
     resize_flow,
     resolve_flow_name,
-    video_flow,
 )
 from dinotrack.progress import Watch
 from dinotrack.run import Run
@@ -149,7 +145,7 @@ def test_a_videos_flow_is_followed_from_frame_to_frame() -> None:
         assert torch.equal(step.xy, xy + motion)
         back = flow.between(u, t).displacement[0, 0, 0]
         assert torch.allclose(step.error, (motion + back).abs() * torch.tensor(2.0).sqrt())
-    with pytest.raises(AssertionError, match="no neighbours"):
+    with pytest.raises(AssertionError, match="no flow between frames 0 and 2"):
         flow.between(0, 2)
 
 

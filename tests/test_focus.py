@@ -264,7 +264,11 @@ def test_wrong_points_are_said_before_the_fit(video: UInt8[np.ndarray, "T H W 3"
 
 def test_it_is_less_sure_of_itself(fitted: Fitted) -> None:
     """The odds are divided by exp(-taught), where nothing else depends on confidence."""
-    alone = {"inference.memory.weight": 0.0, "inference.support.reach": 0.0}
+    alone = {
+        "inference.memory.weight": 0.0,
+        "inference.support.reach": 0.0,
+        "inference.confidence.contrast": 0.0,
+    }
     attentive = with_settings(fitted.focus(HERE), alone)
 
     def logits(taught: float) -> Float[np.ndarray, "N T"]:

@@ -13,7 +13,8 @@ import dinotrack
 from dinotrack import DinotrackWarning
 from dinotrack.chains import flow_chains
 from dinotrack.config import FAST, ShotConfig
-from dinotrack.flow import FLOWS, FlowEstimator, VideoFlow
+from dinotrack.flow import FlowEstimator, VideoFlow
+from dinotrack.flow_methods import FLOWS
 from dinotrack.foreground import motion_foreground
 from dinotrack.media.frames import Frames
 from dinotrack.queries import Queries, Trajectories

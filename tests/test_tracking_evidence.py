@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as some
 
 from dinotrack import chunks
 from dinotrack.config import ConfidenceConfig, MemoryConfig
-from dinotrack.tracking.evidence import Evidence, cycle_errors, disagreement, neighbours
+from dinotrack.tracking.evidence import (
+    Evidence,
+    contrasted,
+    cycle_errors,
+    disagreement,
+    neighbours,
+)
 from dinotrack.tracking.memory import remember
 from tests.moving import (
     peaked_tracker,
@@ -62,8 +70,9 @@ def test_cycle_errors_are_distances_in_the_querys_own_frame(
 def test_confidence_is_a_logistic_regression_on_what_is_named() -> None:
     rng = torch.Generator().manual_seed(0)
     evidence = Evidence(*torch.rand((6, 2, 3), generator=rng))
-    config = ConfidenceConfig()
-    names = [field.name for field in fields(config) if field.name not in ("visible", "taught")]
+    config = ConfidenceConfig(contrast=0.0)
+    others = ("visible", "taught", "contrast", "usual")
+    names = [field.name for field in fields(config) if field.name not in others]
     assert list(evidence.terms()) == names
     found = evidence.confidence(config)
     for n, t in itertools.product(range(2), range(3)):
@@ -81,6 +90,38 @@ def test_confidence_is_a_logistic_regression_on_what_is_named() -> None:
         assert float(found[n, t]) == pytest.approx(1 / (1 + math.exp(-score)), abs=1e-6)
     surer = evidence.confidence(replace(config, bias=config.bias + 1))
     assert (surer > found).all()
+
+
+SCORES = some.lists(some.floats(-9, 9, width=32), min_size=1, max_size=12)
+
+
+@given(score=SCORES, contrast=some.floats(0, 1), usual=some.floats(-3, 3))
+def test_scores_are_seen_against_those_of_the_point_where_it_looks_visible(
+    score: list[float], contrast: float, usual: float
+) -> None:
+    config = ConfidenceConfig(visible=0.4, contrast=contrast, usual=usual)
+    seen = [one for one in score if 1 / (1 + math.exp(-one)) >= 0.4]
+    taken = contrast * (float(np.median(seen)) - usual) if seen else 0.0
+    found = contrasted(torch.tensor([score]), config)
+    assert found[0].tolist() == pytest.approx([one - taken for one in score], abs=1e-4)
+
+
+@pytest.mark.parametrize("frames", [1, 3, 30])
+def test_a_point_that_is_seen_shortly_gains_nothing_elsewhere(frames: int) -> None:
+    score = torch.full((1, 100), -1.0)
+    score[0, :frames] = 4.0
+    assert (contrasted(score, ConfidenceConfig()) < score).all()
+    hidden = torch.full((1, 100), -1.0)
+    assert torch.equal(contrasted(hidden, ConfidenceConfig()), hidden)
+
+
+def test_confidence_is_of_contrasted_scores() -> None:
+    evidence = Evidence(*torch.rand((6, 2, 30), generator=torch.Generator().manual_seed(0)))
+    config = ConfidenceConfig(contrast=0.5, usual=1.0)
+    plain = evidence.confidence(replace(config, contrast=0.0)).logit()
+    expected = contrasted(plain, config).sigmoid()
+    assert not torch.allclose(expected, plain.sigmoid(), atol=1e-3)
+    torch.testing.assert_close(evidence.confidence(config), expected)
 
 
 def test_only_what_was_surely_seen_elsewhere_is_remembered() -> None:

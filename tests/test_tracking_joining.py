@@ -11,7 +11,7 @@ from torch import Tensor
 from dinotrack import chunks
 from dinotrack.config import FAST, override
 from dinotrack.errors import DinotrackWarning, InputError
-from dinotrack.flow import VideoFlow
+from dinotrack.flow import Leaps, VideoFlow
 from dinotrack.maps import FeatureMaps
 from dinotrack.model import Tracker
 from dinotrack.queries import Trajectories
@@ -218,3 +218,10 @@ def test_what_would_take_too_much_memory_is_not_held(monkeypatch: pytest.MonkeyP
     video = halved(3)
     monkeypatch.setattr(chunks, "HELD_BYTES", 1000)
     assert video.at_hand() is video
+    values = 2 * video.maps.values.numel() + video.flow.numel()
+    monkeypatch.setattr(chunks, "HELD_BYTES", 4 * values)
+    assert video.at_hand() is not video
+    half = video.flow.forward[:1, :, ::2, ::2]
+    leaping = dataclasses.replace(video.flow, leaps=(Leaps(2, half, -half),))
+    larger = dataclasses.replace(video, flow=leaping)
+    assert larger.at_hand() is larger

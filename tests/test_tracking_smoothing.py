@@ -87,11 +87,11 @@ def test_smooth_is_two_plain_filters_that_are_weighed_by_their_variances() -> No
     queries = queries_at((0, 30, 20), (2, 25, 30), (4, 40, 22))
     rough = queries.xy[:, None] + torch.randn((3, frames, 2), generator=rng)
     matches = rough[:, :, None] + 2 * torch.randn((3, frames, 2, 2), generator=rng)
-    patch_found = torch.rand((3, frames), generator=rng) < 0.3
+    precise = torch.rand((3, frames), generator=rng) < 0.3
     sharpness = torch.rand((3, frames), generator=rng)
     given = given_in(frames, queries)
     rough[given] = queries.xy
-    found = smooth(Path(rough, patch_found, sharpness), matches, given, flow, config)
+    found = smooth(Path(rough, precise, sharpness), matches, given, flow, config)
     for n in range(3):
         own = int(queries.frame[n])
         measured, variance = [], []
@@ -99,7 +99,7 @@ def test_smooth_is_two_plain_filters_that_are_weighed_by_their_variances() -> No
             nearest = min(matches[n, t], key=lambda match, t=t: float((match - rough[n, t]).norm()))
             near = (nearest - rough[n, t]).norm() < config.match_reach
             place, noise = nearest, config.match_noise if near else torch.inf
-            if patch_found[n, t]:
+            if precise[n, t]:
                 share = float(sharpness[n, t])
                 noise = math.exp(
                     share * math.log(config.patch_noise)

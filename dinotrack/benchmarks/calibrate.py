@@ -1,7 +1,8 @@
 """Fits the logistic regression that turns joining's evidence into confidence (the settings
 inference.confidence.*).
 
-Every clip weighs the same, and each is also judged by weights that never saw it.
+Every clip weighs the same, and each is also judged by weights that never saw it. The weights make
+scores as they are before contrast, which is not fitted here.
 """
 
 import argparse
@@ -32,7 +33,9 @@ from dinotrack.tracking.joining import join
 HELP = "the weights of confidence, from truth"
 DECAY = 1e-4
 """Of the squared weights, so that they stay finite where truth is separable."""
-WEIGHTS = tuple(name for name in ConfidenceConfig.kinds if name not in ("visible", "taught"))
+OTHERS = ("visible", "taught", "contrast", "usual")
+"""The settings of confidence that are no weights."""
+WEIGHTS = tuple(name for name in ConfidenceConfig.kinds if name not in OTHERS)
 """The names of the weights, in the order of the evidence's features."""
 
 

@@ -19,7 +19,8 @@ from dinotrack.config import ChainConfig, FlowConfig
 from dinotrack.correlation import correlation_maps
 from dinotrack.errors import InputError, setting
 from dinotrack.features import frozen_features, make_backbone
-from dinotrack.flow import FLOWS, FlowEstimator
+from dinotrack.flow import FlowEstimator
+from dinotrack.flow_methods import FLOWS
 from dinotrack.formats.numpy_files import open_npz
 from dinotrack.geometry import rescale
 from dinotrack.maps import FeatureMaps

@@ -116,11 +116,11 @@ def _check_names(args: argparse.Namespace) -> None:
     if args.device == "auto" and flow_name is None and vit_name is None:
         return
     with held():
-        from dinotrack import features, flow, options
+        from dinotrack import features, flow_methods, options
 
     device = options.choose_device(args.device)
     if flow_name not in (None, "auto"):
-        flow.resolve_flow_name(flow_name, device)
+        flow_methods.resolve_flow_name(flow_name, device)
     if vit_name is not None:
         features.check_name(vit_name)
 

@@ -15,6 +15,7 @@ from dinotrack.config.section import (
     Positive,
     Section,
     Share,
+    Span,
     TwoOrFew,
 )
 
@@ -37,6 +38,10 @@ class ChainConfig(Section, key="inference.chain"):
     lost: float = 0.1  # likeness, a cross-correlation up to 1, below which the chain ends
     found: float = 0.8  # likeness from which the patch counts as found and corrects flow
     shift: Pixels = 2.0  # the most that the patch may correct in a frame
+    # Flow over so many frames at once takes the place of many steps from frame to frame.
+    leaps: tuple[Span, ...] = (8, 16)
+    leap_error: Pixels = 1.5  # forward-backward error below which a leap counts; 0: no leaps
+    hops: Count = 4  # after so many flows since the patch was found, a place still is precise
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class SmoothingConfig(Section, key="inference.smoothing"):
 
     flow_error: Pixels = 1.0  # forward-backward error from which smoothing starts anew
     restart: Pixels = 16.0  # distance between flow and path from which it starts anew
-    flow_noise: Positive = 0.05  # in each frame
+    flow_noise: Positive = 0.2  # in each frame
     match_noise: Positive = 6.0
     match_reach: Pixels = 2.0  # only a match this near to the path is a measurement
     patch_noise: Pixels = 0.3
@@ -126,6 +131,10 @@ class ConfidenceConfig(Section, key="inference.confidence"):
     likeness: float = 1.479  # between the patches at the point and at the query
     disagreement: float = -0.324  # log(1 + px) between the path and where flow leads
     neighbours: float = 1.358  # mean cosine in the frames before and after
+    # Of what a point's score is above the usual where it looks visible, so much is taken from all
+    # of its scores, which are log-odds.
+    contrast: Share = 0.3
+    usual: float = 2.2
 
 
 @dataclass(frozen=True)

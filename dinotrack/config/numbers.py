@@ -269,6 +269,13 @@ class Config(Section, key=""):
     inference: InferenceConfig = InferenceConfig()
 
     @property
+    def leaps(self) -> tuple[int, ...]:
+        """The spans, in frames, of the leaps that tracking goes by, the shortest first."""
+        chain = self.inference.chain
+        leaps = self.inference.method == "join" and chain.leap_error > 0
+        return tuple(sorted(set(chain.leaps))) if leaps else ()
+
+    @property
     def focus_steps(self) -> int:
         """How many steps look at the points that are asked for, after those of the fit."""
         return round(self.focus.share * self.training.steps)

@@ -46,6 +46,7 @@ Few = Annotated[int, Bounds(least=0, most=1000)]  # rounds, layers, cells: what 
 OneOrFew = Annotated[int, Bounds(least=1, most=1000)]
 TwoOrFew = Annotated[int, Bounds(least=2, most=1000)]
 Sample = Annotated[int, Bounds(least=0, most=10**6)]  # what is drawn or looked at together
+Span = Annotated[int, Bounds(least=2, most=10**5)]  # frames
 TwoOrMoreDrawn = Annotated[int, Bounds(least=2, most=10**6)]
 Channels = Annotated[int, Bounds(least=1, most=16_384)]
 Matches = Annotated[int, Bounds(least=1, most=10**5)]  # of each of many cells

@@ -17,7 +17,7 @@ from typing import Any
 from dinotrack.config import Config, flatten
 from dinotrack.features import check_name
 from dinotrack.files import unwritable
-from dinotrack.flow import resolve_flow_name
+from dinotrack.flow_methods import resolve_flow_name
 from dinotrack.options import choose_config, choose_device, with_default_steps
 from dinotrack.studio.document import Conflict
 from dinotrack.studio.engine import FitWishes

@@ -68,7 +68,20 @@ class Evidence:
         terms = self.terms()
         named = [getattr(config, name) for name in terms]
         weights = torch.tensor(named, dtype=torch.float32, device=self.cosine.device)
-        return (_stacked(terms) @ weights).sigmoid()
+        return contrasted(_stacked(terms) @ weights, config).sigmoid()
+
+
+def contrasted(score: Float[Tensor, "N T"], config: ConfidenceConfig) -> Float[Tensor, "N T"]:
+    """Scores (log-odds) that are seen against those of the same point where it looks visible.
+
+    Some points look clearer than others throughout, so that what is little for the one is much for
+    the other. A share of what a point's median has above config.usual, or below it, is taken from
+    all of its scores. The median is that of the frames from a confidence of config.visible on,
+    however few; a point without any keeps its scores.
+    """
+    seen = torch.where(score.sigmoid() >= config.visible, score, torch.nan)
+    median = seen.nanquantile(0.5, dim=1, keepdim=True).nan_to_num(config.usual)
+    return score - config.contrast * (median - config.usual)
 
 
 def in_other_shots(

@@ -5,8 +5,9 @@ and behind an occluder flow follows the occluder. Two checks keep a chain honest
 lead to where the step began (the cycle error, as in N. Sundaram, T. Brox and K. Keutzer, "Dense
 Point Trajectories by GPU-accelerated Large Displacement Optical Flow", ECCV 2010). And the frame
 must look there as the query does (`patches`): where it does, the position is mended to where it
-looks most alike, so that errors stop adding up; where it looks otherwise, the chain ends.
-See docs/method.md 8 "Flow chain".
+looks most alike, so that errors stop adding up; where it looks otherwise, the chain ends. Where
+nothing can be mended, because a surface shows too little, leaps take the place of many steps.
+See docs/method.md 8 "Flow chain" and "Leaps".
 """
 
 from __future__ import annotations
@@ -36,12 +37,17 @@ class QueryChains:
     """Frames that were reached: the query's own and those next to it without a gap."""
     likeness: Float[Tensor, "N T"]
     """How much the place looks as the query does, in [-1, 1]; 0 where not followed."""
-    patch_found: Bool[Tensor, "N T"]
-    """Where the query's patch was found, so that errors of flow have not added up."""
+    hops: Int[Tensor, "N T"]
+    """How many flows, steps or leaps, led here since the query's patch was found: 0 where it is.
+    Errors of so many flows have added up. Without meaning where not followed."""
     shape: Float[Tensor, "N T 2 2"]
     """How the patch is turned and stretched; the identity where not followed."""
     anchor: Int[Tensor, "N T"]
     """The number of the anchor that the point was followed from, whose patch that is."""
+
+    def precise(self, hops: int) -> Bool[Tensor, "N T"]:
+        """Where at most so many flows led to from where the query's patch was found."""
+        return self.followed & (self.hops <= hops)
 
     def nearest(self) -> Int[Tensor, "N T"]:
         """The frame nearest to each to which the point was followed; of two, the earlier."""
@@ -58,7 +64,7 @@ class Link(NamedTuple):
     xy: Float[Tensor, "N 2"]
     followed: Bool[Tensor, " N"]
     likeness: Float[Tensor, " N"]
-    patch_found: Bool[Tensor, " N"]
+    hops: Int[Tensor, " N"]
     shape: Float[Tensor, "N 2 2"]
     anchor: Int[Tensor, " N"]
 
@@ -105,24 +111,41 @@ class _Walk:
         links: list[Link] = []
         for t in order:
             if links:
-                reached = self._step(link, t - order.step, t)
+                reached = self._reach(links, t, order.step)
                 link = _choose(reached.followed, reached, nowhere)
             link = _choose(anchors.given[:, t], _start(anchors, last[:, t]), link)
             links.append(link)
             tick(1)
         return links[:: order.step]
 
-    def _step(self, link: Link, t: int, u: int) -> Link:
-        """From frame t to its neighbour u. What is not followed there holds no meaning."""
-        step = self.flow.step(link.xy, t, u)
-        followed = link.followed & step.holds(self.config.cycle_error, self.flow.size)
+    def _reach(self, links: list[Link], t: int, way: int) -> Link:
+        """Frame t, from the links that were passed before it. What is not followed there holds no
+        meaning.
+
+        way: 1 where frames are passed forwards, -1 where backwards.
+        """
+        link = self._moved(links[-1], t - way, t, self.config.cycle_error)
+        for leaps in self.flow.leaps:
+            if len(links) >= leaps.span:
+                far = links[-leaps.span]
+                leapt = self._moved(far, t - way * leaps.span, t, self.config.leap_error)
+                better = link.followed & leapt.followed & (leapt.hops < link.hops)
+                link = _choose(better & (leapt.anchor == link.anchor), leapt, link)
         if self.patches is None:
-            nothing = torch.zeros_like(step.error)
-            return Link(step.xy, followed, nothing, nothing.bool(), link.shape, link.anchor)
-        patches = self.patches[link.anchor.clamp(min=0)]
-        shape = carry(patches, self.flow.between(t, u), link.xy, link.shape)
-        moved = link._replace(xy=step.xy, followed=followed, shape=shape)
-        return _mend(moved, u, self.config, patches)
+            return link
+        return _mend(link, t, self.config, self.patches[link.anchor.clamp(min=0)])
+
+    def _moved(self, link: Link, t: int, u: int, cycle_error: float) -> Link:
+        """From frame t to frame u, by one flow."""
+        step = self.flow.step(link.xy, t, u)
+        followed = link.followed & step.holds(cycle_error, self.flow.size)
+        shape = link.shape
+        if self.patches is not None:
+            patches = self.patches[link.anchor.clamp(min=0)]
+            shape = carry(patches, self.flow.between(t, u), link.xy, shape)
+        return Link(
+            step.xy, followed, torch.zeros_like(step.error), link.hops + 1, shape, link.anchor
+        )
 
 
 def _between(
@@ -152,16 +175,17 @@ def _mend(link: Link, t: int, config: ChainConfig, patches: Patches) -> Link:
     lost = patches.textured & (aligned.likeness < config.lost)
     followed = link.followed & ~lost
     near = (aligned.xy - link.xy).norm(dim=-1) < config.shift
-    patch_found = patches.textured & (aligned.likeness >= config.found) & near
-    xy = torch.where(patch_found[:, None], aligned.xy, link.xy)
-    return Link(xy, followed, aligned.likeness, patch_found, link.shape, link.anchor)
+    found = patches.textured & (aligned.likeness >= config.found) & near
+    xy = torch.where(found[:, None], aligned.xy, link.xy)
+    hops = torch.where(found, 0, link.hops)
+    return Link(xy, followed, aligned.likeness, hops, link.shape, link.anchor)
 
 
 def _start(anchors: Anchors, number: Int[Tensor, " N"]) -> Link:
     """Every point at the anchor with its number."""
     yes = torch.ones_like(number, dtype=torch.bool)
     xy = anchors.places.xy[number]
-    return Link(xy, yes, yes.float(), yes, _identities(xy), number)
+    return Link(xy, yes, yes.float(), torch.zeros_like(number), _identities(xy), number)
 
 
 def _nowhere(anchors: Anchors) -> Link:
@@ -169,7 +193,7 @@ def _nowhere(anchors: Anchors) -> Link:
     number = torch.full_like(anchors.before[:, 0], -1)
     no = torch.zeros_like(number, dtype=torch.bool)
     xy = anchors.places.xy.new_zeros((len(number), 2))
-    return Link(xy, no, no.float(), no, _identities(xy), number)
+    return Link(xy, no, no.float(), torch.zeros_like(number), _identities(xy), number)
 
 
 def _identities(xy: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2 2"]:
@@ -182,7 +206,7 @@ def _choose(condition: Bool[Tensor, " N"], yes: Link, no: Link) -> Link:
         torch.where(condition[:, None], yes.xy, no.xy),
         torch.where(condition, yes.followed, no.followed),
         torch.where(condition, yes.likeness, no.likeness),
-        torch.where(condition, yes.patch_found, no.patch_found),
+        torch.where(condition, yes.hops, no.hops),
         torch.where(condition[:, None, None], yes.shape, no.shape),
         torch.where(condition, yes.anchor, no.anchor),
     )

@@ -76,11 +76,10 @@ class TrackedVideo:
         """The same video as it is read soonest, where the CPU reads it: in single precision, and
         with what would be computed for every point. Where that takes more than chunks.HELD_BYTES,
         the video stays as it is."""
-        values = 2 * self.maps.values.numel() + 2 * self.flow.forward.numel()
+        values = 2 * self.maps.values.numel() + self.flow.numel()
         if self.maps.device.type != "cpu" or 4 * values > chunks.HELD_BYTES:
             return self
-        single = self.flow.forward.float(), self.flow.backward.float()
-        flow = VideoFlow(*single, self.flow.cuts)
+        flow = self.flow.to(dtype=torch.float32)
         return TrackedVideo(
             self.tracker, at_hand(self.maps), flow, self.frames, self.grey.at_hand()
         )
@@ -91,7 +90,7 @@ class TrackedVideo:
         return TrackedVideo(self.tracker, self.maps.to(device), *moved, self.held)
 
 
-SECONDS = {"follow": 5.0, "propose": 22.0, "refind": 6.0, "check": 14.0}
+SECONDS = {"follow": 7.0, "propose": 22.0, "refind": 6.0, "check": 14.0}
 """How long each part takes for a frame, in relation to the others, as measured on two cores of a
 CPU. The rest takes under a tenth of the time."""
 
@@ -207,8 +206,8 @@ def _pass(
     candidates = matches.with_first(chain.xy, chain_cosine)
 
     passed = best_path(candidates, start.given, flow, config.path)
-    followed = chain.patch_found & (passed == 0)
-    path = Path(candidates.chosen(passed), followed, followed.float())
+    precise = chain.precise(config.chain.hops) & (passed == 0)
+    path = Path(candidates.chosen(passed), precise, precise.float())
     xy = smooth(path, matches.xy, start.given, flow, config.smoothing)
     refound = None
     for _ in range(rounds):

@@ -31,10 +31,10 @@ class Path(NamedTuple):
 
     xy: Float[Tensor, "N T 2"]
     """Px."""
-    patch_found: Bool[Tensor, "N T"]
-    """Where the place is precise, because the query's patch was found there."""
+    precise: Bool[Tensor, "N T"]
+    """Where the place is precise, because the query's patch was found there, or little flow ago."""
     sharpness: Float[Tensor, "N T"]
-    """How precise it is where the patch was found: 1 as flow that followed it, 0 as a match."""
+    """How precise it is there: 1 as flow that followed the patch, 0 as a match."""
 
     def through(
         self,
@@ -44,7 +44,7 @@ class Path(NamedTuple):
     ) -> Path:
         """The path that goes through places where the patch was found in some more frames."""
         xy = torch.where(where[..., None], places, self.xy)
-        return Path(xy, self.patch_found | where, torch.where(where, sharpness, self.sharpness))
+        return Path(xy, self.precise | where, torch.where(where, sharpness, self.sharpness))
 
 
 def best_path(

@@ -62,8 +62,8 @@ def smooth(
 ) -> Float[Tensor, "N T 2"]:
     """Positions (px) along a path.
 
-    In each frame the match nearest to the path is a measurement. Where the patch was found, the
-    path itself is the measurement, and where the point is given, as in its query's frame, a sure
+    In each frame the match nearest to the path is a measurement. Where the path is precise, it
+    itself is the measurement, and where the point is given, as in its query's frame, a sure
     one.
     """
     measured = _measure(path, matches, given, config)
@@ -87,9 +87,9 @@ def _measure(
     near = nearest.values < config.match_reach
     variance = torch.where(near, config.match_noise**2, torch.inf)
 
-    xy = torch.where((path.patch_found | given)[..., None], path.xy, match)
+    xy = torch.where((path.precise | given)[..., None], path.xy, match)
     patch_noise = config.patch_noise**path.sharpness * config.match_noise ** (1 - path.sharpness)
-    variance = torch.where(path.patch_found, patch_noise**2, variance)
+    variance = torch.where(path.precise, patch_noise**2, variance)
     variance = torch.where(given, config.query_noise**2, variance)
     return Estimate(xy, variance)
 

@@ -15,7 +15,7 @@ from dinotrack.backbones import BACKBONES
 from dinotrack.config import PRESETS
 from dinotrack.errors import InputError
 from dinotrack.files import replacing
-from dinotrack.flow import FLOWS
+from dinotrack.flow_methods import FLOWS
 from dinotrack.formats import FORMATS, check_writable
 from dinotrack.locks import locked
 from dinotrack.overlay import STYLES
