@@ -308,6 +308,14 @@ def test_names_all_outputs_and_presets() -> None:
         assert f"`{name}`" in README, name
 
 
+@pytest.mark.parametrize("page", ["results", "performance", "corrections"])
+def test_commands_of_generated_pages_name_no_machine(page: str) -> None:
+    lines = text_of(f"docs/{page}.md").splitlines()
+    commands = [line for line in lines if line.startswith("    python")]
+    assert commands
+    assert [line for line in commands if re.search(r"[\s=]/\w", line)] == []
+
+
 @pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md", "pyproject.toml", ".ci/run"])
 def test_lines_are_short(page: str) -> None:
     lines = [line for line in text_of(page).splitlines() if not line.startswith("|")]

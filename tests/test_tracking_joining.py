@@ -17,6 +17,8 @@ from dinotrack.model import Tracker
 from dinotrack.queries import Trajectories
 from dinotrack.tracking import joining
 from dinotrack.tracking.joining import TrackedVideo, join, track_by_joining
+from dinotrack.tracking.path import Path
+from dinotrack.tracking.smoothing import smooth
 from tests.moving import (
     CHANNELS,
     CONFIG,
@@ -200,6 +202,25 @@ def halved(frames: int) -> TrackedVideo:
     return TrackedVideo(
         peaked_tracker(), FeatureMaps(maps.values.half(), GRID), half, moving_frames(frames, [3])
     )
+
+
+@pytest.mark.parametrize("hops", [0, 2])
+def test_a_few_flows_from_the_query_are_precise(
+    tracker: Tracker, hops: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = 5
+    paths = []
+
+    def smooth_and_tell(path: Path, *others: Any) -> torch.Tensor:
+        paths.append(path)
+        return smooth(path, *others)
+
+    monkeypatch.setattr("dinotrack.tracking.joining.smooth", smooth_and_tell)
+    config = dataclasses.replace(CONFIG, chain=dataclasses.replace(CONFIG.chain, hops=hops))
+    scene = blank_scene(tracker, shifted_maps(frames))
+    join(scene, queries_at((0, 20, 30)), config)
+    precise = paths[0].precise[0]  # of the query itself; others are of its support points
+    assert precise.tolist() == [t <= hops for t in range(frames)]
 
 
 def test_a_video_at_hand_gives_the_same_bytes() -> None:

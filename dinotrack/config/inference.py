@@ -131,8 +131,8 @@ class ConfidenceConfig(Section, key="inference.confidence"):
     likeness: float = 1.479  # between the patches at the point and at the query
     disagreement: float = -0.324  # log(1 + px) between the path and where flow leads
     neighbours: float = 1.358  # mean cosine in the frames before and after
-    # Of what a point's score is above the usual where it looks visible, so much is taken from all
-    # of its scores, which are log-odds.
+    # Scores are log-odds. Of what the median score of a point, where it looks visible, lies above
+    # the usual one, this share is taken from all scores of the point.
     contrast: Share = 0.3
     usual: float = 2.2
 

@@ -141,8 +141,7 @@ class _Walk:
         followed = link.followed & step.holds(cycle_error, self.flow.size)
         shape = link.shape
         if self.patches is not None:
-            patches = self.patches[link.anchor.clamp(min=0)]
-            shape = carry(patches, self.flow.between(t, u), link.xy, shape)
+            shape = carry(self.patches, self.flow.between(t, u), link.xy, shape)
         return Link(
             step.xy, followed, torch.zeros_like(step.error), link.hops + 1, shape, link.anchor
         )
